@@ -271,7 +271,7 @@ func TestAFloodAmongSeveralDigests(t *testing.T) {
 	foreign := signed(t, r.foreign, "foreign", image(t, 1).String(), compact(repository, digest(1)))
 	batch := slices.Repeat([]*grafeaspb.Occurrence{foreign}, 1000)
 	for _, some := range [][]*grafeaspb.Occurrence{batch, batch[:1]} {
-		_, err := r.grafeas.BatchCreateOccurrences(t.Context(), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/sec", Occurrences: some})
+		_, err := r.Grafeas.BatchCreateOccurrences(t.Context(), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/sec", Occurrences: some})
 		must(t, err)
 	}
 	images := []attestor.Image{image(t, 2), image(t, 1), image(t, 3)}

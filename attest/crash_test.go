@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +30,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // crashEnv makes the test program a gate that attests to one image and is
@@ -334,15 +334,5 @@ func servedRotation(t *testing.T, b emulator.Behaviour) (*rotation, string) {
 	must(t, r.SeedKey(kmsVersion, kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, r.mine))
 	r.keys(attestorName, r.kmsEntry(kmsVersion, p256))
 	r.signer = r.kmsSigner(kmsVersion)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		must(t, <-done)
-	})
-
-	return r, l.Addr().String()
+	return r, standin.Serve(t, r.Emulator)
 }

@@ -117,7 +117,7 @@ func TestLongKeyIDsAreShownWhole(t *testing.T) {
 	w.keys(attestorName, pkix(t, id, key.Public(), p256))
 	w.put(signed(t, key, id, image(t, 1).String(), attest.Payload(image(t, 1))))
 	w.put(signed(t, newKey(t), "x"+id, image(t, 1).String(), attest.Payload(image(t, 1))))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	s, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 	must(t, err)

@@ -1,9 +1,7 @@
 package attest_test
 
 import (
-	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -11,6 +9,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // TestGcloudReadsWhatWasStored has an unmodified gcloud make the payload and
@@ -26,17 +25,7 @@ func TestGcloudReadsWhatWasStored(t *testing.T) {
 	img := image(t, 1)
 	made, err := a.Attest(t.Context(), authorize(t, img, attestor.AttestNeeds{}), attestor.Standing{}, recorded)
 	must(t, err)
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.Serve(ctx, l) }()
-	defer func() {
-		cancel()
-		must(t, <-done)
-	}()
-
-	url := "http://" + l.Addr().String() + "/"
+	url := "http://" + standin.Serve(t, w.Emulator) + "/"
 	run := func(args ...string) []byte {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), gcloud, args...) //nolint:gosec // a tool that was looked up

@@ -26,7 +26,7 @@ func (w *world) slowGate(timeout time.Duration) (*attest.Attester, string) {
 	w.attestor(attestorName)
 	version := w.kmsKey("k", kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256)
 	w.keys(attestorName, w.kmsEntry(version, p256))
-	s, err := attest.NewKMSSigner(w.kms, version, limit.Call(timeout))
+	s, err := attest.NewKMSSigner(w.KMS, version, limit.Call(timeout))
 	must(w.t, err)
 	return w.newAttester(attest.AttestorConfig{Name: attestorName, Signer: s}), version
 }
@@ -125,7 +125,7 @@ func TestKMSStates(t *testing.T) {
 			must(t, a.Preflight(t.Context()))
 		}
 
-		_, err := w.kms.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
+		_, err := w.KMS.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
 			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: kmspb.CryptoKeyVersion_DISABLED},
 			UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
@@ -169,13 +169,13 @@ func TestUnusableKeyVersions(t *testing.T) {
 		w := newWorld(t, emulator.Behaviour{})
 		a, version := w.slowGate(time.Minute)
 		if state == kmspb.CryptoKeyVersion_DISABLED {
-			_, err := w.kms.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
+			_, err := w.KMS.UpdateCryptoKeyVersion(t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
 				CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: state},
 				UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 			})
 			must(t, err)
 		} else {
-			_, err := w.kms.DestroyCryptoKeyVersion(t.Context(), &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
+			_, err := w.KMS.DestroyCryptoKeyVersion(t.Context(), &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
 			must(t, err)
 		}
 		wantError(t, a.Preflight(t.Context()), attestor.CodeSigningFailed, want[0], want[1])

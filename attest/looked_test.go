@@ -111,7 +111,7 @@ func TestTheKeysOfManyAttestors(t *testing.T) {
 		w.attestor(names[i])
 	}
 
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	reads := func(names ...string) int {
 		w.ResetCalls()
@@ -213,7 +213,7 @@ func TestAReadingThatBeganTooLongAgo(t *testing.T) {
 	r := newRotation(t, emulator.Behaviour{}, false)
 	asked := make(chan struct{}, 100)
 	now := func() time.Time { asked <- struct{}{}; return r.clock.Now() }
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: r.grafeas, BinAuthz: r.binauthz, Now: now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: r.Grafeas, BinAuthz: r.Binauthz, Now: now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	r.ResetCalls()
 	reading, release := make(chan struct{}), make(chan struct{})

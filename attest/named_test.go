@@ -63,7 +63,7 @@ func TestTheKeyThatIsNamedIsOneThatVerifies(t *testing.T) {
 			r.t = t
 			o := r.put(signed(t, r.old, "old", image(t, 1).String(), payload))
 			defer func() {
-				must(t, r.grafeas.DeleteOccurrence(t.Context(), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}))
+				must(t, r.Grafeas.DeleteOccurrence(t.Context(), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}))
 			}()
 
 			s := r.standing(func(o *grafeaspb.Occurrence) { o.GetAttestation().Signatures = tt.signatures })

@@ -46,10 +46,10 @@ func TestPreflight(t *testing.T) {
 		{"may not list", deny("containeranalysis.notes.listOccurrences"), attestor.CodeAttestorDenied,
 			[]string{"may not list", "roles/containeranalysis.notes.occurrences.viewer"}},
 		{"attestor is gone", func(w *world) {
-			must(w.t, w.binauthz.DeleteAttestor(w.t.Context(), &binaryauthorizationpb.DeleteAttestorRequest{Name: attestorName}))
+			must(w.t, w.Binauthz.DeleteAttestor(w.t.Context(), &binaryauthorizationpb.DeleteAttestorRequest{Name: attestorName}))
 		}, attestor.CodeAttestorUnavailable, []string{"does not exist", "attestors create"}},
 		{"note is gone", func(w *world) {
-			must(w.t, w.grafeas.DeleteNote(w.t.Context(), &grafeaspb.DeleteNoteRequest{Name: noteName}))
+			must(w.t, w.Grafeas.DeleteNote(w.t.Context(), &grafeaspb.DeleteNoteRequest{Name: noteName}))
 		}, attestor.CodeAttestorUnavailable, []string{noteName, "does not exist"}},
 		{"note is of another kind", func(w *world) {
 			w.Inject(emulator.Fault{Method: "GetNote", Mutate: func(_, m proto.Message) {

@@ -18,7 +18,7 @@ import (
 
 // strange puts an occurrence in the way that no key of the attestor verifies.
 func (r *rotation) strange(ctx context.Context) error {
-	_, err := r.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/sec", Occurrence: r.existing("foreign")})
+	_, err := r.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/sec", Occurrence: r.existing("foreign")})
 	return err
 }
 

@@ -169,7 +169,7 @@ func TestKMSKeysThatBinaryAuthorizationDoesNotAccept(t *testing.T) {
 
 	for _, name := range []string{"", "projects/p/locations/l/keyRings/r/cryptoKeys/k",
 		"projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/latest", "k\n/cryptoKeyVersions/1"} {
-		if _, err := attest.NewKMSSigner(w.kms, name, 1); err == nil {
+		if _, err := attest.NewKMSSigner(w.KMS, name, 1); err == nil {
 			t.Errorf("%q is accepted as a key version", name)
 		}
 	}

@@ -70,7 +70,7 @@ func TestSeveralKeysOfOneID(t *testing.T) {
 func TestAVerifierIsMadeWhole(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})
 	whole := func() attest.VerifierConfig {
-		return attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: time.Now, Limit: 1}
+		return attest.VerifierConfig{Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Now: time.Now, Limit: 1}
 	}
 
 	if _, err := attest.NewVerifier(whole()); err != nil {

@@ -221,7 +221,7 @@ func TestVerifyRSA(t *testing.T) {
 // put stores an occurrence past the product.
 func (w *world) put(o *grafeaspb.Occurrence) *grafeaspb.Occurrence {
 	w.t.Helper()
-	out, err := w.grafeas.CreateOccurrence(w.t.Context(), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/sec", Occurrence: o})
+	out, err := w.Grafeas.CreateOccurrence(w.t.Context(), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/sec", Occurrence: o})
 	must(w.t, err)
 	return out
 }
@@ -233,7 +233,7 @@ func TestStanding(t *testing.T) {
 	w.attestor("projects/sec/attestors/other")
 	key, stranger := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "k", key.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	resource := image(t, 1).String()
 	good := w.put(signed(t, key, "k", resource, compact(repository, digest(1))))
@@ -352,7 +352,7 @@ func TestStandingFaults(t *testing.T) {
 				timeout = 100 * time.Millisecond
 			}
 
-			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(timeout)})
+			v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Now: w.clock.Now, Limit: limit.Call(timeout)})
 			must(t, err)
 			got, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
 			wantError(t, err, tt.code, tt.words...)
@@ -389,7 +389,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 	w.attestor(attestorName)
 	old, young := newKey(t), newKey(t)
 	w.keys(attestorName, pkix(t, "old", old.Public(), p256))
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.grafeas, BinAuthz: w.binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Now: w.clock.Now, Limit: limit.Call(time.Minute)})
 	must(t, err)
 	look := func(n int) (valid, reads int) {
 		t.Helper()

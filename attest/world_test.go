@@ -19,14 +19,9 @@ import (
 	"testing"
 	"time"
 
-	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
-	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
-	grafeas "cloud.google.com/go/grafeas/apiv1"
-	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"google.golang.org/api/iterator"
-	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
@@ -35,6 +30,7 @@ import (
 	"github.com/attestor-gate/attestor/attest"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const (
@@ -67,35 +63,16 @@ func (c *clock) pause(ctx context.Context, d time.Duration) error {
 
 // world is Google, emulated, with one attestor.
 type world struct {
-	*emulator.Emulator
-	t        testing.TB
-	clock    *clock
-	grafeas  *grafeas.Client
-	analysis *containeranalysis.Client
-	kms      *kms.KeyManagementClient
-	binauthz *binauthz.BinauthzManagementClient
-	validate *binauthz.ValidationHelperClient
-	journal  *memoryJournal
+	*standin.Services
+	t       testing.TB
+	clock   *clock
+	journal *memoryJournal
 }
 
 func newWorld(t testing.TB, b emulator.Behaviour) *world {
 	t.Helper()
 	w := &world{t: t, clock: newClock(), journal: &memoryJournal{}}
-	e, err := emulator.New(emulator.Options{Now: w.clock.Now, Behaviour: b})
-	must(t, err)
-	w.Emulator = e
-	t.Cleanup(func() { must(t, e.Close()) })
-	ctx := t.Context()
-	w.grafeas, err = grafeas.NewClient(ctx, option.WithGRPCConn(e.Conn()))
-	must(t, err)
-	w.analysis, err = containeranalysis.NewClient(ctx, option.WithGRPCConn(e.Conn()))
-	must(t, err)
-	w.kms, err = kms.NewKeyManagementClient(ctx, option.WithGRPCConn(e.Conn()))
-	must(t, err)
-	w.binauthz, err = binauthz.NewBinauthzManagementClient(ctx, option.WithGRPCConn(e.Conn()))
-	must(t, err)
-	w.validate, err = binauthz.NewValidationHelperClient(ctx, option.WithGRPCConn(e.Conn()))
-	must(t, err)
+	w.Services = standin.StartServices(t, emulator.Options{Now: w.clock.Now, Behaviour: b})
 	return w
 }
 
@@ -112,7 +89,7 @@ func (w *world) attestor(name string) {
 	note := strings.Replace(name, "/attestors/", "/notes/", 1)
 	w.note(note)
 	project, id, _ := strings.Cut(strings.TrimPrefix(name, "projects/"), "/attestors/")
-	_, err := w.binauthz.CreateAttestor(w.t.Context(), &binaryauthorizationpb.CreateAttestorRequest{
+	_, err := w.Binauthz.CreateAttestor(w.t.Context(), &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/" + project, AttestorId: id,
 		Attestor: &binaryauthorizationpb.Attestor{Name: name, AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
 			UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{NoteReference: note},
@@ -125,7 +102,7 @@ func (w *world) attestor(name string) {
 func (w *world) note(name string) {
 	w.t.Helper()
 	project, id, _ := strings.Cut(strings.TrimPrefix(name, "projects/"), "/notes/")
-	_, err := w.grafeas.CreateNote(w.t.Context(), &grafeaspb.CreateNoteRequest{
+	_, err := w.Grafeas.CreateNote(w.t.Context(), &grafeaspb.CreateNoteRequest{
 		Parent: "projects/" + project, NoteId: id,
 		Note: &grafeaspb.Note{Type: &grafeaspb.Note_Attestation{Attestation: &grafeaspb.AttestationNote{
 			Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"},
@@ -139,10 +116,10 @@ func (w *world) note(name string) {
 func (w *world) keys(name string, keys ...*binaryauthorizationpb.AttestorPublicKey) {
 	w.t.Helper()
 	ctx := w.t.Context()
-	a, err := w.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: name})
+	a, err := w.Binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: name})
 	must(w.t, err)
 	a.GetUserOwnedGrafeasNote().PublicKeys = keys
-	_, err = w.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a})
+	_, err = w.Binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a})
 	must(w.t, err)
 }
 
@@ -189,12 +166,12 @@ func (w *world) kmsKey(id string, alg kmspb.CryptoKeyVersion_CryptoKeyVersionAlg
 	w.t.Helper()
 	ctx := w.t.Context()
 	ring := "projects/sec/locations/global/keyRings/gate"
-	if _, err := w.kms.GetKeyRing(ctx, &kmspb.GetKeyRingRequest{Name: ring}); err != nil {
-		_, err := w.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/sec/locations/global", KeyRingId: "gate"})
+	if _, err := w.KMS.GetKeyRing(ctx, &kmspb.GetKeyRingRequest{Name: ring}); err != nil {
+		_, err := w.KMS.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/sec/locations/global", KeyRingId: "gate"})
 		must(w.t, err)
 	}
 
-	k, err := w.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring, CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
+	k, err := w.KMS.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring, CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
 		Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
 		VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: alg},
 	}})
@@ -206,7 +183,7 @@ func (w *world) kmsKey(id string, alg kmspb.CryptoKeyVersion_CryptoKeyVersionAlg
 // kmsEntry is an attestor's entry for a KMS key.
 func (w *world) kmsEntry(version string, alg binaryauthorizationpb.PkixPublicKey_SignatureAlgorithm) *binaryauthorizationpb.AttestorPublicKey {
 	w.t.Helper()
-	pub, err := w.kms.GetPublicKey(w.t.Context(), &kmspb.GetPublicKeyRequest{Name: version})
+	pub, err := w.KMS.GetPublicKey(w.t.Context(), &kmspb.GetPublicKeyRequest{Name: version})
 	must(w.t, err)
 	return &binaryauthorizationpb.AttestorPublicKey{
 		Id: "//cloudkms.googleapis.com/v1/" + version,
@@ -218,14 +195,14 @@ func (w *world) kmsEntry(version string, alg binaryauthorizationpb.PkixPublicKey
 
 func (w *world) kmsSigner(version string) attest.Signer {
 	w.t.Helper()
-	s, err := attest.NewKMSSigner(w.kms, version, limit.Call(time.Minute))
+	s, err := attest.NewKMSSigner(w.KMS, version, limit.Call(time.Minute))
 	must(w.t, err)
 	return s
 }
 
 func (w *world) config(attestors ...attest.AttestorConfig) attest.Config {
 	return attest.Config{
-		Grafeas: w.grafeas, Analysis: w.analysis, BinAuthz: w.binauthz, Attestors: attestors, Journal: w.journal,
+		Grafeas: w.Grafeas, Analysis: w.Analysis, BinAuthz: w.Binauthz, Attestors: attestors, Journal: w.journal,
 		Now: w.clock.Now, Limit: limit.Call(time.Minute), Timeout: 2 * time.Minute,
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -308,7 +285,7 @@ func (w *world) stored(note string) []*grafeaspb.Occurrence {
 	w.t.Helper()
 	w.clock.advance(time.Hour) // no list lags that long
 	var out []*grafeaspb.Occurrence
-	it := w.grafeas.ListNoteOccurrences(w.t.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: note})
+	it := w.Grafeas.ListNoteOccurrences(w.t.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: note})
 
 	for {
 		o, err := it.Next()
@@ -324,7 +301,7 @@ func (w *world) stored(note string) []*grafeaspb.Occurrence {
 // valid has Binary Authorization's own helper validate an occurrence.
 func (w *world) valid(name string, o *grafeaspb.Occurrence) bool {
 	w.t.Helper()
-	resp, err := w.validate.ValidateAttestationOccurrence(w.t.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+	resp, err := w.Validate.ValidateAttestationOccurrence(w.t.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: name, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
 	})
 

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,12 +17,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
 // references are n pinned images.
@@ -69,10 +67,7 @@ func (o *outcomes) add(r audit.Result) error {
 }
 
 func TestSweepJudgesEachDigestOnce(t *testing.T) {
-	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
-	defer srv.Close()
-
-	host := strings.TrimPrefix(srv.URL, "http://")
+	host := registries.Serve(t, registries.Memory(false))
 	var repos []string
 	for r := range 2 {
 		repo := fmt.Sprintf("%s/acme/service-%d", host, r)

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // TestQuick runs the harness as CI and `make bench` do, so that it keeps
 // working and its conditions keep holding.
 func TestQuick(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	t.Chdir("..")
 	out := filepath.Join(t.TempDir(), "bench.md")
 	var printed strings.Builder

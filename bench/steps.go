@@ -206,7 +206,7 @@ func (b *harness) peers(ctx context.Context) error {
 		return nil
 	}
 	for name := range strings.SplitSeq(b.peerNote, ",") {
-		if _, err := b.world.Clients.Grafeas.CreateNote(ctx, &grafeas.CreateNoteRequest{Parent: "projects/dev", NoteId: name, Note: &grafeas.Note{
+		if _, err := b.world.Grafeas.CreateNote(ctx, &grafeas.CreateNoteRequest{Parent: "projects/dev", NoteId: name, Note: &grafeas.Note{
 			Type: &grafeas.Note_Attestation{Attestation: &grafeas.AttestationNote{Hint: &grafeas.AttestationNote_Hint{HumanReadableName: name}}},
 		}}); err != nil {
 			return err

@@ -200,7 +200,7 @@ func (s *stock) scanned(ctx context.Context, repository string, digests []string
 			})
 		}
 
-		_, err := s.world.Clients.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{
+		_, err := s.world.Grafeas.BatchCreateOccurrences(ctx, &grafeaspb.BatchCreateOccurrencesRequest{
 			Parent: "projects/" + samples.Project, Occurrences: occurrences})
 		if err != nil {
 			return fmt.Errorf("writing scans: %w", err)

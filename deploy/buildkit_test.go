@@ -3,7 +3,6 @@ package deploy_test
 import (
 	"archive/tar"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,10 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 )
 
@@ -96,8 +95,8 @@ func dockerArguments(t *testing.T, variables ...string) (arguments []string) {
 // TestImageByBuildKit builds the Dockerfile as docker build does, twice, and
 // compares what came of it.
 func TestImageByBuildKit(t *testing.T) {
-	parts.Slow(t)
-	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
+	slow.Skip(t)
+	host := registries.Serve(t, registries.Memory(false))
 	if out, err := exec.CommandContext(t.Context(), "go", "mod", "download").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

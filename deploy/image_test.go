@@ -2,7 +2,6 @@ package deploy_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -25,12 +23,13 @@ import (
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // workshop builds images with buildah on storage of its own.
@@ -204,8 +203,8 @@ func image(t *testing.T, reference string) built {
 // machine; has the gate judge the result by our strictest policy and attest to
 // it; and runs it.
 func TestImage(t *testing.T) {
-	parts.Slow(t)
-	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
+	slow.Skip(t)
+	host := registries.Serve(t, registries.Memory(false))
 	var digests []v1.Hash
 	var w workshop
 	var base string
@@ -314,11 +313,7 @@ const signingKey = "projects/acme/locations/us-east1/keyRings/gate/cryptoKeys/ga
 // google is an emulator with an attestor, its key, and a clean scan of an image.
 func google(t *testing.T, ref string) string {
 	t.Helper()
-	em, err := emulator.New(emulator.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = em.Close() })
+	em := standin.StartServices(t, emulator.Options{})
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -342,7 +337,7 @@ func google(t *testing.T, ref string) string {
 		t.Fatal(err)
 	}
 
-	_, err = binaryauthorizationpb.NewBinauthzManagementServiceV1Client(em.Conn()).CreateAttestor(t.Context(), &binaryauthorizationpb.CreateAttestorRequest{
+	_, err = em.Binauthz.CreateAttestor(t.Context(), &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/acme", AttestorId: "gate",
 		Attestor: &binaryauthorizationpb.Attestor{AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
 			UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
@@ -361,16 +356,7 @@ func google(t *testing.T, ref string) string {
 		t.Fatal(err)
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- em.Serve(ctx, l) }()
-	t.Cleanup(func() { stop(); <-served })
-	return l.Addr().String()
+	return standin.Serve(t, em.Emulator)
 }
 
 // judgeImage has the gate's own image judged, and attested, by the gate.
@@ -397,7 +383,7 @@ func judgeImage(t *testing.T, host, ref, base string) {
 
 	gate := func(args ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), bin, append(args, "--config", filepath.Join(dir, "attestor.yaml"), ref)...)
-		cmd.Env = append(os.Environ(), "CONTAINERANALYSIS_EMULATOR_HOST="+at, "CLOUD_KMS_EMULATOR_HOST="+at, "BINARYAUTHORIZATION_EMULATOR_HOST="+at)
+		cmd.Env = append(os.Environ(), standin.Environment(at)...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/zip"
 
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 )
 
 const modulePath = "github.com/attestor-gate/attestor"
@@ -87,7 +87,7 @@ func TestReadmeNamesTheRelease(t *testing.T) {
 // TestGoInstall installs the program by go install from a module proxy that has this repository as a version: the zip
 // keeps the limits of modules, and the installed binary knows its version.
 func TestGoInstall(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	commit, err := exec.CommandContext(t.Context(), "git", "rev-parse", "HEAD").Output()
 	if err != nil {
 		t.Fatal(err)

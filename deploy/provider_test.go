@@ -2,12 +2,10 @@ package deploy_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,7 +17,8 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 	"github.com/attestor-gate/attestor/posture"
 )
 
@@ -142,7 +141,7 @@ func buildProvider(t *testing.T, source, bin string) {
 
 func newProvider(t *testing.T) terraform {
 	t.Helper()
-	parts.Slow(t)
+	slow.Skip(t)
 	bin := part(t, "terraform", "")
 
 	// The beta provider is no Go module: a stand-in has the one resource that is taken from it.
@@ -239,21 +238,7 @@ func serve(t *testing.T, h http.Handler) string {
 // emulated serves Google's services until the test ends, and returns their address.
 func emulated(t *testing.T) string {
 	t.Helper()
-	em, err := emulator.New(emulator.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = em.Close() })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- em.Serve(ctx, l) }()
-	t.Cleanup(func() { stop(); <-served })
-	return l.Addr().String()
+	return standin.Serve(t, standin.StartServices(t, emulator.Options{}).Emulator)
 }
 
 // TestTerraformApplies makes key, note and attestor in the emulator, finds

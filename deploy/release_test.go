@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,10 +14,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 )
 
 // release runs tools/release/release.sh in a clone of its own, and returns
@@ -74,8 +73,8 @@ func release(t *testing.T, w workshop, commit string, env ...string) map[string]
 
 // TestRelease makes a release twice, in two places, and compares every byte.
 func TestRelease(t *testing.T) {
-	parts.Slow(t)
-	host := strings.TrimPrefix(serve(t, registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)))), "http://")
+	slow.Skip(t)
+	host := registries.Serve(t, registries.Memory(false))
 	commit, err := exec.CommandContext(t.Context(), "git", "rev-parse", "HEAD").Output() // somebody may commit meanwhile
 	if err != nil {
 		t.Fatal(err)

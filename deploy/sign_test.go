@@ -8,14 +8,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 )
 
 // TestReleaseSignature signs the provenance of a release and verifies a binary by the commands of docs/deploy.md, with a
 // key in a file and without the public log, which is not reached from here.
 func TestReleaseSignature(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	cosign, err := toolbuild.Build(t.Context(), "cosign3", "github.com/sigstore/cosign/v3/cmd/cosign")
 	if err != nil {
 		t.Fatal(err)

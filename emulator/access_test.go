@@ -65,19 +65,19 @@ func binding(role string, members ...string) *iampb.Binding {
 func TestIAMDecides(t *testing.T) {
 	const sa = "serviceAccount:" + gateSA
 	getKey := func(ctx context.Context, g google) error {
-		_, err := g.kms.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version})
+		_, err := g.KMS.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version})
 		return err
 	}
 	sign := func(ctx context.Context, g google) error {
-		_, err := g.kms.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: sha256Digest("x")})
+		_, err := g.KMS.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: sha256Digest("x")})
 		return err
 	}
 	readAttestor := func(ctx context.Context, g google) error {
-		_, err := g.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
+		_, err := g.Binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
 		return err
 	}
 	attest := func(ctx context.Context, g google) error {
-		_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+		_, err := g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 			Occurrence: attestation(note, imageA, []byte("payload"), []byte("sig"))})
 		return err
 	}
@@ -194,7 +194,7 @@ func TestQuotas(t *testing.T) {
 	})
 	g.createKey(t)
 	sign := func() error {
-		_, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: sha256Digest("x")})
+		_, err := g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: sha256Digest("x")})
 		return err
 	}
 
@@ -233,7 +233,7 @@ func TestQuotas(t *testing.T) {
 	}
 
 	// Other methods have what their own quota leaves, and a new window starts when the old one is over.
-	if _, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version}); err != nil {
+	if _, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version}); err != nil {
 		t.Error(err)
 	}
 	now = now.Add(40 * time.Second)

@@ -185,7 +185,7 @@ func TestArtifactRegistryOverREST(t *testing.T) {
 func TestArtifactRegistryWithoutARegistry(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	ctx := ctxFor(t)
-	made := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx,
+	made := must[*grafeaspb.Occurrence](t)(g.Grafeas.CreateOccurrence(ctx,
 		&grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: discovery("https://" + imageA)}))
 	c, err := artifactregistry.NewClient(ctx, option.WithGRPCConn(g.Conn()))
 	if err != nil {

@@ -21,7 +21,7 @@ func BenchmarkMillion(b *testing.B) {
 	before := heap()
 
 	for i := range images {
-		if _, err := g.grafeas.BatchCreateOccurrences(ctxFor(b), &grafeaspb.BatchCreateOccurrencesRequest{
+		if _, err := g.Grafeas.BatchCreateOccurrences(ctxFor(b), &grafeaspb.BatchCreateOccurrencesRequest{
 			Parent: "projects/p", Occurrences: scan(i, findings)}); err != nil {
 			b.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func BenchmarkMillion(b *testing.B) {
 	b.Run("attestations-of-a-digest", func(b *testing.B) {
 		for b.Loop() {
 			r := next()
-			o, err := g.grafeas.ListNoteOccurrences(ctxFor(b), &grafeaspb.ListNoteOccurrencesRequest{Name: note,
+			o, err := g.Grafeas.ListNoteOccurrences(ctxFor(b), &grafeaspb.ListNoteOccurrencesRequest{Name: note,
 				Filter: fmt.Sprintf("has_suffix(resourceUrl, %q)", r[len(r)-71:])}).Next()
 			if err != nil || o.GetResourceUri() != r {
 				b.Fatal(o, err)
@@ -56,12 +56,12 @@ func BenchmarkMillion(b *testing.B) {
 
 	b.Run("attest-and-revoke", func(b *testing.B) {
 		for b.Loop() {
-			o, err := g.grafeas.CreateOccurrence(ctxFor(b), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+			o, err := g.Grafeas.CreateOccurrence(ctxFor(b), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 				Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 			if err != nil {
 				b.Fatal(err)
 			}
-			if err := g.grafeas.DeleteOccurrence(ctxFor(b), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}); err != nil {
+			if err := g.Grafeas.DeleteOccurrence(ctxFor(b), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}); err != nil {
 				b.Fatal(err)
 			}
 		}

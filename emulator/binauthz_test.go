@@ -34,7 +34,7 @@ func TestAttestorLifeCycle(t *testing.T) {
 	ctx := ctxFor(t)
 	g.createKey(t)
 	g.createAttestor(t)
-	a, err := g.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
+	a, err := g.Binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
 	if err != nil || a.GetName() != attestor || a.GetUserOwnedGrafeasNote().GetDelegationServiceAccountEmail() == "" || a.GetEtag() == "" {
 		t.Fatalf("%v, %v", a, err)
 	}
@@ -42,7 +42,7 @@ func TestAttestorLifeCycle(t *testing.T) {
 	changed := proto.CloneOf(a)
 	changed.GetUserOwnedGrafeasNote().PublicKeys = append(changed.GetUserOwnedGrafeasNote().PublicKeys,
 		pkix("", knownPEM, binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256))
-	got, err := g.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: changed})
+	got, err := g.Binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: changed})
 	if err != nil || len(got.GetUserOwnedGrafeasNote().GetPublicKeys()) != 2 {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -50,21 +50,21 @@ func TestAttestorLifeCycle(t *testing.T) {
 		t.Errorf("computed id %s, want %s", id, knownID)
 	}
 
-	_, err = g.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a})
+	_, err = g.Binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a})
 	wantCode(t, err, codes.Aborted) // from before the update
 
-	listed, err := g.binauthz.ListAttestors(ctx, &binaryauthorizationpb.ListAttestorsRequest{Parent: "projects/p"}).Next()
+	listed, err := g.Binauthz.ListAttestors(ctx, &binaryauthorizationpb.ListAttestorsRequest{Parent: "projects/p"}).Next()
 	if err != nil || listed.GetName() != attestor {
 		t.Errorf("%v, %v", listed, err)
 	}
-	if err := g.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: attestor}); err != nil {
+	if err := g.Binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: attestor}); err != nil {
 		t.Fatal(err)
 	}
 
-	_, err = g.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
+	_, err = g.Binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
 	wantCode(t, err, codes.NotFound)
-	wantCode(t, g.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: attestor}), codes.NotFound)
-	_, err = g.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: changed})
+	wantCode(t, g.Binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: attestor}), codes.NotFound)
+	_, err = g.Binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: changed})
 	wantCode(t, err, codes.NotFound)
 }
 
@@ -95,23 +95,23 @@ func TestAttestorRefuses(t *testing.T) {
 		{"PGP", "a", newAttestor(&binaryauthorizationpb.AttestorPublicKey{PublicKey: &binaryauthorizationpb.
 			AttestorPublicKey_AsciiArmoredPgpPublicKey{AsciiArmoredPgpPublicKey: "x"}}), codes.Unimplemented},
 	} {
-		_, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: tt.id, Attestor: tt.in})
+		_, err := g.Binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: tt.id, Attestor: tt.in})
 		if code(err) != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
 
-	if _, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{
+	if _, err := g.Binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()}); err != nil {
 		t.Fatal(err)
 	}
 
-	_, err := g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()})
+	_, err := g.Binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{Parent: "projects/p", AttestorId: "a", Attestor: newAttestor()})
 	wantCode(t, err, codes.AlreadyExists)
 	moved := newAttestor()
 	moved.Name = "projects/p/attestors/a"
 	moved.GetUserOwnedGrafeasNote().NoteReference = "projects/p/notes/other"
-	_, err = g.binauthz.UpdateAttestor(ctxFor(t), &binaryauthorizationpb.UpdateAttestorRequest{Attestor: moved})
+	_, err = g.Binauthz.UpdateAttestor(ctxFor(t), &binaryauthorizationpb.UpdateAttestorRequest{Attestor: moved})
 	wantCode(t, err, codes.InvalidArgument)
 }
 
@@ -175,7 +175,7 @@ func TestValidate(t *testing.T) {
 			r := good()
 			r.Attestation = proto.CloneOf(r.Attestation)
 			tt.mutate(r)
-			got, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
+			got, err := g.Validate.ValidateAttestationOccurrence(ctxFor(t), r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -198,23 +198,23 @@ func TestValidateWithoutKeys(t *testing.T) {
 		Attestation: attestation(note, imageA, payload, g.sign(t, payload)).GetAttestation(),
 	}
 
-	_, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
+	_, err := g.Validate.ValidateAttestationOccurrence(ctxFor(t), r)
 	wantCode(t, err, codes.NotFound)
-	_, err = g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{Attestor: attestor})
+	_, err = g.Validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{Attestor: attestor})
 	wantCode(t, err, codes.InvalidArgument)
 
-	a, err := g.binauthz.GetAttestor(ctxFor(t), &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
+	a, err := g.Binauthz.GetAttestor(ctxFor(t), &binaryauthorizationpb.GetAttestorRequest{Name: attestor})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	a.GetUserOwnedGrafeasNote().PublicKeys = nil
-	if _, err := g.binauthz.UpdateAttestor(ctxFor(t), &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a}); err != nil {
+	if _, err := g.Binauthz.UpdateAttestor(ctxFor(t), &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a}); err != nil {
 		t.Fatal(err)
 	}
 
 	r.Attestor = attestor
-	got, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), r)
+	got, err := g.Validate.ValidateAttestationOccurrence(ctxFor(t), r)
 	if err != nil || got.GetResult() != binaryauthorizationpb.ValidateAttestationOccurrenceResponse_ATTESTATION_NOT_VERIFIABLE {
 		t.Errorf("without keys: %v, %v", got, err)
 	}
@@ -224,7 +224,7 @@ func TestPolicies(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	ctx := ctxFor(t)
 	type rule = binaryauthorizationpb.AdmissionRule
-	p, err := g.binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: "projects/p/policy"})
+	p, err := g.Binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: "projects/p/policy"})
 	if err != nil || p.GetDefaultAdmissionRule().GetEvaluationMode() != binaryauthorizationpb.AdmissionRule_ALWAYS_ALLOW {
 		t.Fatalf("the default policy: %v, %v", p, err)
 	}
@@ -234,16 +234,16 @@ func TestPolicies(t *testing.T) {
 		EnforcementMode:       binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
 		RequireAttestationsBy: []string{attestor}}
 	p.DefaultAdmissionRule = require
-	if _, err := g.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: p}); err != nil {
+	if _, err := g.Binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: p}); err != nil {
 		t.Fatal(err)
 	}
 
-	got, err := g.binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: "projects/p/policy"})
+	got, err := g.Binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: "projects/p/policy"})
 	if err != nil || !proto.Equal(got.GetDefaultAdmissionRule(), require) {
 		t.Errorf("%v, %v", got, err)
 	}
 
-	_, err = g.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: stale})
+	_, err = g.Binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: stale})
 	wantCode(t, err, codes.Aborted)
 
 	for name, change := range map[string]func(*binaryauthorizationpb.Policy){
@@ -258,16 +258,16 @@ func TestPolicies(t *testing.T) {
 	} {
 		bad := proto.CloneOf(got)
 		change(bad)
-		if _, err := g.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: bad}); code(err) != codes.InvalidArgument {
+		if _, err := g.Binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: bad}); code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v, want INVALID_ARGUMENT", name, err)
 		}
 	}
 
-	sys, err := g.system.GetSystemPolicy(ctx, &binaryauthorizationpb.GetSystemPolicyRequest{Name: "locations/us/policy"})
+	sys, err := g.System.GetSystemPolicy(ctx, &binaryauthorizationpb.GetSystemPolicyRequest{Name: "locations/us/policy"})
 	if err != nil || len(sys.GetAdmissionWhitelistPatterns()) == 0 {
 		t.Errorf("%v, %v", sys, err)
 	}
 
-	_, err = g.system.GetSystemPolicy(ctx, &binaryauthorizationpb.GetSystemPolicyRequest{Name: "policy"})
+	_, err = g.System.GetSystemPolicy(ctx, &binaryauthorizationpb.GetSystemPolicyRequest{Name: "policy"})
 	wantCode(t, err, codes.InvalidArgument)
 }

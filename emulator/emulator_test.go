@@ -6,18 +6,14 @@ import (
 	"testing"
 	"time"
 
-	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
-	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
-	grafeas "cloud.google.com/go/grafeas/apiv1"
-	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
-	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const (
@@ -35,49 +31,20 @@ const (
 var start = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) // never assigned to
 
 // google is the official clients over one emulator.
-type google struct {
-	*emulator.Emulator
-	grafeas  *grafeas.Client
-	analysis *containeranalysis.Client
-	kms      *kms.KeyManagementClient
-	binauthz *binauthz.BinauthzManagementClient
-	system   *binauthz.SystemPolicyClient
-	validate *binauthz.ValidationHelperClient
-}
+type google struct{ *standin.Services }
 
 func newGoogle(t testing.TB, o emulator.Options) google {
 	t.Helper()
-	e, err := emulator.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Errorf("closing: %v", err)
-		}
-	})
-	return connect(t, e)
+	return google{standin.StartServices(t, o)}
 }
 
 func connect(t testing.TB, e *emulator.Emulator) google {
 	t.Helper()
-	g := google{Emulator: e}
-	ctx := t.Context()
-	var errs [6]error
-	g.grafeas, errs[0] = grafeas.NewClient(ctx, option.WithGRPCConn(e.Conn()))
-	g.analysis, errs[1] = containeranalysis.NewClient(ctx, option.WithGRPCConn(e.Conn()))
-	g.kms, errs[2] = kms.NewKeyManagementClient(ctx, option.WithGRPCConn(e.Conn()))
-	g.binauthz, errs[3] = binauthz.NewBinauthzManagementClient(ctx, option.WithGRPCConn(e.Conn()))
-	g.system, errs[4] = binauthz.NewSystemPolicyClient(ctx, option.WithGRPCConn(e.Conn()))
-	g.validate, errs[5] = binauthz.NewValidationHelperClient(ctx, option.WithGRPCConn(e.Conn()))
-
-	for _, err := range errs {
-		if err != nil {
-			t.Fatal(err)
-		}
+	s, err := standin.Connect(t.Context(), e)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return g
+	return google{s}
 }
 
 // ctxFor is a context that ends a hanging test with a message instead of a
@@ -109,7 +76,7 @@ func must[T any](t testing.TB) func(T, error) T {
 func (g google) createNote(t testing.TB, name string) {
 	t.Helper()
 	parent, id := name[:len(name)-len("/notes/gate")], "gate"
-	must[*grafeaspb.Note](t)(g.grafeas.CreateNote(ctxFor(t), &grafeaspb.CreateNoteRequest{Parent: parent, NoteId: id, Note: &grafeaspb.Note{
+	must[*grafeaspb.Note](t)(g.Grafeas.CreateNote(ctxFor(t), &grafeaspb.CreateNoteRequest{Parent: parent, NoteId: id, Note: &grafeaspb.Note{
 		Type: &grafeaspb.Note_Attestation{Attestation: &grafeaspb.AttestationNote{Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: "gate"}}},
 	}}))
 }
@@ -118,8 +85,8 @@ func (g google) createNote(t testing.TB, name string) {
 func (g google) createKey(t testing.TB) {
 	t.Helper()
 	ctx := ctxFor(t)
-	must[*kmspb.KeyRing](t)(g.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "gate"}))
-	must[*kmspb.CryptoKey](t)(g.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "gate", CryptoKey: &kmspb.CryptoKey{
+	must[*kmspb.KeyRing](t)(g.KMS.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "gate"}))
+	must[*kmspb.CryptoKey](t)(g.KMS.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "gate", CryptoKey: &kmspb.CryptoKey{
 		Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
 		VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256},
 	}}))
@@ -127,8 +94,8 @@ func (g google) createKey(t testing.TB) {
 
 func (g google) createAttestor(t testing.TB) {
 	t.Helper()
-	pub := must[*kmspb.PublicKey](t)(g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version}))
-	must[*binaryauthorizationpb.Attestor](t)(g.binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{
+	pub := must[*kmspb.PublicKey](t)(g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version}))
+	must[*binaryauthorizationpb.Attestor](t)(g.Binauthz.CreateAttestor(ctxFor(t), &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: "projects/p", AttestorId: "gate",
 		Attestor: newAttestor(&binaryauthorizationpb.AttestorPublicKey{Id: keyID, PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{
 			PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{PublicKeyPem: pub.GetPem(),
@@ -147,7 +114,7 @@ func newAttestor(keys ...*binaryauthorizationpb.AttestorPublicKey) *binaryauthor
 func (g google) sign(t testing.TB, payload []byte) []byte {
 	t.Helper()
 	sum := sha256.Sum256(payload)
-	return must[*kmspb.AsymmetricSignResponse](t)(g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{
+	return must[*kmspb.AsymmetricSignResponse](t)(g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{
 		Name: version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}},
 	})).GetSignature()
 }
@@ -174,7 +141,7 @@ func TestGateConversation(t *testing.T) {
 	payload := payloadFor("us-docker.pkg.dev/p/r/app", digestA)
 	o := attestation(note, imageA, payload, g.sign(t, payload))
 	valid := must[*binaryauthorizationpb.ValidateAttestationOccurrenceResponse](t)(
-		g.validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+		g.Validate.ValidateAttestationOccurrence(ctx, &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 			Attestor: attestor, Attestation: o.GetAttestation(), OccurrenceNote: note, OccurrenceResourceUri: imageA,
 		}))
 
@@ -182,26 +149,26 @@ func TestGateConversation(t *testing.T) {
 		t.Fatalf("result %v: %s", valid.GetResult(), valid.GetDenialReason())
 	}
 
-	stored := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}))
+	stored := must[*grafeaspb.Occurrence](t)(g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}))
 	if stored.GetKind() != grafeaspb.NoteKind_ATTESTATION || !stored.GetCreateTime().AsTime().Equal(start) {
 		t.Errorf("kind %v created %v, want an attestation of %v", stored.GetKind(), stored.GetCreateTime().AsTime(), start)
 	}
 
-	_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o})
+	_, err := g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o})
 	wantCode(t, err, codes.AlreadyExists)
 
-	listed := must[*grafeaspb.Occurrence](t)(g.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
+	listed := must[*grafeaspb.Occurrence](t)(g.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
 		Name: note, Filter: `has_suffix(resourceUrl, "` + digestA + `")`,
 	}).Next())
 
 	if listed.GetName() != stored.GetName() {
 		t.Errorf("listed %s, want %s", listed.GetName(), stored.GetName())
 	}
-	if err := g.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: stored.GetName()}); err != nil {
+	if err := g.Grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: stored.GetName()}); err != nil {
 		t.Fatal(err)
 	}
 
-	_, err = g.grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: stored.GetName()})
+	_, err = g.Grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: stored.GetName()})
 	wantCode(t, err, codes.NotFound)
 }
 

@@ -24,7 +24,7 @@ import (
 )
 
 func (g google) attest(ctx context.Context, resource string) error {
-	_, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+	_, err := g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 		Occurrence: attestation(note, resource, []byte("p"), []byte("s"))})
 	return err
 }
@@ -156,7 +156,7 @@ func TestCorruptSignatures(t *testing.T) {
 		{emulator.CorruptUnverified, true, true, true, false},
 	} {
 		remove := g.Inject(emulator.Fault{Method: "AsymmetricSign", Corrupt: tt.c})
-		r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: d, DigestCrc32C: wrap(castagnoli(d.GetSha256()))})
+		r, err := g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: d, DigestCrc32C: wrap(castagnoli(d.GetSha256()))})
 		remove()
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestCorruptSignatures(t *testing.T) {
 func TestCorruptPublicKeys(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	g.createKey(t)
-	good, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version})
+	good, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestCorruptPublicKeys(t *testing.T) {
 		{emulator.CorruptName, true, true, false},
 	} {
 		remove := g.Inject(emulator.Fault{Method: "GetPublicKey", Corrupt: tt.c})
-		r, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version})
+		r, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version})
 		remove()
 		if err != nil {
 			t.Fatal(err)
@@ -215,14 +215,14 @@ func TestMutate(t *testing.T) {
 	g.Inject(emulator.Fault{Method: "GetNote", Mutate: func(_, resp proto.Message) { resp.(*grafeaspb.Note).Name = "other" }})
 
 	for range 2 { // the stored note stays as it was, or the second would differ in more
-		n, err := g.grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: note})
+		n, err := g.Grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: note})
 		if err != nil || n.GetName() != "other" {
 			t.Errorf("%v, %v", n, err)
 		}
 	}
 
 	g.ClearFaults()
-	if n, err := g.grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: note}); err != nil || n.GetName() != note {
+	if n, err := g.Grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: note}); err != nil || n.GetName() != note {
 		t.Errorf("%v, %v", n, err)
 	}
 }
@@ -257,7 +257,7 @@ func TestPermissions(t *testing.T) {
 	g.createKey(t)
 	ctx := ctxFor(t)
 	ask := []string{"containeranalysis.notes.attachOccurrence", "containeranalysis.notes.get"}
-	r, err := g.analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: note, Permissions: ask})
+	r, err := g.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: note, Permissions: ask})
 	if err != nil || len(r.GetPermissions()) != 2 {
 		t.Fatalf("%v, %v; want both granted", r, err)
 	}
@@ -268,12 +268,12 @@ func TestPermissions(t *testing.T) {
 		{Permission: "binaryauthorization.attestors.get"},
 	}})
 
-	r, err = g.analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: note, Permissions: ask})
+	r, err = g.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: note, Permissions: ask})
 	if err != nil || len(r.GetPermissions()) != 1 || r.GetPermissions()[0] != "containeranalysis.notes.get" {
 		t.Errorf("%v, %v; want notes.get alone", r, err)
 	}
 
-	r, err = g.kms.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: keyRing + "/cryptoKeys/gate",
+	r, err = g.KMS.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{Resource: keyRing + "/cryptoKeys/gate",
 		Permissions: []string{"cloudkms.cryptoKeyVersions.useToSign"}})
 	if err != nil || len(r.GetPermissions()) != 0 {
 		t.Errorf("%v, %v; want none, by the key ring", r, err)
@@ -293,7 +293,7 @@ func TestPermissions(t *testing.T) {
 		t.Errorf("details %v", info)
 	}
 
-	_, err = g.kms.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA256, nil)})
+	_, err = g.KMS.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA256, nil)})
 	wantCode(t, err, codes.PermissionDenied)
 
 	for name, req := range map[string]*iampb.TestIamPermissionsRequest{
@@ -301,7 +301,7 @@ func TestPermissions(t *testing.T) {
 		"no resource": {Permissions: ask},
 		"too many":    {Resource: note, Permissions: make([]string, 101)},
 	} {
-		if _, err := g.analysis.TestIamPermissions(ctx, req); code(err) != codes.InvalidArgument {
+		if _, err := g.Analysis.TestIamPermissions(ctx, req); code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v, want INVALID_ARGUMENT", name, err)
 		}
 	}
@@ -310,23 +310,23 @@ func TestPermissions(t *testing.T) {
 func TestIAMPoliciesAreKept(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	ctx := ctxFor(t)
-	p, err := g.analysis.GetIamPolicy(ctx, &iampb.GetIamPolicyRequest{Resource: note})
+	p, err := g.Analysis.GetIamPolicy(ctx, &iampb.GetIamPolicyRequest{Resource: note})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	stale := proto.CloneOf(p)
 	p.Bindings = []*iampb.Binding{{Role: "roles/containeranalysis.notes.attacher", Members: []string{"user:a@example.com"}}}
-	if _, err := g.analysis.SetIamPolicy(ctx, &iampb.SetIamPolicyRequest{Resource: note, Policy: p}); err != nil {
+	if _, err := g.Analysis.SetIamPolicy(ctx, &iampb.SetIamPolicyRequest{Resource: note, Policy: p}); err != nil {
 		t.Fatal(err)
 	}
 
-	got, err := g.analysis.GetIamPolicy(ctx, &iampb.GetIamPolicyRequest{Resource: note})
+	got, err := g.Analysis.GetIamPolicy(ctx, &iampb.GetIamPolicyRequest{Resource: note})
 	if err != nil || len(got.GetBindings()) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 
-	_, err = g.analysis.SetIamPolicy(ctx, &iampb.SetIamPolicyRequest{Resource: note, Policy: stale})
+	_, err = g.Analysis.SetIamPolicy(ctx, &iampb.SetIamPolicyRequest{Resource: note, Policy: stale})
 	wantCode(t, err, codes.Aborted)
 }
 
@@ -341,7 +341,7 @@ func errorInfo(err error) *errdetails.ErrorInfo {
 
 func publicKey(t *testing.T, g google) *ecdsa.PublicKey {
 	t.Helper()
-	r, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version})
+	r, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: version})
 	if err != nil {
 		t.Fatal(err)
 	}

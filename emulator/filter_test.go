@@ -118,7 +118,7 @@ func TestFilterRefuses(t *testing.T) {
 		"kind=\"BUILD\"\x00", "kind=\"\xff\"", `kind=AND`, `kind = -"BUILD"`,
 		strings.Repeat("(", 100) + `kind="BUILD"` + strings.Repeat(")", 100), `resourceUrl="` + strings.Repeat("x", 20000) + `"`,
 	} {
-		_, err := g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}).Next()
+		_, err := g.Grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}).Next()
 		if filter == "kind=\"\xff\"" {
 			// Not even a message: protobuf refuses it first.
 			if err == nil {
@@ -130,7 +130,7 @@ func TestFilterRefuses(t *testing.T) {
 			t.Errorf("%q: list says %v (%v), want INVALID_ARGUMENT", filter, got, err)
 		}
 
-		_, err = g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: filter}).Next()
+		_, err = g.Grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: filter}).Next()
 		if got := code(err); got != codes.InvalidArgument {
 			t.Errorf("%q: list of a note says %v, want INVALID_ARGUMENT", filter, got)
 		}

@@ -80,7 +80,7 @@ func TestRESTOfOtherClients(t *testing.T) {
 func TestExportSBOM(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	ctx := ctxFor(t)
-	scan := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{
+	scan := must[*grafeaspb.Occurrence](t)(g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{
 		Parent: "projects/p", Occurrence: discovery("https://" + imageA),
 	}))
 	base := "http://" + serve(t, g.Emulator)
@@ -104,7 +104,7 @@ func TestExportSBOM(t *testing.T) {
 		}
 	}
 
-	o := must[*grafeaspb.Occurrence](t)(g.grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: scan.GetName()}))
+	o := must[*grafeaspb.Occurrence](t)(g.Grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: scan.GetName()}))
 	if got := o.GetDiscovery().GetSbomStatus().GetSbomState(); got != grafeaspb.DiscoveryOccurrence_SBOMStatus_COMPLETE {
 		t.Errorf("the discovery's SBOM is %v, want COMPLETE", got)
 	}
@@ -122,7 +122,7 @@ func TestNoteFilters(t *testing.T) {
 	ctx := ctxFor(t)
 	g.createNote(t, note)
 	for id, image := range map[string]string{"a": imageA, "b": imageB} {
-		must[*grafeaspb.Note](t)(g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{
+		must[*grafeaspb.Note](t)(g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{
 			Parent: "projects/p", NoteId: id, Note: assessment("https://"+image, "CVE-2026-1", grafeaspb.VulnerabilityAssessmentNote_Assessment_FIXED),
 		}))
 	}
@@ -135,7 +135,7 @@ func TestNoteFilters(t *testing.T) {
 		`vulnerability_assessment.product.generic_uri="https://elsewhere.example/x"`: "",
 	} {
 		var got []string
-		for it := g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: filter}); ; {
+		for it := g.Grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: filter}); ; {
 			n, err := it.Next()
 			if err != nil {
 				break
@@ -148,7 +148,7 @@ func TestNoteFilters(t *testing.T) {
 	}
 
 	for _, filter := range []string{`nonsense`, `no.such.field="x"`, `kind="NO_KIND"`, `name:"x"`} {
-		_, err := g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: filter}).Next()
+		_, err := g.Grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: filter}).Next()
 		wantCode(t, err, codes.InvalidArgument)
 	}
 }
@@ -182,12 +182,12 @@ func TestVEXIsCarried(t *testing.T) {
 		vulnerability("https://"+imageA, "CVE-2026-1"), vulnerability("https://"+imageA, "CVE-2026-2"),
 		vulnerability(imageB, "CVE-2026-1"),
 	} {
-		made := must[*grafeaspb.Occurrence](t)(g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}))
+		made := must[*grafeaspb.Occurrence](t)(g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}))
 		ids[o.GetResourceUri()+" "+o.GetNoteName()] = made.GetName()
 	}
 
 	create := func(project, id string, n *grafeaspb.Note) {
-		must[*grafeaspb.Note](t)(g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/" + project, NoteId: id, Note: n}))
+		must[*grafeaspb.Note](t)(g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/" + project, NoteId: id, Note: n}))
 	}
 	image, _, _ := strings.Cut(imageA, "@")
 	create("p", "image", assessment("https://"+image, "CVE-2026-1", fixed))
@@ -202,7 +202,7 @@ func TestVEXIsCarried(t *testing.T) {
 			imageB + " projects/goog-vulnz/notes/CVE-2026-1":              fixed,
 			"https://" + imageA + " projects/goog-vulnz/notes/CVE-2026-2": none,
 		} {
-			o := must[*grafeaspb.Occurrence](t)(g.grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: ids[of]}))
+			o := must[*grafeaspb.Occurrence](t)(g.Grafeas.GetOccurrence(ctx, &grafeaspb.GetOccurrenceRequest{Name: ids[of]}))
 			if got := o.GetVulnerability().GetVexAssessment().GetState(); got != want {
 				t.Errorf("%s is %v, want %v", of, got, want)
 			}
@@ -210,7 +210,7 @@ func TestVEXIsCarried(t *testing.T) {
 	}
 	check(g)
 
-	o, err := g.grafeas.ListOccurrences(ctx, &grafeaspb.ListOccurrencesRequest{
+	o, err := g.Grafeas.ListOccurrences(ctx, &grafeaspb.ListOccurrencesRequest{
 		Parent: "projects/p", Filter: `kind="VULNERABILITY" AND vulnerability.vexAssessment.state="NOT_AFFECTED"`,
 	}).Next()
 	if err != nil || o.GetVulnerability().GetVexAssessment().GetNoteName() != "projects/p/notes/version" {
@@ -229,7 +229,7 @@ func TestKeyLists(t *testing.T) {
 	ctx := ctxFor(t)
 	g.createKey(t)
 	for id, team := range map[string]string{"alpha": "one", "beta": "two"} {
-		must[*kmspb.CryptoKey](t)(g.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
+		must[*kmspb.CryptoKey](t)(g.KMS.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: id, CryptoKey: &kmspb.CryptoKey{
 			Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, Labels: map[string]string{"team": team},
 			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384},
 		}}))
@@ -237,7 +237,7 @@ func TestKeyLists(t *testing.T) {
 
 	list := func(filter, order string, size int32) (string, error) {
 		var got []string
-		it := g.kms.ListCryptoKeys(ctx, &kmspb.ListCryptoKeysRequest{Parent: keyRing, Filter: filter, OrderBy: order, PageSize: size})
+		it := g.KMS.ListCryptoKeys(ctx, &kmspb.ListCryptoKeysRequest{Parent: keyRing, Filter: filter, OrderBy: order, PageSize: size})
 		for {
 			k, err := it.Next()
 			if err != nil {
@@ -280,7 +280,7 @@ func TestKeyLists(t *testing.T) {
 		wantCode(t, err, codes.InvalidArgument)
 	}
 
-	versions := must[*kmspb.CryptoKeyVersion](t)(g.kms.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{
+	versions := must[*kmspb.CryptoKeyVersion](t)(g.KMS.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{
 		Parent: keyRing + "/cryptoKeys/gate", Filter: "state=ENABLED",
 	}).Next())
 	if versions.GetName() != version {

@@ -88,7 +88,7 @@ func TestGcloudVEXAndSBOM(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	c := newGcloud(t, serve(t, g.Emulator))
 	for _, o := range []*grafeaspb.Occurrence{discovery("https://" + imageA), vulnerability("https://"+imageA, "CVE-2026-1")} {
-		if _, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}); err != nil {
+		if _, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestGcloudVEXAndSBOM(t *testing.T) {
 	})
 
 	notes := 0
-	for it := g.grafeas.ListNotes(ctxFor(t), &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: `kind="VULNERABILITY_ASSESSMENT"`}); ; notes++ {
+	for it := g.Grafeas.ListNotes(ctxFor(t), &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: `kind="VULNERABILITY_ASSESSMENT"`}); ; notes++ {
 		if _, err := it.Next(); err != nil {
 			break
 		}

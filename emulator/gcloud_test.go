@@ -3,7 +3,6 @@ package emulator_test
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,27 +14,13 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // serve puts an emulator on a loopback port and answers its address.
 func serve(t testing.TB, e *emulator.Emulator) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("serving: %v", err)
-		}
-	})
-
-	return l.Addr().String()
+	return standin.Serve(t, e)
 }
 
 // gcloud runs the installed, unmodified gcloud against an address.
@@ -138,13 +123,13 @@ func TestGcloudAttests(t *testing.T) {
 	}
 
 	for _, digest := range []string{digestA, digestB} {
-		o, err := g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note,
+		o, err := g.Grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note,
 			Filter: `has_suffix(resourceUrl, "` + digest + `")`}).Next()
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		v, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+		v, err := g.Validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 			Attestor: attestor, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
 		})
 
@@ -166,7 +151,7 @@ func TestGcloudReadsScans(t *testing.T) {
 	c := newGcloud(t, serve(t, g.Emulator))
 
 	for _, o := range []*grafeaspb.Occurrence{discovery("https://" + imageA), vulnerability("https://"+imageA, "CVE-2026-1")} {
-		if _, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}); err != nil {
+		if _, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -105,7 +105,7 @@ func TestTenAlgorithms(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			pub, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: name})
+			pub, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: name})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +121,7 @@ func TestTenAlgorithms(t *testing.T) {
 			}
 
 			d := digestOf(tt.hash, []byte("message"))
-			r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: d,
+			r, err := g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: d,
 				DigestCrc32C: wrapperspb.Int64(castagnoli(digestBytes(d)))})
 			if err != nil {
 				t.Fatal(err)
@@ -137,7 +137,7 @@ func TestTenAlgorithms(t *testing.T) {
 			}
 
 			// Whole data is hashed by the service.
-			if r, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Data: []byte("message")}); err != nil {
+			if r, err = g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Data: []byte("message")}); err != nil {
 				t.Fatal(err)
 			}
 
@@ -149,7 +149,7 @@ func TestTenAlgorithms(t *testing.T) {
 				if other == tt.hash {
 					continue
 				}
-				_, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: digestOf(other, nil)})
+				_, err := g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: name, Digest: digestOf(other, nil)})
 				wantCode(t, err, codes.InvalidArgument)
 			}
 		})
@@ -184,7 +184,7 @@ func TestSignRefuses(t *testing.T) {
 			codes.InvalidArgument, "invalid resource name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := g.kms.AsymmetricSign(ctxFor(t), tt.r)
+			_, err := g.KMS.AsymmetricSign(ctxFor(t), tt.r)
 			wantCode(t, err, tt.want)
 			if !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%v, want %q in it", err, tt.text)
@@ -198,8 +198,8 @@ func TestKeyVersionStates(t *testing.T) {
 	g.createKey(t)
 	ctx := ctxFor(t)
 	usable := func() codes.Code {
-		_, err := g.kms.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA256, nil)})
-		_, err2 := g.kms.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version})
+		_, err := g.KMS.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA256, nil)})
+		_, err2 := g.KMS.GetPublicKey(ctx, &kmspb.GetPublicKeyRequest{Name: version})
 		if code(err) != code(err2) {
 			t.Fatalf("signing says %v, the public key %v", err, err2)
 		}
@@ -211,7 +211,7 @@ func TestKeyVersionStates(t *testing.T) {
 	}
 
 	set := func(s kmspb.CryptoKeyVersion_CryptoKeyVersionState) error {
-		_, err := g.kms.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
+		_, err := g.KMS.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
 			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: version, State: s}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
 		return err
@@ -228,7 +228,7 @@ func TestKeyVersionStates(t *testing.T) {
 
 	wantCode(t, set(kmspb.CryptoKeyVersion_DESTROYED), codes.InvalidArgument)
 	wantCode(t, set(kmspb.CryptoKeyVersion_ENABLED), codes.OK)
-	v, err := g.kms.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
+	v, err := g.KMS.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: version})
 	if err != nil || v.GetState() != kmspb.CryptoKeyVersion_DESTROY_SCHEDULED || !v.GetDestroyTime().AsTime().After(start) {
 		t.Errorf("%v, %v", v, err)
 	}
@@ -237,7 +237,7 @@ func TestKeyVersionStates(t *testing.T) {
 	}
 
 	wantCode(t, set(kmspb.CryptoKeyVersion_ENABLED), codes.FailedPrecondition)
-	if v, err = g.kms.RestoreCryptoKeyVersion(ctx, &kmspb.RestoreCryptoKeyVersionRequest{Name: version}); err != nil ||
+	if v, err = g.KMS.RestoreCryptoKeyVersion(ctx, &kmspb.RestoreCryptoKeyVersionRequest{Name: version}); err != nil ||
 		v.GetState() != kmspb.CryptoKeyVersion_DISABLED {
 		t.Errorf("%v, %v", v, err)
 	}
@@ -247,12 +247,12 @@ func TestKeyVersionStates(t *testing.T) {
 		t.Errorf("restored and enabled: %v", got)
 	}
 
-	second, err := g.kms.CreateCryptoKeyVersion(ctx, &kmspb.CreateCryptoKeyVersionRequest{Parent: keyRing + "/cryptoKeys/gate"})
+	second, err := g.KMS.CreateCryptoKeyVersion(ctx, &kmspb.CreateCryptoKeyVersionRequest{Parent: keyRing + "/cryptoKeys/gate"})
 	if err != nil || second.GetName() != keyRing+"/cryptoKeys/gate/cryptoKeyVersions/2" || second.GetState() != kmspb.CryptoKeyVersion_ENABLED {
 		t.Errorf("%v, %v", second, err)
 	}
 
-	it := g.kms.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{Parent: keyRing + "/cryptoKeys/gate"})
+	it := g.KMS.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{Parent: keyRing + "/cryptoKeys/gate"})
 	first, err := it.Next()
 	if err != nil || first.GetName() != version {
 		t.Errorf("%v, %v", first, err)
@@ -270,7 +270,7 @@ func TestKeysForRefusal(t *testing.T) {
 			t.Fatal(err)
 		}
 
-		pub, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: name})
+		pub, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: name})
 		if err != nil || pub.GetAlgorithm() != algorithm {
 			t.Fatalf("%v, %v", pub, err)
 		}
@@ -282,7 +282,7 @@ func TestKeysForRefusal(t *testing.T) {
 	}
 
 	ed := keyRing + "/cryptoKeys/EC_SIGN_ED25519/cryptoKeyVersions/1"
-	pub, err := g.kms.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: ed, PublicKeyFormat: kmspb.PublicKey_PEM})
+	pub, err := g.KMS.GetPublicKey(ctxFor(t), &kmspb.GetPublicKeyRequest{Name: ed, PublicKeyFormat: kmspb.PublicKey_PEM})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,14 +293,14 @@ func TestKeysForRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Data: []byte("m")})
+	r, err := g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Data: []byte("m")})
 	if err != nil || !ed25519.Verify(key.(ed25519.PublicKey), []byte("m"), r.GetSignature()) {
 		t.Errorf("Ed25519: %v, %v", r, err)
 	}
 
-	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Digest: digestOf(crypto.SHA512, nil)})
+	_, err = g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: ed, Digest: digestOf(crypto.SHA512, nil)})
 	wantCode(t, err, codes.InvalidArgument)
-	_, err = g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: keyRing +
+	_, err = g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: keyRing +
 		"/cryptoKeys/EC_SIGN_SECP256K1_SHA256/cryptoKeyVersions/1", Digest: digestOf(crypto.SHA256, nil)})
 	wantCode(t, err, codes.Unimplemented)
 }
@@ -327,7 +327,7 @@ func TestSeedKeyRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	r, err := g.kms.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA384, []byte("m"))})
+	r, err := g.KMS.AsymmetricSign(ctxFor(t), &kmspb.AsymmetricSignRequest{Name: version, Digest: digestOf(crypto.SHA384, []byte("m"))})
 	if err != nil || !ecdsa.VerifyASN1(&p384.PublicKey, digestBytes(digestOf(crypto.SHA384, []byte("m"))), r.GetSignature()) {
 		t.Errorf("the seeded key did not sign: %v", err)
 	}
@@ -356,13 +356,13 @@ func TestKeyCreationRefuses(t *testing.T) {
 		{"no algorithm", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "k", CryptoKey: signing(0)}, codes.InvalidArgument},
 		{"malformed id", &kmspb.CreateCryptoKeyRequest{Parent: keyRing, CryptoKeyId: "a/b", CryptoKey: signing(ec)}, codes.InvalidArgument},
 	} {
-		_, err := g.kms.CreateCryptoKey(ctx, tt.r)
+		_, err := g.KMS.CreateCryptoKey(ctx, tt.r)
 		if code(err) != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
 
-	_, err := g.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "gate"})
+	_, err := g.KMS.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "gate"})
 	wantCode(t, err, codes.AlreadyExists)
 }
 
@@ -371,7 +371,7 @@ func wrap(n int64) *wrapperspb.Int64Value { return wrapperspb.Int64(n) }
 // TestKeysTakeTheirTimeToDie: a key says how long, and its versions keep to it.
 func TestKeysTakeTheirTimeToDie(t *testing.T) {
 	g, ctx := newGoogle(t, emulator.Options{}), ctxFor(t)
-	ring, err := g.kms.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "slow"})
+	ring, err := g.KMS.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "slow"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +382,7 @@ func TestKeysTakeTheirTimeToDie(t *testing.T) {
 		if after != 0 {
 			key.DestroyScheduledDuration = durationpb.New(after)
 		}
-		return g.kms.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring.GetName(), CryptoKeyId: id, CryptoKey: key})
+		return g.KMS.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: ring.GetName(), CryptoKeyId: id, CryptoKey: key})
 	}
 
 	for id, after := range map[string]time.Duration{"default": 0, "slow": 100 * 24 * time.Hour} {
@@ -399,7 +399,7 @@ func TestKeysTakeTheirTimeToDie(t *testing.T) {
 		}
 
 		before := time.Now()
-		v, err := g.kms.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: key.GetName() + "/cryptoKeyVersions/1"})
+		v, err := g.KMS.DestroyCryptoKeyVersion(ctx, &kmspb.DestroyCryptoKeyVersionRequest{Name: key.GetName() + "/cryptoKeyVersions/1"})
 		if err != nil || v.GetDestroyTime().AsTime().Before(before.Add(after)) || v.GetDestroyTime().AsTime().After(time.Now().Add(after)) {
 			t.Errorf("%s: %v, %v", id, v, err)
 		}

@@ -102,7 +102,7 @@ func TestLoadSamples(t *testing.T) {
 			}
 
 			for _, o := range got {
-				n, err := g.grafeas.GetOccurrenceNote(ctxFor(t), &grafeaspb.GetOccurrenceNoteRequest{Name: o.GetName()})
+				n, err := g.Grafeas.GetOccurrenceNote(ctxFor(t), &grafeaspb.GetOccurrenceNoteRequest{Name: o.GetName()})
 				if err != nil || n.GetName() != o.GetNoteName() || n.GetKind() != o.GetKind() {
 					t.Errorf("note of %s: %v, %v", o.GetName(), n, err)
 				}
@@ -115,7 +115,7 @@ func TestLoadSamples(t *testing.T) {
 func (g google) list(t testing.TB, parent, filter string) []*grafeaspb.Occurrence {
 	t.Helper()
 	var out []*grafeaspb.Occurrence
-	it := g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: parent, Filter: filter, PageSize: 1000})
+	it := g.Grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: parent, Filter: filter, PageSize: 1000})
 
 	for {
 		switch o, err := it.Next(); {
@@ -159,7 +159,7 @@ func TestLoadShapes(t *testing.T) {
 				t.Fatalf("loaded %d, %v; want %d", n, err, tt.want)
 			}
 
-			n := must[*grafeaspb.Note](t)(g.grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: "projects/p/notes/n"}))
+			n := must[*grafeaspb.Note](t)(g.Grafeas.GetNote(ctxFor(t), &grafeaspb.GetNoteRequest{Name: "projects/p/notes/n"}))
 			if strings.Contains(tt.in, "mine") && n.GetShortDescription() != "mine" {
 				t.Errorf("the note's description is %q, want the file's", n.GetShortDescription())
 			}

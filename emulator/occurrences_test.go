@@ -73,11 +73,11 @@ func TestCreateOccurrenceRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := good()
 			tt.mutate(o)
-			_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o})
+			_, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: o})
 			wantCode(t, err, tt.want)
 
 			// A batch is all or nothing.
-			_, err = g.grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{
+			_, err = g.Grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{
 				Parent: "projects/p", Occurrences: []*grafeaspb.Occurrence{good(), o}})
 			wantCode(t, err, tt.want)
 			if got := g.list(t, "projects/p", ""); len(got) != 0 {
@@ -92,7 +92,7 @@ func TestCreateOccurrenceRefuses(t *testing.T) {
 				occ[i] = good()
 			}
 		}
-		if _, err := g.grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/p", Occurrences: occ}); err == nil {
+		if _, err := g.Grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/p", Occurrences: occ}); err == nil {
 			t.Errorf("a batch that is %s is accepted", name)
 		}
 	}
@@ -116,7 +116,7 @@ func TestUniqueness(t *testing.T) {
 			g.SetBehaviour(emulator.Behaviour{Uniqueness: tt.u})
 			g.createNote(t, note)
 			create := func(parent, payload string) error {
-				_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: parent,
+				_, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: parent,
 					Occurrence: attestation(note, imageA, []byte(payload), []byte("s"))})
 				return err
 			}
@@ -139,14 +139,14 @@ func TestUniqueness(t *testing.T) {
 func TestUpdateOccurrence(t *testing.T) {
 	now := start
 	g := newGoogle(t, emulator.Options{Now: func() time.Time { return now }})
-	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: discovery(imageA)})
+	o, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: discovery(imageA)})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	now = now.Add(time.Hour)
 	update := func(in *grafeaspb.Occurrence, paths ...string) (*grafeaspb.Occurrence, error) {
-		return g.grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(),
+		return g.Grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(),
 			Occurrence: in, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
 	}
 
@@ -190,7 +190,7 @@ func TestUpdateOccurrence(t *testing.T) {
 		}
 	}
 
-	_, err = g.grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: "projects/p/occurrences/none", Occurrence: in})
+	_, err = g.Grafeas.UpdateOccurrence(ctxFor(t), &grafeaspb.UpdateOccurrenceRequest{Name: "projects/p/occurrences/none", Occurrence: in})
 	wantCode(t, err, codes.NotFound)
 }
 
@@ -198,54 +198,54 @@ func TestNotes(t *testing.T) {
 	g := newGoogle(t, emulator.Options{})
 	ctx := ctxFor(t)
 	published := &grafeaspb.Note{Type: &grafeaspb.Note_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityNote{AdvisoryPublishTime: timestamppb.New(start)}}}
-	n, err := g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/goog-vulnz", NoteId: "CVE-1", Note: published})
+	n, err := g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/goog-vulnz", NoteId: "CVE-1", Note: published})
 	if err != nil || n.GetName() != "projects/goog-vulnz/notes/CVE-1" || n.GetKind() != grafeaspb.NoteKind_VULNERABILITY {
 		t.Fatalf("%v, %v", n, err)
 	}
-	if _, err := g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+	if _, err := g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 		Occurrence: vulnerability(imageA, "CVE-1")}); err != nil {
 		t.Fatal(err)
 	}
 
-	got, err := g.grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: n.GetName()})
+	got, err := g.Grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: n.GetName()})
 	if err != nil || !got.GetVulnerability().GetAdvisoryPublishTime().AsTime().Equal(start) {
 		t.Errorf("an occurrence replaced its note: %v, %v", got, err)
 	}
 
-	_, err = g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/goog-vulnz", NoteId: "CVE-1", Note: published})
+	_, err = g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/goog-vulnz", NoteId: "CVE-1", Note: published})
 	wantCode(t, err, codes.AlreadyExists)
-	_, err = g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/p", NoteId: "x", Note: &grafeaspb.Note{}})
+	_, err = g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/p", NoteId: "x", Note: &grafeaspb.Note{}})
 	wantCode(t, err, codes.InvalidArgument)
-	_, err = g.grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/p", NoteId: "a/b", Note: published})
+	_, err = g.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: "projects/p", NoteId: "a/b", Note: published})
 	wantCode(t, err, codes.InvalidArgument)
 
-	batch, err := g.grafeas.BatchCreateNotes(ctx, &grafeaspb.BatchCreateNotesRequest{Parent: "projects/p",
+	batch, err := g.Grafeas.BatchCreateNotes(ctx, &grafeaspb.BatchCreateNotesRequest{Parent: "projects/p",
 		Notes: map[string]*grafeaspb.Note{"b": published, "a": published}})
 	if err != nil || len(batch.GetNotes()) != 2 || batch.GetNotes()[0].GetName() != "projects/p/notes/a" {
 		t.Errorf("%v, %v", batch, err)
 	}
 
-	updated, err := g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{
+	updated, err := g.Grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(), Note: &grafeaspb.Note{
 		ShortDescription: "s"}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"short_description"}}})
 	if err != nil || updated.GetShortDescription() != "s" || updated.GetVulnerability().GetAdvisoryPublishTime() == nil {
 		t.Errorf("%v, %v", updated, err)
 	}
 
-	_, err = g.grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(),
+	_, err = g.Grafeas.UpdateNote(ctx, &grafeaspb.UpdateNoteRequest{Name: n.GetName(),
 		Note: &grafeaspb.Note{Type: &grafeaspb.Note_Build{Build: &grafeaspb.BuildNote{}}}})
 	wantCode(t, err, codes.InvalidArgument)
-	_, err = g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: "x"}).Next()
+	_, err = g.Grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p", Filter: "x"}).Next()
 	wantCode(t, err, codes.InvalidArgument)
-	if err := g.grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: "projects/p/notes/a"}); err != nil {
+	if err := g.Grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: "projects/p/notes/a"}); err != nil {
 		t.Fatal(err)
 	}
 
-	left, err := g.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p"}).Next()
+	left, err := g.Grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: "projects/p"}).Next()
 	if err != nil || left.GetName() != "projects/p/notes/b" {
 		t.Errorf("%v, %v", left, err)
 	}
 
-	_, err = g.grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: "projects/p/notes/a"})
+	_, err = g.Grafeas.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: "projects/p/notes/a"})
 	wantCode(t, err, codes.NotFound)
 }
 
@@ -254,7 +254,7 @@ func TestRefusals(t *testing.T) {
 	g.createNote(t, note)
 	ctx := ctxFor(t)
 	create := func() (*grafeaspb.Occurrence, error) {
-		return g.grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+		return g.Grafeas.CreateOccurrence(ctx, &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 			Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 	}
 
@@ -267,7 +267,7 @@ func TestRefusals(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	_, err = g.grafeas.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(), Occurrence: o})
+	_, err = g.Grafeas.UpdateOccurrence(ctx, &grafeaspb.UpdateOccurrenceRequest{Name: o.GetName(), Occurrence: o})
 	wantCode(t, err, codes.PermissionDenied)
-	wantCode(t, g.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}), codes.PermissionDenied)
+	wantCode(t, g.Grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}), codes.PermissionDenied)
 }

@@ -21,7 +21,7 @@ func (g google) fill(t testing.TB, parent string, n int) {
 		for j := i; j < min(i+1000, n); j++ {
 			batch = append(batch, vulnerability("https://"+imageA, fmt.Sprintf("CVE-%d", j)))
 		}
-		if _, err := g.grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{Parent: parent, Occurrences: batch}); err != nil {
+		if _, err := g.Grafeas.BatchCreateOccurrences(ctxFor(t), &grafeaspb.BatchCreateOccurrencesRequest{Parent: parent, Occurrences: batch}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,7 +36,7 @@ func TestPages(t *testing.T) {
 			for _, filter := range []string{"", `kind="VULNERABILITY" AND resourceUrl="https://` + imageA + `"`} {
 				seen := map[string]bool{}
 				pages, empty := 0, 0
-				pager := iterator.NewPager(g.grafeas.ListOccurrences(ctxFor(t),
+				pager := iterator.NewPager(g.Grafeas.ListOccurrences(ctxFor(t),
 					&grafeaspb.ListOccurrencesRequest{Parent: "projects/p", Filter: filter}), 1000, "")
 
 				for {
@@ -113,7 +113,7 @@ func TestPageTokens(t *testing.T) {
 	}
 
 	// What is written and deleted between pages neither repeats nor hides the rest.
-	if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: first.GetOccurrences()[19].GetName()}); err != nil {
+	if err := g.Grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: first.GetOccurrences()[19].GetName()}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -128,14 +128,14 @@ func TestListLag(t *testing.T) {
 	now := start
 	g := newGoogle(t, emulator.Options{Now: func() time.Time { return now }, Behaviour: emulator.Behaviour{ListLag: 5 * time.Second}})
 	g.createNote(t, note)
-	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+	o, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 		Occurrence: attestation(note, imageA, []byte("p"), []byte("s"))})
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	byNote := func() (*grafeaspb.Occurrence, error) {
-		return g.grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note}).Next()
+		return g.Grafeas.ListNoteOccurrences(ctxFor(t), &grafeaspb.ListNoteOccurrencesRequest{Name: note}).Next()
 	}
 
 	if got := g.list(t, "projects/p", ""); len(got) != 0 {
@@ -144,7 +144,7 @@ func TestListLag(t *testing.T) {
 	if _, err := byNote(); !errors.Is(err, iterator.Done) {
 		t.Errorf("listed by note at once: %v", err)
 	}
-	if _, err := g.grafeas.GetOccurrence(ctxFor(t), &grafeaspb.GetOccurrenceRequest{Name: o.GetName()}); err != nil {
+	if _, err := g.Grafeas.GetOccurrence(ctxFor(t), &grafeaspb.GetOccurrenceRequest{Name: o.GetName()}); err != nil {
 		t.Errorf("get lags too: %v", err)
 	}
 
@@ -188,7 +188,7 @@ func TestNamesAndLocations(t *testing.T) {
 	}
 
 	for _, parent := range []string{"", "p", "projects/", "projects/p/", "projects/p/locations/", "projects/p/x/y", "projects/a/b", "projects/p q"} {
-		_, err := g.grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: parent}).Next()
+		_, err := g.Grafeas.ListOccurrences(ctxFor(t), &grafeaspb.ListOccurrencesRequest{Parent: parent}).Next()
 		if code(err) != codes.InvalidArgument {
 			t.Errorf("parent %q: %v, want INVALID_ARGUMENT", parent, err)
 		}

@@ -138,7 +138,7 @@ func prepareReplay(t *testing.T, g google, exchanges []exchange) {
 			if err := protojson.Unmarshal([]byte(x.answer), p); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := g.binauthz.UpdatePolicy(ctxFor(t), &binaryauthorizationpb.UpdatePolicyRequest{Policy: p}); err != nil {
+			if _, err := g.Binauthz.UpdatePolicy(ctxFor(t), &binaryauthorizationpb.UpdatePolicyRequest{Policy: p}); err != nil {
 				t.Fatal(err)
 			}
 		}

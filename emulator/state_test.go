@@ -29,7 +29,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 	g.createAttestor(t)
 	payload := payloadFor("us-docker.pkg.dev/p/r/app", digestA)
 	sig := g.sign(t, payload)
-	o, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
+	o, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p",
 		Occurrence: attestation(note, imageA, payload, sig)})
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 
 	g.fill(t, "projects/q", 30)
 	gone := g.list(t, "projects/q", "")[7]
-	if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: gone.GetName()}); err != nil {
+	if err := g.Grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: gone.GetName()}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -60,7 +60,7 @@ func TestStateSurvivesARestart(t *testing.T) {
 		t.Errorf("occurrences and their order: -before +after\n%s", diff)
 	}
 
-	v, err := g.validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+	v, err := g.Validate.ValidateAttestationOccurrence(ctxFor(t), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: attestor, OccurrenceNote: note, OccurrenceResourceUri: imageA,
 		Attestation: attestation(note, imageA, payload, g.sign(t, payload)).GetAttestation(),
 	})
@@ -159,9 +159,9 @@ func TestStateThatIsNoState(t *testing.T) {
 func TestOccurrenceLimit(t *testing.T) {
 	g := newGoogle(t, emulator.Options{MaxOccurrences: 10})
 	g.fill(t, "projects/p", 10)
-	_, err := g.grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: vulnerability(imageA, "CVE-X")})
+	_, err := g.Grafeas.CreateOccurrence(ctxFor(t), &grafeaspb.CreateOccurrenceRequest{Parent: "projects/p", Occurrence: vulnerability(imageA, "CVE-X")})
 	wantCode(t, err, codes.ResourceExhausted)
-	if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: g.list(t, "projects/p", "")[3].GetName()}); err != nil {
+	if err := g.Grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: g.list(t, "projects/p", "")[3].GetName()}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -177,7 +177,7 @@ func TestDeletedLeaveTheIndexes(t *testing.T) {
 
 	for i := range all {
 		o := all[(i*7)%60]
-		if err := g.grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}); err != nil {
+		if err := g.Grafeas.DeleteOccurrence(ctxFor(t), &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}); err != nil {
 			t.Fatal(err)
 		}
 		for _, filter := range []string{"", fmt.Sprintf("resourceUrl=%q", "https://"+imageA), fmt.Sprintf("has_suffix(resourceUrl, %q)", digestA)} {

@@ -11,11 +11,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/policy"
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/schemas"
+	"github.com/attestor-gate/attestor/policy"
 )
 
 const schemaFile = "testdata/gatepolicy.schema.json"
@@ -32,22 +34,7 @@ func schemaText(t testing.TB) []byte {
 
 func schema(t testing.TB) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemaText(t)))
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("schema.json", doc); err != nil {
-		t.Fatal(err)
-	}
-
-	s, err := c.Compile("schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	return s
+	return schemas.Compile(t, schemaText(t))
 }
 
 // The schema that the repository holds is the one that the types make.

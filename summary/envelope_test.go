@@ -28,19 +28,19 @@ type bundled struct {
 func (w *world) bundle(ref name.Digest) bundled {
 	w.t.Helper()
 	img, err := remote.Image(ref)
-	w.ok(err)
+	w.Must(err)
 	layers, err := img.Layers()
-	w.ok(err)
+	w.Must(err)
 	if len(layers) != 1 {
 		w.t.Fatalf("%s has %d layers", ref, len(layers))
 	}
 	r, err := layers[0].Compressed()
-	w.ok(err)
+	w.Must(err)
 	defer r.Close()
 	b, err := io.ReadAll(r)
-	w.ok(err)
+	w.Must(err)
 	var out bundled
-	w.ok(json.Unmarshal(b, &out))
+	w.Must(json.Unmarshal(b, &out))
 	return out
 }
 
@@ -48,9 +48,9 @@ func (w *world) bundle(ref name.Digest) bundled {
 func (w *world) envelope(ref string) string {
 	w.t.Helper()
 	d, err := name.NewDigest(ref)
-	w.ok(err)
+	w.Must(err)
 	path := filepath.Join(w.t.TempDir(), "vsa.dsse.json")
-	w.ok(os.WriteFile(path, w.bundle(d).DSSE, 0o600))
+	w.Must(os.WriteFile(path, w.bundle(d).DSSE, 0o600))
 	return path
 }
 
@@ -60,12 +60,12 @@ func (w *world) statement(ref name.Digest) vsa.Statement {
 		Payload    []byte           `json:"payload"`
 		Signatures []map[string]any `json:"signatures"`
 	}
-	w.ok(json.Unmarshal(w.bundle(ref).DSSE, &env))
+	w.Must(json.Unmarshal(w.bundle(ref).DSSE, &env))
 	if len(env.Signatures) != 1 || !slices.Contains(keys(env.Signatures[0]), "sig") || len(env.Signatures[0]) != 1 {
 		w.t.Errorf("the signatures are %v, want one with nothing but sig", env.Signatures)
 	}
 	s, err := vsa.Parse(env.Payload)
-	w.ok(err)
+	w.Must(err)
 	return s
 }
 

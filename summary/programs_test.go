@@ -19,7 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 	"github.com/attestor-gate/attestor/summary"
 )
@@ -55,11 +56,11 @@ func (p program) run(args ...string) (bool, string) {
 func (w *world) consumerPolicy(file string) string {
 	w.t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "docs", "vsa", file))
-	w.ok(err)
+	w.Must(err)
 	text := strings.ReplaceAll(string(b), "us-docker.pkg.dev/acme/prod/api", w.image.Repository())
 	text = strings.ReplaceAll(text, "2026-11-01T00:00:00Z", time.Now().UTC().Add(-48*time.Hour).Format(time.RFC3339))
 	path := filepath.Join(w.t.TempDir(), file)
-	w.ok(os.WriteFile(path, []byte(text), 0o600))
+	w.Must(os.WriteFile(path, []byte(text), 0o600))
 	return path
 }
 
@@ -67,7 +68,7 @@ func (w *world) consumerPolicy(file string) string {
 func (w *world) documented(program string, filled map[string]string) []string {
 	w.t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "docs", "vsa.md"))
-	w.ok(err)
+	w.Must(err)
 	text := strings.ReplaceAll(string(b), "\\\n", " ")
 	for line := range strings.Lines(text) {
 		args := strings.Fields(line)
@@ -88,9 +89,9 @@ func (w *world) documented(program string, filled map[string]string) []string {
 // TestCosign has cosign 2 and 3, with the consumers' policies of the documentation, accept a pass, and refuse what is
 // none.
 func TestCosign(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	for _, version := range []string{"2", "3"} {
-		for kind, handler := range registries {
+		for kind, handler := range registries.Kinds() {
 			t.Run("v"+version+"/"+kind, func(t *testing.T) {
 				cosign := built(t, "cosign"+version, "github.com/sigstore/cosign/v"+version+"/cmd/cosign")
 				judgeByCosign(newWorld(t, handler(t, true)), "v"+version, cosign)
@@ -102,7 +103,7 @@ func TestCosign(t *testing.T) {
 func judgeByCosign(w *world, version string, cosign program) {
 	t := w.t
 	root := filepath.Join(t.TempDir(), "root.json")
-	w.ok(os.WriteFile(root, []byte(trustedRoot), 0o600))
+	w.Must(os.WriteFile(root, []byte(trustedRoot), 0o600))
 	verify := func(key, policy string, img attestor.Image) (bool, string) {
 		args := append(w.documented("cosign", map[string]string{
 			"gate.pub": key, "policy.rego": policy, "us-docker.pkg.dev/acme/prod/api@sha256:…": img.String(),
@@ -125,20 +126,20 @@ func judgeByCosign(w *world, version string, cosign program) {
 	}
 
 	// A bundle whose payload was edited, attached as the first was.
-	edited := w.push()
+	edited := w.Push()
 	w.attachEdited(p, edited, w.publish(p, judged{image: edited, needs: asks}).Standing[0].Reference)
 
 	// One that is too old, one by another verifier, one of another repository, a refusal, and none.
-	old, foreign, elsewhere, denied, bare := w.push(), w.push(), w.push(), w.push(), w.push()
-	w.pass(-50 * time.Hour)
+	old, foreign, elsewhere, denied, bare := w.Push(), w.Push(), w.Push(), w.Push(), w.Push()
+	w.advance(-50 * time.Hour)
 	w.publish(p, judged{image: old, needs: asks})
-	w.pass(50 * time.Hour)
+	w.advance(50 * time.Hour)
 	w.publish(w.publisher(keys, func(c *summary.Config) { c.Verifier = "https://other.example/gate" }), judged{image: foreign})
 	w.publishElsewhere(p, elsewhere)
 	r, err := attestor.AuthorizeRefusal("d", w.verdict(judged{image: denied, status: attestor.StatusDeny, needs: asks}))
-	w.ok(err)
+	w.Must(err)
 	_, err = p.Refuse(t.Context(), r)
-	w.ok(err)
+	w.Must(err)
 
 	for name, tt := range map[string]struct {
 		key   string
@@ -161,13 +162,13 @@ func judgeByCosign(w *world, version string, cosign program) {
 func (w *world) attachEdited(p *summary.Publisher, img attestor.Image, ref string) {
 	w.t.Helper()
 	d, err := name.NewDigest(ref)
-	w.ok(err)
+	w.Must(err)
 	b := w.bundle(d)
 	var env map[string]any
-	w.ok(json.Unmarshal(b.DSSE, &env))
+	w.Must(json.Unmarshal(b.DSSE, &env))
 	text, _ := env["payload"].(string)
 	payload, err := base64.StdEncoding.DecodeString(text)
-	w.ok(err)
+	w.Must(err)
 	changed := bytes.Replace(payload, []byte("SLSA_BUILD_LEVEL_UNEVALUATED"), []byte("SLSA_BUILD_LEVEL_3"), 1)
 	if bytes.Equal(changed, payload) {
 		w.t.Fatal("nothing was edited")
@@ -186,13 +187,13 @@ func (w *world) attachEdited(p *summary.Publisher, img attestor.Image, ref strin
 // publishElsewhere publishes a pass of the same digest in another repository, and attaches it here.
 func (w *world) publishElsewhere(p *summary.Publisher, img attestor.Image) {
 	w.t.Helper()
-	other, err := name.NewRepository(strings.Replace(w.repo.Name(), "/acme/api", "/acme/test", 1))
-	w.ok(err)
-	content, err := remote.Image(w.repo.Digest(string(img.Digest())))
-	w.ok(err)
-	w.ok(remote.Write(other.Digest(string(img.Digest())), content))
+	other, err := name.NewRepository(strings.Replace(w.Repo.Name(), "/acme/api", "/acme/test", 1))
+	w.Must(err)
+	content, err := remote.Image(w.Repo.Digest(string(img.Digest())))
+	w.Must(err)
+	w.Must(remote.Write(other.Digest(string(img.Digest())), content))
 	there, err := attestor.ParseImage(other.Name() + "@" + string(img.Digest()))
-	w.ok(err)
+	w.Must(err)
 	made := w.publish(p, judged{image: there, needs: &attestor.SummaryNeeds{Repository: w.image.Repository()}})
 	if !strings.HasPrefix(made.Standing[0].Reference, w.image.Repository()+"@") {
 		w.t.Fatalf("stored at %s, want %s", made.Standing[0].Reference, w.image.Repository())
@@ -203,42 +204,42 @@ func (w *world) publishElsewhere(p *summary.Publisher, img attestor.Image) {
 func (w *world) refer(img attestor.Image, bundle any) {
 	w.t.Helper()
 	b, err := json.Marshal(bundle)
-	w.ok(err)
-	subject, err := remote.Head(w.repo.Digest(string(img.Digest())))
-	w.ok(err)
+	w.Must(err)
+	subject, err := remote.Head(w.Repo.Digest(string(img.Digest())))
+	w.Must(err)
 	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{
 		Layer: static.NewLayer(b, "application/vnd.dev.sigstore.bundle.v0.3+json"),
 	})
-	w.ok(err)
+	w.Must(err)
 	m = mutate.ConfigMediaType(m, "application/vnd.dev.sigstore.bundle.v0.3+json")
 	with, ok := mutate.Subject(m, *subject).(interface{ remote.Taggable })
 	if !ok {
 		w.t.Fatal("not an image")
 	}
 	raw, err := with.RawManifest()
-	w.ok(err)
+	w.Must(err)
 	config, err := m.RawConfigFile()
-	w.ok(err)
-	w.ok(remote.WriteLayer(w.repo, static.NewLayer(config, "application/json")))
-	w.ok(remote.WriteLayer(w.repo, static.NewLayer(b, "application/json")))
-	w.ok(remote.Put(w.repo.Digest(string(attestor.DigestOf(raw))), with))
+	w.Must(err)
+	w.Must(remote.WriteLayer(w.Repo, static.NewLayer(config, "application/json")))
+	w.Must(remote.WriteLayer(w.Repo, static.NewLayer(b, "application/json")))
+	w.Must(remote.Put(w.Repo.Digest(string(attestor.DigestOf(raw))), with))
 }
 
 // TestSLSAVerifier has slsa-verifier accept a pass, and refuse what is none.
 func TestSLSAVerifier(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	tool := built(t, "slsaverifier", "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier")
-	w := newWorld(t, registries["referrers API"](t, true))
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	keys, refusals := w.p256(), w.p256()
 	p := w.publisher(keys, func(c *summary.Config) { c.Refused = refusals.key })
 	asks := &attestor.SummaryNeeds{Refusals: true}
 	good := w.envelope(w.publish(p, judged{image: w.image, level: 2, needs: asks}).Standing[0].Reference)
 
-	denied := w.push()
+	denied := w.Push()
 	r, err := attestor.AuthorizeRefusal("d", w.verdict(judged{image: denied, status: attestor.StatusDeny, needs: asks}))
-	w.ok(err)
+	w.Must(err)
 	refused, err := p.Refuse(t.Context(), r)
-	w.ok(err)
+	w.Must(err)
 	bad := w.envelope(refused.Standing[0].Reference)
 
 	type asked struct {

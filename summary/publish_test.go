@@ -7,12 +7,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/internal/vsa"
 )
 
 // A pass has one summary, which says what was decided; asking again changes nothing in the registry.
 func TestOneSummaryForOnePass(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t, handler(t, true))
 			p := w.publisher(w.p256())
@@ -43,7 +44,7 @@ func TestOneSummaryForOnePass(t *testing.T) {
 
 			// The same publisher, and one that remembers nothing.
 			before := w.writes()
-			w.pass(time.Hour)
+			w.advance(time.Hour)
 			for _, again := range []attestor.Summaries{
 				w.publish(p, judged{image: w.image, level: 2}),
 			} {

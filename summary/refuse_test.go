@@ -19,12 +19,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/summary"
 )
 
 // Only what passed has a summary, and only where the policy asks for one.
 func TestOnlyAPassIsSummarized(t *testing.T) {
-	w := newWorld(t, registries["referrers API"](t, true))
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	p := w.publisher(w.p256())
 
 	for _, j := range []judged{
@@ -40,9 +41,9 @@ func TestOnlyAPassIsSummarized(t *testing.T) {
 	v := w.verdict(judged{image: w.image, status: attestor.StatusDeny})
 	grant, err := attestor.GrantBreakGlass(attestor.LocalCaller("ann"),
 		w.image, "the shop is down, ticket 4711", attestor.BreakGlassPolicy{Allowed: true}, w.clock())
-	w.ok(err)
+	w.Must(err)
 	override, err := attestor.AuthorizeBreakGlass("decision-2", v, grant)
-	w.ok(err)
+	w.Must(err)
 	if _, wants := override.Summary(); wants {
 		t.Error("an override asks for a summary")
 	}
@@ -61,7 +62,7 @@ func TestOnlyAPassIsSummarized(t *testing.T) {
 
 // Nothing is stored where the record, a key, or the key of another digest fails.
 func TestAllOrNothing(t *testing.T) {
-	w := newWorld(t, registries["referrers API"](t, true))
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	full := errors.New("the record is full")
 	p := w.publisher(w.p256())
 	if got, err := p.Summarize(t.Context(), w.authorized(judged{image: w.image}),
@@ -101,9 +102,9 @@ func TestRegistriesThatFail(t *testing.T) {
 		"writing forbidden":  {answer(http.StatusForbidden, upload), attestor.CodeSummaryNotStored, "roles/artifactregistry.writer"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, registries["referrers API"](t, true))
+			w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 			p := w.publisher(w.p256())
-			w.intercept(tt.fault)
+			w.Intercept(tt.fault)
 			got, err := p.Summarize(t.Context(), w.authorized(judged{image: w.image}), begun)
 			wantCode(t, err, tt.code)
 			if e, ok := errors.AsType[*attestor.Error](err); ok && !strings.Contains(e.Fix, tt.fix) {
@@ -114,7 +115,7 @@ func TestRegistriesThatFail(t *testing.T) {
 			}
 
 			// What failed is done by the next attempt.
-			w.intercept(nil)
+			w.Intercept(nil)
 			w.publish(p, judged{image: w.image})
 			if n := len(w.attached(w.image)); n != 1 {
 				t.Errorf("%d summaries are attached after a repeat", n)
@@ -125,7 +126,7 @@ func TestRegistriesThatFail(t *testing.T) {
 
 // Where the registry forbids deletion, what is replaced stays and is named, with the permission.
 func TestRegistriesThatForbidDeletion(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t, handler(t, false))
 			p := w.publisher(w.p256())
@@ -157,7 +158,7 @@ func TestRegistriesThatForbidDeletion(t *testing.T) {
 
 // Of a digest and a policy one summary is current; another policy's stays.
 func TestOneCurrentSummary(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t, handler(t, true))
 			p := w.publisher(w.p256())
@@ -177,7 +178,7 @@ func TestOneCurrentSummary(t *testing.T) {
 			}
 			last := ""
 			for _, step := range steps {
-				w.pass(step.wait)
+				w.advance(step.wait)
 				got := w.publish(p, step.j)
 				if len(got.Standing) != 1 || !got.Standing[0].Created || got.Standing[0].Reference == last || len(got.Left) != 0 {
 					t.Errorf("%s: %+v", step.name, got)
@@ -201,7 +202,7 @@ func TestOneCurrentSummary(t *testing.T) {
 
 // A refusal has a key of its own, and takes the place of the pass by the same policy.
 func TestRefusals(t *testing.T) {
-	w := newWorld(t, registries["referrers API"](t, true))
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	passes, refusals := w.p256(), w.p256()
 	p := w.publisher(passes, func(c *summary.Config) { c.Refused = refusals.key })
 	asks := &attestor.SummaryNeeds{Refusals: true}
@@ -219,7 +220,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	r, err := attestor.AuthorizeRefusal("decision-2", w.verdict(denied))
-	w.ok(err)
+	w.Must(err)
 	got, err := p.Refuse(t.Context(), r)
 	if err != nil || len(got.Standing) != 1 || got.Standing[0].Result != "FAILED" {
 		t.Fatalf("refused: %+v, %v", got, err)
@@ -256,21 +257,21 @@ func TestRefusals(t *testing.T) {
 
 // Keys that the consumers' programs verify differently are refused, with the reason.
 func TestKeys(t *testing.T) {
-	w := newWorld(t, registries["referrers API"](t, true))
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	w.ok(err)
+	w.Must(err)
 	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	w.ok(err)
+	w.Must(err)
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
-	w.ok(err)
+	w.Must(err)
 	long, err := rsa.GenerateKey(rand.Reader, 2048)
-	w.ok(err)
+	w.Must(err)
 
 	for name, key := range map[string]any{"P-384": p384, "P-521": p521} {
 		der, err := x509.MarshalPKCS8PrivateKey(key)
-		w.ok(err)
+		w.Must(err)
 		path := filepath.Join(t.TempDir(), "key.pem")
-		w.ok(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+		w.Must(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
 		_, err = summary.NewKeyFile(path)
 		wantCode(t, err, attestor.CodeSigningFailed)
 		if err == nil || !strings.Contains(err.Error(), name) {
@@ -278,7 +279,7 @@ func TestKeys(t *testing.T) {
 		}
 	}
 	for name, k := range map[string]pair{"Ed25519": w.keyOf(ed), "RSA": w.keyOf(long)} {
-		image := w.push()
+		image := w.Push()
 		if got := w.publish(w.publisher(k), judged{image: image}); len(got.Standing) != 1 {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -1,7 +1,6 @@
 package summary_test
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,129 +8,45 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/referrers"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/internal/vsa"
 	"github.com/attestor-gate/attestor/summary"
 )
 
 const verifierID = "https://gate.example/attestor"
 
-// registries are three implementations: with the referrers API, without it (so that the fallback tag is used), and
-// CNCF Distribution without it.
-var registries = map[string]func(t testing.TB, deletes bool) http.Handler{
-	"referrers API": func(_ testing.TB, deletes bool) http.Handler {
-		return forbid(deletes, registry.New(registry.WithReferrersSupport(true), quiet()))
-	},
-	"fallback tag": func(_ testing.TB, deletes bool) http.Handler {
-		return forbid(deletes, registry.New(registry.WithReferrersSupport(false), quiet()))
-	},
-	"distribution": func(t testing.TB, deletes bool) http.Handler {
-		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{
-			"inmemory": {}, "delete": {"enabled": deletes},
-		}}
-		c.Log.AccessLog.Disabled = true
-		logrus.SetOutput(io.Discard) // it logs nowhere else
-		app := handlers.NewApp(context.Background(), c)
-		t.Cleanup(func() { _ = app.Shutdown() }) // what a test left open is not its subject
-		return app
-	},
-}
-
-func quiet() registry.Option {
-	return registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))
-}
-
-// forbid answers deletions as a registry does whose caller lacks the permission.
-func forbid(deletes bool, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodDelete && !deletes {
-			http.Error(w, `{"errors":[{"code":"DENIED","message":"Permission denied"}]}`, http.StatusForbidden)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
 // A world is a registry with one image, and a publisher that writes to it.
 type world struct {
+	*registries.Host
 	t     *testing.T
-	repo  name.Repository
 	image attestor.Image
 	dir   string
 
-	mu       sync.Mutex
-	now      time.Time                                         // guarded by mu
-	requests map[string]int                                    // by method; guarded by mu
-	before   func(w http.ResponseWriter, r *http.Request) bool // answers instead of the registry if it returns true; guarded by mu
+	mu  sync.Mutex
+	now time.Time // guarded by mu
 }
 
 func newWorld(t *testing.T, h http.Handler) *world {
 	t.Helper()
 	w := &world{
-		t: t, dir: t.TempDir(), requests: map[string]int{},
+		Host: registries.Start(t, h, "acme/api"), t: t, dir: t.TempDir(),
 		now: time.Now().UTC().Truncate(time.Second), // other programs read the statements, and compare with their clock
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w.mu.Lock()
-		w.requests[r.Method]++
-		before := w.before
-		w.mu.Unlock()
-		if before == nil || !before(rw, r) {
-			h.ServeHTTP(rw, r)
-		}
-	}))
-	t.Cleanup(srv.Close)
-	repo, err := name.NewRepository(strings.TrimPrefix(srv.URL, "http://") + "/acme/api")
-	w.ok(err)
-	w.repo = repo
-	w.image = w.push()
+	w.image = w.Push()
 	return w
-}
-
-func (w *world) ok(err error) {
-	w.t.Helper()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *world) push() attestor.Image {
-	w.t.Helper()
-	img, err := random.Image(64, 1)
-	w.ok(err)
-	d, err := img.Digest()
-	w.ok(err)
-	w.ok(remote.Write(w.repo.Digest(d.String()), img))
-	return w.named(w.repo, d)
-}
-
-func (w *world) named(repo name.Repository, d v1.Hash) attestor.Image {
-	w.t.Helper()
-	img, err := attestor.ParseImage(repo.Name() + "@" + d.String())
-	w.ok(err)
-	return img
 }
 
 func (w *world) clock() time.Time {
@@ -140,25 +55,16 @@ func (w *world) clock() time.Time {
 	return w.now
 }
 
-// pass lets time pass.
-func (w *world) pass(d time.Duration) {
+// advance moves the clock.
+func (w *world) advance(d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now = w.now.Add(d)
 }
 
-// intercept answers in the registry's place from now on; nil: never.
-func (w *world) intercept(f func(w http.ResponseWriter, r *http.Request) bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.before = f
-}
-
 // writes counts the requests that change the registry.
 func (w *world) writes() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.requests[http.MethodPut] + w.requests[http.MethodPost] + w.requests[http.MethodDelete] + w.requests[http.MethodPatch]
+	return w.Requests(http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodPatch)
 }
 
 // A pair is a key of the gate's and the file of its public half.
@@ -171,29 +77,29 @@ type pair struct {
 func (w *world) keyOf(signer crypto.Signer) pair {
 	w.t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(signer)
-	w.ok(err)
+	w.Must(err)
 	pub, err := x509.MarshalPKIXPublicKey(signer.Public())
-	w.ok(err)
+	w.Must(err)
 	dir := w.t.TempDir()
 	p := pair{file: filepath.Join(dir, "key.pem"), public: filepath.Join(dir, "pub.pem"), signer: signer}
-	w.ok(os.WriteFile(p.file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
-	w.ok(os.WriteFile(p.public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub}), 0o600))
+	w.Must(os.WriteFile(p.file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+	w.Must(os.WriteFile(p.public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pub}), 0o600))
 	p.key, err = summary.NewKeyFile(p.file)
-	w.ok(err)
+	w.Must(err)
 	return p
 }
 
 func (w *world) p256() pair {
 	w.t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	w.ok(err)
+	w.Must(err)
 	return w.keyOf(k)
 }
 
 func (w *world) reader() *referrers.Client {
 	w.t.Helper()
 	r, err := referrers.New(referrers.Config{})
-	w.ok(err)
+	w.Must(err)
 	return r
 }
 
@@ -209,7 +115,7 @@ func (w *world) publisher(k pair, edit ...func(*summary.Config)) *summary.Publis
 		f(&c)
 	}
 	p, err := summary.New(c)
-	w.ok(err)
+	w.Must(err)
 	return p
 }
 
@@ -266,7 +172,7 @@ func (w *world) verdict(j judged) attestor.Verdict {
 func (w *world) authorized(j judged) attestor.Authorization {
 	w.t.Helper()
 	a, err := attestor.Authorize("decision-1", w.verdict(j))
-	w.ok(err)
+	w.Must(err)
 	return a
 }
 
@@ -276,7 +182,7 @@ func begun() error { return nil }
 func (w *world) publish(p *summary.Publisher, j judged) attestor.Summaries {
 	w.t.Helper()
 	s, err := p.Summarize(w.t.Context(), w.authorized(j), begun)
-	w.ok(err)
+	w.Must(err)
 	return s
 }
 
@@ -284,11 +190,11 @@ func (w *world) publish(p *summary.Publisher, j judged) attestor.Summaries {
 func (w *world) attached(img attestor.Image) []vsa.Statement {
 	w.t.Helper()
 	repo, err := name.NewRepository(img.Repository())
-	w.ok(err)
+	w.Must(err)
 	index, err := remote.Referrers(repo.Digest(string(img.Digest())))
-	w.ok(err)
+	w.Must(err)
 	m, err := index.IndexManifest()
-	w.ok(err)
+	w.Must(err)
 	var out []vsa.Statement
 	for _, d := range m.Manifests {
 		out = append(out, w.statement(repo.Digest(d.Digest.String())))

@@ -2,13 +2,11 @@ package verify_test
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/ociregistry"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
 const (
@@ -164,7 +163,7 @@ func TestArtifactsOfRealClients(t *testing.T) {
 		return func(t testing.TB) string { return newRegistry(t, func(http.Handler) http.Handler { return h }) }
 	}
 
-	withoutAPI := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
+	withoutAPI := registries.Memory(false)
 	for title, start := range map[string]func(testing.TB) string{
 		"with a referrers API": func(t testing.TB) string { return newRegistry(t, nil) },
 		"without one":          serving(withoutAPI), "of attestor dev": serving(own), "distribution": newDistribution,

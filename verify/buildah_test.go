@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -23,7 +23,7 @@ type buildah struct {
 
 func newBuildah(t *testing.T) *buildah {
 	t.Helper()
-	parts.Slow(t)
+	slow.Skip(t)
 	bin, err := exec.LookPath("buildah")
 	if err != nil {
 		t.Fatal("buildah is not installed, and GATE_TEST_ALL=1: apt-get install buildah")
@@ -57,7 +57,7 @@ func (b *buildah) push(image, to string, flags ...string) {
 
 // Images built here and now, in both registries.
 func TestBuildah(t *testing.T) {
-	for kind, start := range registries() {
+	for kind, start := range bothRegistries() {
 		t.Run(kind, func(t *testing.T) {
 			b, host, second := newBuildah(t), start(t), start(t)
 			b.write("rootfs/etc/passwd", root1000)

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 )
 
@@ -65,7 +65,7 @@ type buildKit struct {
 // newBuildKit starts the daemon, which pushes to the given registries.
 func newBuildKit(t *testing.T, hosts ...string) *buildKit {
 	t.Helper()
-	parts.Slow(t)
+	slow.Skip(t)
 	daemon, err := toolbuild.StartBuildKit(t.Context(), hosts...)
 	if err != nil {
 		t.Fatal(err)
@@ -91,9 +91,9 @@ func (b *buildKit) build(image, dockerfile, provenance string) {
 // Images that BuildKit and ko build here and now, in both registries: what is
 // said of those that were recorded in testdata/images holds for them.
 func TestBuildKitAndKo(t *testing.T) {
-	for kind, start := range registries() {
+	for kind, start := range bothRegistries() {
 		t.Run(kind, func(t *testing.T) {
-			parts.Slow(t)
+			slow.Skip(t)
 			host := start(t)
 			amd, arm := baseImage(t, "amd64", 2), baseImage(t, "arm64", 2)
 			push(t, host+"/base:1", index(t, amd, arm))

@@ -2,46 +2,28 @@ package verify_test
 
 import (
 	"bytes"
-	"context"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // a driver registers itself
-	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
 // newDistribution serves distribution v3, which most self-hosted registries
 // are. It has no referrers API.
 func newDistribution(t testing.TB) string {
 	t.Helper()
-	c := &configuration.Configuration{Storage: configuration.Storage{"inmemory": configuration.Parameters{},
-		"maintenance": configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}}}
-	c.Log.AccessLog.Disabled = true
-	logrus.SetOutput(io.Discard) // it logs nowhere else
-	app := handlers.NewApp(context.Background(), c)
-	s := httptest.NewServer(app)
-	t.Cleanup(func() {
-		s.Close()
-		if err := app.Shutdown(); err != nil {
-			t.Error(err)
-		}
-	})
-
-	return strings.TrimPrefix(s.URL, "http://")
+	return registries.Serve(t, registries.Distribution(t, false))
 }
 
-// registries are the two kinds that everything real is shown on.
-func registries() map[string]func(testing.TB) string {
+// bothRegistries are the two kinds that everything real is shown on.
+func bothRegistries() map[string]func(testing.TB) string {
 	return map[string]func(testing.TB) string{
 		"go-containerregistry": func(t testing.TB) string { return newRegistry(t, nil) },
 		"distribution":         newDistribution,
@@ -191,7 +173,7 @@ func TestImagesOfRealTools(t *testing.T) {
 
 // The same story in both registries: push by a real client, judge by tag.
 func TestBothRegistries(t *testing.T) {
-	for kind, start := range registries() {
+	for kind, start := range bothRegistries() {
 		t.Run(kind, func(t *testing.T) {
 			host := start(t)
 			amd, arm := baseImage(t, "amd64", 2), baseImage(t, "arm64", 2)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
-	"google.golang.org/api/option"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -55,17 +55,8 @@ type fixture struct {
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	e, err := emulator.New(emulator.Options{Now: func() time.Time { return start.Add(-time.Hour) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = e.Close() })
-	client, err := grafeas.NewClient(t.Context(), option.WithGRPCConn(e.Conn()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	return &fixture{Emulator: e, client: client, notes: map[string]bool{}}
+	s := standin.StartServices(t, emulator.Options{Now: func() time.Time { return start.Add(-time.Hour) }})
+	return &fixture{Emulator: s.Emulator, client: s.Grafeas, notes: map[string]bool{}}
 }
 
 func (f *fixture) scanner(t testing.TB, change func(*vuln.Config)) *vuln.Scanner {

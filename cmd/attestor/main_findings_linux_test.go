@@ -25,14 +25,14 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // TestMemoryOfLargeScans: one decision about 25,000 findings and 5,000 secrets takes less than 64 MB above idle, as the
 // kernel counts the memory of the program as it is shipped.
 func TestMemoryOfLargeScans(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	const allowed, findings, secrets = 64_000_000, 25_000, 5_000
 	path := filepath.Join(t.TempDir(), "attestor")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
@@ -204,7 +204,7 @@ func serveProgram(t *testing.T, path string, outside *standin.World, policy stri
 // TestMemoryOfLargeSBOMs: one decision about a signed document of nearly 32 MiB with 100,000 packages takes less than
 // 200 MB above idle.
 func TestMemoryOfLargeSBOMs(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	const allowed, packages = 200_000_000, 100_000
 	path := filepath.Join(t.TempDir(), "attestor")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 )
 
 // A hostile request is sent many times at once.
@@ -154,7 +156,7 @@ func startLimited(t *testing.T, limit string) (address string, pid int) {
 	cmd := exec.CommandContext(ctx, path, "dev", "--no-samples", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0",
 		"--google-listen", "127.0.0.1:0", "--state", t.TempDir())
 	cmd.Env = append(os.Environ(), "GOMEMLIMIT="+limit)
-	var said lockedBuffer
+	var said locked.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		stop()

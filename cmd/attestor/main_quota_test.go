@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,21 +9,19 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/registry"
 	"google.golang.org/grpc/codes"
 
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 )
 
 // A sweep that meets a quota of Google's asks more slowly, by the real clock, and ends as one that met none: nothing is
 // undecided for it. With the same state, nothing is asked again.
 func TestAuditMeetsAQuota(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	t.Parallel()
-	srv := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
-	t.Cleanup(srv.Close)
-	host := strings.TrimPrefix(srv.URL, "http://")
+	host := registries.Serve(t, registries.Memory(false))
 	repos := fill(t, host, 3, 10)
 	dir := t.TempDir()
 	write(t, dir, "policy.yaml", sweptPolicy)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,13 +18,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // heldRegistry is a registry that counts what is read, and holds back one
@@ -94,10 +94,8 @@ spec:
 // one that was left alone, and asks for nothing twice.
 func TestAuditIsKilledAndResumed(t *testing.T) {
 	t.Parallel()
-	reg := &heldRegistry{inner: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), byHash: map[string]int{}}
-	srv := httptest.NewServer(reg)
-	t.Cleanup(srv.Close)
-	host := strings.TrimPrefix(srv.URL, "http://")
+	reg := &heldRegistry{inner: registries.Memory(false), byHash: map[string]int{}}
+	host := registries.Serve(t, reg)
 	const repositories, tags = 3, 10
 	repos := fill(t, host, repositories, tags)
 	env := append(os.Environ(), emulated(t)...)
@@ -264,24 +262,8 @@ func emulated(t *testing.T) []string {
 // emulatedBy starts an emulator with options, and returns the variables that name it.
 func emulatedBy(t *testing.T, o emulator.Options) (google *emulator.Emulator, env []string) {
 	t.Helper()
-	google, err := emulator.New(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	ended := make(chan error, 1)
-	go func() { ended <- google.Serve(t.Context(), l) }()
-	t.Cleanup(func() { <-ended; _ = google.Close() }) // t.Context is done by then
-
-	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
-		env = append(env, name+"="+l.Addr().String())
-	}
-	return google, env
+	google = standin.StartServices(t, o).Emulator
+	return google, standin.Environment(standin.Serve(t, google))
 }
 
 // program is this very test binary, which is the attestor under that name.
@@ -350,7 +332,7 @@ func reported(t *testing.T, dir, file string) map[string]any {
 // says, and then asked again: nothing is undecided for it.
 func TestAuditWaitsForTheRegistry(t *testing.T) {
 	t.Parallel()
-	images := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
+	images := registries.Memory(false)
 	var complaints atomic.Int64
 	var filled atomic.Bool
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -385,10 +367,8 @@ func TestAuditShowsProgress(t *testing.T) {
 		t.Skip("script, which lends a program a terminal, is not installed: apt-get install bsdutils")
 	}
 
-	reg := &heldRegistry{inner: registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))), byHash: map[string]int{}}
-	srv := httptest.NewServer(reg)
-	t.Cleanup(srv.Close)
-	host := strings.TrimPrefix(srv.URL, "http://")
+	reg := &heldRegistry{inner: registries.Memory(false), byHash: map[string]int{}}
+	host := registries.Serve(t, reg)
 	repos := fill(t, host, 1, 10)
 	dir := t.TempDir()
 	write(t, dir, "policy.yaml", sweptPolicy)
@@ -396,7 +376,7 @@ func TestAuditShowsProgress(t *testing.T) {
 	held, free := reg.holdBack("/v2/acme/service-0/manifests/v8")
 	cmd := exec.Command(tty, "-qec", program(t)+" audit --config attestor.yaml --at-once 2 --output-file report.html "+repos[0], "/dev/null")
 	cmd.Dir, cmd.Env = dir, append(append(os.Environ(), "TERM=xterm", "COLUMNS=120"), emulated(t)...)
-	var out lockedBuffer
+	var out locked.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
@@ -17,13 +16,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/attestor-gate/attestor/internal/testkit/leaks"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/attestor-gate/attestor/internal/testkit/leaks"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 )
 
 func TestMain(m *testing.M) {
@@ -86,7 +86,7 @@ func TestScript(t *testing.T) {
 // devProcess is an `attestor dev` that a script started.
 type devProcess struct {
 	cmd    *exec.Cmd
-	stderr *lockedBuffer
+	stderr *locked.Buffer
 	done   chan error
 }
 
@@ -99,7 +99,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 
 	self, err := exec.LookPath("attestor")
 	ts.Check(err)
-	p := &devProcess{stderr: &lockedBuffer{}, done: make(chan error, 1)}
+	p := &devProcess{stderr: &locked.Buffer{}, done: make(chan error, 1)}
 	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0",
 		"--google-listen", "127.0.0.1:0"}, args...)...)
 	p.cmd.Dir = ts.Getenv("WORK")
@@ -108,7 +108,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	errs, err := p.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(p.cmd.Start())
-	printed := &lockedBuffer{}
+	printed := &locked.Buffer{}
 	drained := make(chan struct{})
 	go func() { defer close(drained); _, _ = io.Copy(printed, out) }()
 	ready := make(chan bool, 1)
@@ -154,24 +154,6 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 
 	ts.Check(os.WriteFile(ts.MkAbs("printed"), []byte(printed.String()), 0o644))
 	ts.Value(devSlot{}).(*devState).p = p
-}
-
-// lockedBuffer is written by one goroutine and read by another.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // devState is where a script's commands find the process it started.

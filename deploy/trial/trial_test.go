@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor/emulator"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const project = "throw-away-7"
@@ -27,27 +27,8 @@ const project = "throw-away-7"
 // serve puts an emulator on a port.
 func serve(t *testing.T, b emulator.Behaviour) (*emulator.Emulator, string) {
 	t.Helper()
-	e, err := emulator.New(emulator.Options{Behaviour: b})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- e.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return e, l.Addr().String()
+	e := standin.StartServices(t, emulator.Options{Behaviour: b}).Emulator
+	return e, standin.Serve(t, e)
 }
 
 // try runs a trial; the report is what it printed.

@@ -14,12 +14,12 @@ import (
 
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/cloudkms"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 const (
@@ -30,15 +30,7 @@ const (
 
 func serve(t *testing.T) (*emulator.Emulator, *kms.KeyManagementClient) {
 	t.Helper()
-	e, err := emulator.New(emulator.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := standin.StartServices(t, emulator.Options{})
 	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -48,18 +40,13 @@ func serve(t *testing.T) (*emulator.Emulator, *kms.KeyManagementClient) {
 		t.Fatal(err)
 	}
 	if err := errors.Join(
-		e.SeedKey(ec, kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, p256),
-		e.SeedKey(ed, kmspb.CryptoKeyVersion_EC_SIGN_ED25519, pure),
+		s.SeedKey(ec, kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256, p256),
+		s.SeedKey(ed, kmspb.CryptoKeyVersion_EC_SIGN_ED25519, pure),
 	); err != nil {
 		t.Fatal(err)
 	}
 
-	c, err := kms.NewKeyManagementClient(t.Context(), option.WithGRPCConn(e.Conn()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() }) // its connection is the emulator's
-	return e, c
+	return s.Emulator, s.KMS
 }
 
 // request asks for a signature of message: by a digest, or by the data themselves.

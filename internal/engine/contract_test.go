@@ -116,7 +116,7 @@ func TestPartsContracts(t *testing.T) {
 	})
 	t.Run("posture's attestations, by a verifier alone", func(t *testing.T) {
 		v, err := attest.NewVerifier(attest.VerifierConfig{
-			Grafeas: w.outside.Clients.Grafeas, BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute),
+			Grafeas: w.outside.Grafeas, BinAuthz: w.outside.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute),
 		})
 		w.ok(err)
 		contract.Attested(t, attest.AttestedBy{Of: v, Attestors: w.engine.Config.AttestorNames()}, attested, unattested)
@@ -154,7 +154,7 @@ func TestPartsContracts(t *testing.T) {
 	})
 	t.Run("occurrences", func(t *testing.T) {
 		named := func(resource string, status grafeaspb.DiscoveryOccurrence_AnalysisStatus) string {
-			o, err := w.outside.Clients.Grafeas.CreateOccurrence(t.Context(), &grafeaspb.CreateOccurrenceRequest{
+			o, err := w.outside.Grafeas.CreateOccurrence(t.Context(), &grafeaspb.CreateOccurrenceRequest{
 				Parent: "projects/" + samples.Project, Occurrence: &grafeaspb.Occurrence{
 					ResourceUri: resource, NoteName: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", Kind: grafeaspb.NoteKind_DISCOVERY,
 					Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{AnalysisStatus: status}},

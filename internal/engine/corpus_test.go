@@ -169,12 +169,12 @@ func (h *hostileWorld) say(occurrences []*grafeaspb.Occurrence) {
 			case o.GetAttestation() != nil:
 				n.Type = &grafeaspb.Note_Attestation{Attestation: &grafeaspb.AttestationNote{Hint: &grafeaspb.AttestationNote_Hint{HumanReadableName: id}}}
 			}
-			_, err := h.outside.Clients.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: parent, NoteId: id, Note: n})
+			_, err := h.outside.Grafeas.CreateNote(ctx, &grafeaspb.CreateNoteRequest{Parent: parent, NoteId: id, Note: n})
 			h.ok(err)
 		}
 	}
 	for some := range slices.Chunk(occurrences, 500) {
-		r, err := h.outside.Clients.Grafeas.BatchCreateOccurrences(
+		r, err := h.outside.Grafeas.BatchCreateOccurrences(
 			ctx,
 			&grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + samples.Project, Occurrences: some},
 		)
@@ -201,7 +201,7 @@ func (h *hostileWorld) govern(specs map[string][]string) {
 // sign is what only the gate should be able to do.
 func (h *hostileWorld) sign(payload []byte) []byte {
 	sum := sha256sum(payload)
-	r, err := h.outside.Clients.KMS.AsymmetricSign(
+	r, err := h.outside.KMS.AsymmetricSign(
 		h.tb.Context(),
 		&kmspb.AsymmetricSignRequest{Name: samples.Key, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum}}},
 	)
@@ -354,7 +354,7 @@ func (h *hostileWorld) signedWithoutAPass(cases []corpus.Case, least int) []stri
 	}
 	var out []string
 	found := 0
-	it := h.outside.Clients.Grafeas.ListOccurrences(
+	it := h.outside.Grafeas.ListOccurrences(
 		h.tb.Context(),
 		&grafeaspb.ListOccurrencesRequest{Parent: "projects/" + samples.Project, Filter: `kind="ATTESTATION"`, PageSize: 1000},
 	)

@@ -13,6 +13,7 @@ import (
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -40,7 +41,7 @@ func opened(a answer) bool {
 func TestOneRegistryDownIsNobodyElses(t *testing.T) {
 	t.Parallel()
 	const gone = "127.0.0.1:1"
-	var log lockedBuffer
+	var log locked.Buffer
 	w := newWorld(t, worldOptions{policy: anywherePolicy, quiet: true, log: &log, config: func(c *config.Config) {
 		c.Registries.Allowed = append(c.Registries.Allowed, gone)
 		c.ScanProjects[gone] = samples.Project

@@ -110,7 +110,7 @@ func newPatient(t *testing.T, keys *corpus.Issuer) *patient {
 // key makes a key for signing in the emulated Cloud KMS.
 func (p *patient) key(id string, algorithm kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) {
 	p.tb.Helper()
-	_, err := p.outside.Clients.KMS.CreateCryptoKey(p.tb.Context(), &kmspb.CreateCryptoKeyRequest{
+	_, err := p.outside.KMS.CreateCryptoKey(p.tb.Context(), &kmspb.CreateCryptoKeyRequest{
 		Parent: "projects/dev/locations/global/keyRings/gate", CryptoKeyId: id,
 		CryptoKey: &kmspb.CryptoKey{
 			Purpose:         kmspb.CryptoKey_ASYMMETRIC_SIGN,
@@ -209,7 +209,7 @@ func TestDoctor(t *testing.T) {
 			"signing key: cloudkms.cryptoKeyVersions.viewPublicKey": probe.NoAnswer, "log key: cloudkms.cryptoKeyVersions.viewPublicKey": probe.Warning,
 		}, "try again"},
 		{"the key is disabled", func(p *patient) {
-			_, err := p.outside.Clients.KMS.UpdateCryptoKeyVersion(p.tb.Context(), disable(samples.Key))
+			_, err := p.outside.KMS.UpdateCryptoKeyVersion(p.tb.Context(), disable(samples.Key))
 			p.ok(err)
 		}, map[string]probe.State{"signing key: cloudkms.cryptoKeyVersions.viewPublicKey": probe.Fault}, "enable it"},
 		{"another key", func(p *patient) {

@@ -234,7 +234,7 @@ func (w *world) squashed() faultSubject {
 	w.ok(err)
 	key, err := x509.ParseECPrivateKey(der)
 	w.ok(err)
-	_, err = w.outside.Clients.Grafeas.CreateOccurrence(w.tb.Context(),
+	_, err = w.outside.Grafeas.CreateOccurrence(w.tb.Context(),
 		&grafeaspb.CreateOccurrenceRequest{Parent: "projects/dev", Occurrence: &grafeaspb.Occurrence{
 			ResourceUri: "https://" + s.image, NoteName: "projects/verified-builder/notes/intoto_slsa_v1_1", Kind: grafeaspb.NoteKind_BUILD,
 			Details: &grafeaspb.Occurrence_Build{Build: &grafeaspb.BuildOccurrence{}},
@@ -249,7 +249,7 @@ func (w *world) squashed() faultSubject {
 // finding is what the scanner writes when it learns of a hole.
 func (w *world) finding(image string) {
 	w.tb.Helper()
-	_, err := w.outside.Clients.Grafeas.CreateOccurrence(w.tb.Context(),
+	_, err := w.outside.Grafeas.CreateOccurrence(w.tb.Context(),
 		&grafeaspb.CreateOccurrenceRequest{Parent: "projects/dev", Occurrence: &grafeaspb.Occurrence{
 			ResourceUri: "https://" + image, NoteName: "projects/goog-vulnz/notes/CVE-2026-1",
 			Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{

@@ -31,6 +31,7 @@ import (
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 )
 
@@ -190,7 +191,7 @@ func (k *killer) start(in *instance) {
 	stderr, err := in.cmd.StderrPipe()
 	k.ok(err)
 	k.ok(in.cmd.Start())
-	said, listening := &lockedBuffer{}, make(chan string, 1)
+	said, listening := &locked.Buffer{}, make(chan string, 1)
 	go func() {
 		defer close(listening)
 		for lines := bufio.NewScanner(io.TeeReader(stderr, said)); lines.Scan(); {

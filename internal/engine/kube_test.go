@@ -26,7 +26,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/kubeapi"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 )
 
 // authority signs certificates for both ends of a webhook's connection.
@@ -158,7 +158,7 @@ func podOf(name string, images ...string) document {
 // and mutual TLS, to the real service's admission listener.
 func TestKubernetesAdmitsWhatIsAttested(t *testing.T) {
 	t.Parallel()
-	parts.Slow(t)
+	slow.Skip(t)
 	bin, err := kubeapi.Build(t.Context(), "../../tools/kube")
 	if err != nil {
 		t.Fatal(err)

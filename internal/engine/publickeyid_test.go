@@ -12,11 +12,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
-	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
-	grafeas "cloud.google.com/go/grafeas/apiv1"
-	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
@@ -24,6 +20,7 @@ import (
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
 // TestPublicKeyID: the gate signs for an attestor that has its key under an id
@@ -81,17 +78,8 @@ func attestorWithKey(t *testing.T, id string) (*google.Clients, string) {
 		}
 	}
 
-	e, err := emulator.New(emulator.Options{})
-	must(err)
-	t.Cleanup(func() { must(e.Close()) })
-	ctx, conn := t.Context(), option.WithGRPCConn(e.Conn())
-	g := &google.Clients{}
-	g.Grafeas, err = grafeas.NewClient(ctx, conn)
-	must(err)
-	g.Analysis, err = containeranalysis.NewClient(ctx, conn)
-	must(err)
-	g.Binauthz, err = binauthz.NewBinauthzManagementClient(ctx, conn)
-	must(err)
+	ctx, s := t.Context(), standin.StartServices(t, emulator.Options{})
+	g := &google.Clients{Grafeas: s.Grafeas, Analysis: s.Analysis, Binauthz: s.Binauthz}
 
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 )
 
 // TestSecretValueIsNowhere: whatever an occurrence holds of a secret's value, it reaches no answer, no page, no log and no file of the
@@ -24,13 +25,13 @@ import (
 func TestSecretValueIsNowhere(t *testing.T) {
 	t.Parallel()
 	const value, where = "AIzaSyTheValueOfTheSecret", "/app/config/key.json"
-	log := &lockedBuffer{}
+	log := &locked.Buffer{}
 	w := newWorld(t, worldOptions{log: log, quiet: true})
 	base := baseImage(t)
 	w.push("base/debian", "12", base)
 	image := w.push("app/secret", "v1", imageOn(t, base, "65532:65532", entry{"app", "x"}))
 	w.scan(image, samples.Clean)
-	_, err := w.outside.Clients.Grafeas.CreateOccurrence(t.Context(), &grafeaspb.CreateOccurrenceRequest{
+	_, err := w.outside.Grafeas.CreateOccurrence(t.Context(), &grafeaspb.CreateOccurrenceRequest{
 		Parent:     "projects/" + samples.Project,
 		Occurrence: corpus.Secret("https://"+image, grafeaspb.SecretKind_SECRET_KIND_GCP_API_KEY, where, grafeaspb.SecretStatus_VALID),
 	})

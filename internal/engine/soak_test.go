@@ -14,7 +14,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -29,7 +29,7 @@ func TestSoak(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else {
-		parts.Slow(t)
+		slow.Skip(t)
 	}
 
 	const sides, images = 64, 500

@@ -325,7 +325,7 @@ func TestSummariesByCloudKMS(t *testing.T) {
 				Verifier: "https://gate.example/attestor", Passed: config.SummaryKey{KMS: ring + "/cryptoKeys/vsa/cryptoKeyVersions/1"},
 			}
 		}})
-		_, err := w.outside.Clients.KMS.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{
+		_, err := w.outside.KMS.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{
 			Parent: ring, CryptoKeyId: "vsa", CryptoKey: &kmspb.CryptoKey{
 				Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: algorithm},
 			},
@@ -341,7 +341,7 @@ func TestSummariesByCloudKMS(t *testing.T) {
 			continue
 		}
 
-		pub, err := w.outside.Clients.KMS.GetPublicKey(t.Context(), &kmspb.GetPublicKeyRequest{Name: ring + "/cryptoKeys/vsa/cryptoKeyVersions/1"})
+		pub, err := w.outside.KMS.GetPublicKey(t.Context(), &kmspb.GetPublicKeyRequest{Name: ring + "/cryptoKeys/vsa/cryptoKeyVersions/1"})
 		w.ok(err)
 		path := filepath.Join(t.TempDir(), "kms.pub")
 		w.ok(os.WriteFile(path, []byte(pub.GetPem()), 0o600))

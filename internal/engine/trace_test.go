@@ -24,6 +24,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/engine"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 )
 
 // traceCollector is OTLP's own service, which keeps what it is sent, or says nothing.
@@ -197,7 +198,7 @@ func TestNobodyWaitsForTheCollector(t *testing.T) {
 	for name, endpoint := range map[string]string{"gone": "127.0.0.1:1", "silent": startCollector(t, &traceCollector{silent: true})} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var log lockedBuffer
+			var log locked.Buffer
 			w := newWorld(t, worldOptions{config: traced(endpoint, 1), quiet: true, log: &log})
 			image := goodImage(t, w)
 
@@ -245,7 +246,7 @@ func TestTracesOverTLSNeedTheirAuthority(t *testing.T) {
 // Lines are linked to traces by the project that the configuration names.
 func TestLogNamesTheConfiguredProject(t *testing.T) {
 	t.Parallel()
-	var log lockedBuffer
+	var log locked.Buffer
 	c := config.Config{Telemetry: config.Telemetry{Project: "acme-gate"}}
 	ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}))
 	engine.ServiceLogger(c, &log).InfoContext(ctx, "listening")

@@ -17,13 +17,11 @@ import (
 	"testing"
 	"time"
 
-	binaryauthorization "cloud.google.com/go/binaryauthorization/apiv1"
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"google.golang.org/api/iterator"
-	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc/status"
 
@@ -35,6 +33,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/samples"
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 	"github.com/attestor-gate/attestor/internal/when"
 )
@@ -61,7 +60,6 @@ type world struct {
 	outside  *standin.World  // past the wrappings: what tests prepare and look at
 	registry *standin.Server // what the service sees: calls are recorded, and faults injected, here
 	google   *standin.Server
-	validate *binaryauthorization.ValidationHelperClient
 	dir      string // policy and record
 	config   config.Config
 	listener net.Listener
@@ -91,8 +89,6 @@ func newWorld(tb testing.TB, o worldOptions) *world {
 	w.outside.Emulator.SetBehaviour(o.behaviour)
 	w.registry = w.upstream(wrapped(o.registry, w.outside.Registry.Upstream))
 	w.google = w.upstream(wrapped(o.google, w.outside.Emulator.Handler()))
-	w.validate, err = binaryauthorization.NewValidationHelperClient(tb.Context(), option.WithGRPCConn(w.outside.Emulator.Conn()))
-	w.ok(err)
 	w.listen("127.0.0.1:0")
 	w.address = w.listener.Addr().String()
 	w.config = config.Config{
@@ -326,8 +322,8 @@ func (w *world) standing(image string) []attestor.Attestation {
 	w.tb.Helper()
 	img, err := attestor.ParseImage(image)
 	w.ok(err)
-	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Clients.Grafeas,
-		BinAuthz: w.outside.Clients.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute)})
+	v, err := attest.NewVerifier(attest.VerifierConfig{Grafeas: w.outside.Grafeas,
+		BinAuthz: w.outside.Binauthz, Now: time.Now, Limit: limit.Call(time.Minute)})
 	w.ok(err)
 	s, err := v.Standing(w.tb.Context(), []string{samples.Attestor}, []attestor.Image{img})
 	w.ok(err)
@@ -343,9 +339,9 @@ func (w *world) standing(image string) []attestor.Attestation {
 // invalid is why Binary Authorization would not admit by an attestation.
 func (w *world) invalid(a attestor.Attestation) string {
 	w.tb.Helper()
-	o, err := w.outside.Clients.Grafeas.GetOccurrence(w.tb.Context(), &grafeaspb.GetOccurrenceRequest{Name: a.Occurrence})
+	o, err := w.outside.Grafeas.GetOccurrence(w.tb.Context(), &grafeaspb.GetOccurrenceRequest{Name: a.Occurrence})
 	w.ok(err)
-	r, err := w.validate.ValidateAttestationOccurrence(w.tb.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
+	r, err := w.outside.Validate.ValidateAttestationOccurrence(w.tb.Context(), &binaryauthorizationpb.ValidateAttestationOccurrenceRequest{
 		Attestor: a.Attestor, Attestation: o.GetAttestation(), OccurrenceNote: o.GetNoteName(), OccurrenceResourceUri: o.GetResourceUri(),
 	})
 
@@ -363,7 +359,7 @@ func (w *world) invalid(a attestor.Attestation) string {
 // as it is.
 func (w *world) attested() []string {
 	w.tb.Helper()
-	it := w.outside.Clients.Grafeas.ListNoteOccurrences(w.tb.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: samples.Note, PageSize: 1000})
+	it := w.outside.Grafeas.ListNoteOccurrences(w.tb.Context(), &grafeaspb.ListNoteOccurrencesRequest{Name: samples.Note, PageSize: 1000})
 	var out []string
 
 	for {
@@ -389,7 +385,7 @@ func (w *world) recorded(id string) (attestor.Decision, bool) {
 // stopped and started, and that both kinds of wrapping see the service only.
 func TestWorld(t *testing.T) {
 	t.Parallel()
-	calls := map[string]*lockedBuffer{"registry": {}, "google": {}}
+	calls := map[string]*locked.Buffer{"registry": {}, "google": {}}
 	seen := func(what string) func(http.Handler) http.Handler {
 		return func(h http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

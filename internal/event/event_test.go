@@ -11,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/event"
+	"github.com/attestor-gate/attestor/internal/testkit/schemas"
 )
 
 var at = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
@@ -34,20 +35,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := jsonschema.NewCompiler()
-	c.AssertFormat()
-	if err := c.AddResource(event.DataSchema, doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile(event.DataSchema)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return schemas.Compile(t, text)
 }
 
 // Every receiver gets an event of the published schema, and no more than it includes.

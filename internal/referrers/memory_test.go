@@ -13,13 +13,13 @@ import (
 // countLists counts the requests for lists of referrers; the first of them fail with a status.
 func (s *host) countLists(failing int32, status int) *atomic.Int32 {
 	var n atomic.Int32
-	s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") || n.Add(1) > failing {
 			return false
 		}
 		w.WriteHeader(status)
 		return true
-	}
+	})
 	return &n
 }
 
@@ -27,7 +27,7 @@ func (s *host) countLists(failing int32, status int) *atomic.Int32 {
 func TestAnInspectionReadsAListOnce(t *testing.T) {
 	const spdx, vex = "application/spdx+json", "application/vnd.cyclonedx+json"
 	s := withAPI(t)
-	img, other, c := s.push(), s.push(), client(t)
+	img, other, c := s.Push(), s.Push(), client(t)
 	s.refer(img, spdx, []byte("{}"))
 	s.refer(img, vex, []byte("{}"))
 	n := s.countLists(0, 0)
@@ -67,7 +67,7 @@ func TestAnInspectionReadsAListOnce(t *testing.T) {
 // What could not be read is asked again: it is neither an empty list nor an outage for the rest of the inspection.
 func TestAFailedListIsNotRemembered(t *testing.T) {
 	s := withAPI(t)
-	img, c := s.push(), client(t)
+	img, c := s.Push(), client(t)
 	s.refer(img, "application/spdx+json", []byte("{}"))
 	s.countLists(1, http.StatusForbidden)
 

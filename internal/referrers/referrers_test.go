@@ -7,55 +7,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
-// host is a registry on loopback. What a test sets in intercept answers instead of
-// the registry if it returns true.
+// host is a registry on loopback.
 type host struct {
-	t         *testing.T
-	repo      name.Repository
-	intercept func(w http.ResponseWriter, r *http.Request) bool
+	*registries.Host
+	t *testing.T
 }
 
 func newHost(t *testing.T, h http.Handler) *host {
 	t.Helper()
-	s := &host{t: t}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.intercept == nil || !s.intercept(w, r) {
-			h.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(srv.Close)
-
-	repo, err := name.NewRepository(strings.TrimPrefix(srv.URL, "http://") + "/acme/app")
-	must(t, err)
-	s.repo = repo
-	return s
+	return &host{Host: registries.Start(t, h, "acme/app"), t: t}
 }
 
 func must(t *testing.T, err error) {
@@ -65,57 +42,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// registries answer by the referrers API, by the fallback tag, and by the fallback
-// tag of another implementation.
-func registries(t *testing.T) map[string]http.Handler {
-	t.Helper()
-	quiet := registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))
-	c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
-	c.Log.AccessLog.Disabled = true
-	logrus.SetOutput(io.Discard) // it logs nowhere else
-	app := handlers.NewApp(context.Background(), c)
-	t.Cleanup(func() { _ = app.Shutdown() }) // what a test left open is not its subject
-
-	return map[string]http.Handler{
-		"referrers API": registry.New(registry.WithReferrersSupport(true), quiet),
-		"fallback tag":  registry.New(registry.WithReferrersSupport(false), quiet),
-		"distribution":  app,
-	}
-}
-
-func withAPI(t *testing.T) *host { t.Helper(); return newHost(t, registries(t)["referrers API"]) }
-
-// push adds an image.
-func (s *host) push() attestor.Image {
-	s.t.Helper()
-	img, err := random.Image(64, 1)
-	must(s.t, err)
-	d, err := img.Digest()
-	must(s.t, err)
-	must(s.t, remote.Write(s.repo.Digest(d.String()), img))
-
-	out, err := attestor.ParseImage(s.repo.Name() + "@" + d.String())
-	must(s.t, err)
-	return out
-}
+func withAPI(t *testing.T) *host { t.Helper(); return newHost(t, registries.Memory(true)) }
 
 // refer pushes a referrer of img with one layer.
 func (s *host) refer(img attestor.Image, artifact types.MediaType, blob []byte) {
 	s.t.Helper()
-	subject, err := remote.Head(s.repo.Digest(string(img.Digest())))
-	must(s.t, err)
-	m, err := mutate.Append(
-		mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(blob, artifact)},
-	)
-	must(s.t, err)
-	about, ok := mutate.Subject(mutate.ConfigMediaType(m, artifact), *subject).(v1.Image)
-	if !ok {
-		s.t.Fatal("not an image")
-	}
-
-	d, err := about.Digest()
-	must(s.t, err)
-	must(s.t, remote.Write(s.repo.Digest(d.String()), about))
+	s.Refer(s.Head(img), artifact, artifact, blob)
 }
 
 func client(t *testing.T) *referrers.Client {
@@ -128,11 +60,11 @@ func client(t *testing.T) *referrers.Client {
 }
 
 func TestContract(t *testing.T) {
-	for name, handler := range registries(t) {
+	for name, handler := range registries.Kinds() {
 		t.Run(name, func(t *testing.T) {
-			s := newHost(t, handler)
+			s := newHost(t, handler(t, false))
 			blob := []byte(`{"spdxVersion":"SPDX-2.3"}`)
-			with, without := s.push(), s.push()
+			with, without := s.Push(), s.Push()
 			s.refer(with, "application/spdx+json", blob)
 			contract.Referrers(t, client(t), func(l referrers.List) []v1.Descriptor { return l.Referrers },
 				with, without, blob, referrers.ErrNone)
@@ -166,14 +98,14 @@ func TestAThousandReferrers(t *testing.T) {
 		whole         bool
 	}{{0, 0, true}, {1, 1, true}, {64, 64, true}, {65, 64, false}, {1000, 64, false}} {
 		s := withAPI(t)
-		img := s.push()
-		s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		img := s.Push()
+		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/referrers/") {
 				return false
 			}
 			listed(w, tt.listed, tt.listed-1)
 			return true
-		}
+		})
 
 		got, err := client(t).List(t.Context(), img, "application/vnd.dev.sigstore.bundle")
 		if err != nil || len(got.Referrers) != tt.given || got.Listed != tt.listed || got.Whole() != tt.whole {
@@ -189,9 +121,9 @@ func TestAThousandReferrers(t *testing.T) {
 // Pages without end are read until more referrers are known than are looked at.
 func TestPagesEndAtTheLimit(t *testing.T) {
 	s := withAPI(t)
-	img := s.push()
+	img := s.Push()
 	pages := 0
-	s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
@@ -199,7 +131,7 @@ func TestPagesEndAtTheLimit(t *testing.T) {
 		w.Header().Set("Link", "<?page="+strconv.Itoa(pages)+`>; rel="next"`)
 		listed(w, 10, -1)
 		return true
-	}
+	})
 
 	got, err := client(t).List(t.Context(), img)
 	if err != nil || got.Whole() || len(got.Referrers) != 64 || pages != 7 {
@@ -211,7 +143,7 @@ func TestPagesEndAtTheLimit(t *testing.T) {
 // errors, and never a part of them.
 func TestWhatIsTooLargeOrOfAnotherDigest(t *testing.T) {
 	s := withAPI(t)
-	img := s.push()
+	img := s.Push()
 	blob := bytes.Repeat([]byte("a"), 1000)
 	s.refer(img, "application/spdx+json", blob)
 	c := client(t)
@@ -221,14 +153,14 @@ func TestWhatIsTooLargeOrOfAnotherDigest(t *testing.T) {
 	must(t, err)
 
 	answer := func(path, body string) {
-		s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, path) {
 				return false
 			}
 			w.Header().Set("Content-Type", string(types.OCIImageIndex))
 			_, _ = io.WriteString(w, body)
 			return true
-		}
+		})
 	}
 
 	answer("/referrers/", `{"manifests":[`+strings.Repeat(" ", referrers.MaxManifest)+`]}`)
@@ -257,11 +189,11 @@ func TestWhatIsTooLargeOrOfAnotherDigest(t *testing.T) {
 func TestAFailureIsNoAbsence(t *testing.T) {
 	for _, status := range []int{401, 403, 429, 500, 503} {
 		s := withAPI(t)
-		img := s.push()
+		img := s.Push()
 		s.refer(img, "application/spdx+json", []byte("{}"))
 		list, err := client(t).List(t.Context(), img)
 		must(t, err)
-		s.intercept = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(status); return true }
+		s.Intercept(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(status); return true })
 
 		if got, err := client(t).List(t.Context(), img); err == nil {
 			t.Errorf("%d: a list: %+v", status, got)
@@ -278,8 +210,8 @@ func TestAFailureIsNoAbsence(t *testing.T) {
 // A registry that never answers costs no more than the caller's time.
 func TestAnEndlessWaitEndsWithTheContext(t *testing.T) {
 	s := withAPI(t)
-	img := s.push()
-	s.intercept = func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
+	img := s.Push()
+	s.Intercept(func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"database/sql"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
 	"github.com/attestor-gate/attestor/internal/testkit/postgres"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
@@ -53,14 +53,7 @@ func onBoth(t *testing.T, f func(t *testing.T, w world)) {
 	})
 
 	t.Run("postgresql", func(t *testing.T) {
-		pg, err := shared()
-		if errors.Is(err, postgres.ErrMissing) && os.Getenv("GATE_REQUIRE_PARTS") != "1" {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-
+		pg := pgtest.Need(t, shared)
 		dsn, err := pg.Database(fmt.Sprintf("log%d", databases.Add(1)))
 		if err != nil {
 			t.Fatal(err)

@@ -16,13 +16,13 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 )
 
 // TestLitewitness asks a witness that other people wrote: litewitness of torchwood, built from source.
 func TestLitewitness(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	l := newLog(t, 0)
 	address, key := startLitewitness(t, l.vkey)
 	cosignsAsItGrows(t, l, client(t, address, key))

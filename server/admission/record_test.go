@@ -22,7 +22,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/attestor-gate/attestor/internal/testkit/kubeapi"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 )
 
 var update = flag.Bool("update", false, "record the reviews of a kube-apiserver anew; with GATE_TEST_ALL=1")
@@ -131,7 +131,7 @@ func (r *recorder) take() []byte {
 // TestRecordReviews has a real API server send a review for every kind of
 // workload, and compares it with what is recorded; -update records it.
 func TestRecordReviews(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	bin, err := kubeapi.Build(t.Context(), "../../tools/kube")
 	if err != nil {
 		t.Fatal(err)

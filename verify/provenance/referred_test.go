@@ -5,22 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/grpc/codes"
@@ -30,6 +22,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/testkit/contract"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/verify/provenance"
 )
 
@@ -41,37 +34,20 @@ const (
 )
 
 // attic is a registry on loopback whose image has the digest of a real sample, and the
-// sample's occurrences. What intercept answers, the registry does not.
+// sample's occurrences.
 type attic struct {
-	t         *testing.T
-	repo      name.Repository
-	image     attestor.Image
-	signed    []*grafeaspb.Occurrence
-	requests  atomic.Int64
-	intercept func(w http.ResponseWriter, r *http.Request) bool
-	limit     time.Duration // of the look-up; a minute unless a test is about it
+	*registries.Host
+	t      *testing.T
+	image  attestor.Image
+	signed []*grafeaspb.Occurrence
+	limit  time.Duration // of the look-up; a minute unless a test is about it
 }
 
 func newAttic(t *testing.T, file string) *attic {
 	t.Helper()
-	a := &attic{t: t, limit: time.Minute}
-	reg := registry.New(
-		registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)),
-	)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.requests.Add(1)
-		if a.intercept == nil || !a.intercept(w, r) {
-			reg.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(srv.Close)
-
-	repo, err := name.NewRepository(strings.TrimPrefix(srv.URL, "http://") + "/acme/app")
-	must(t, err)
+	a := &attic{t: t, Host: registries.Start(t, registries.Memory(true), "acme/app"), limit: time.Minute}
 	img, list := occurrences(t, file)
-	a.repo, a.signed = repo, list
-	a.image, err = attestor.ParseImage(repo.Name() + "@" + string(img.Digest()))
-	must(t, err)
+	a.image, a.signed = a.Named(string(img.Digest())), list
 	return a
 }
 
@@ -85,22 +61,10 @@ func must(t *testing.T, err error) {
 // attach pushes a referrer of a digest with one layer.
 func (a *attic) attach(about attestor.Digest, media types.MediaType, blob []byte) {
 	a.t.Helper()
-	m, err := mutate.Append(
-		mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(blob, media)},
-	)
-	must(a.t, err)
 	hash, err := v1.NewHash(string(about))
 	must(a.t, err)
-	referrer, ok := mutate.Subject(
-		mutate.ConfigMediaType(m, "application/vnd.oci.empty.v1+json"),
-		v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: 500, Digest: hash},
-	).(v1.Image)
-	if !ok {
-		a.t.Fatal("not an image")
-	}
-	d, err := referrer.Digest()
-	must(a.t, err)
-	must(a.t, remote.Write(a.repo.Digest(d.String()), referrer))
+	subject := v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: 500, Digest: hash}
+	a.Refer(subject, "application/vnd.oci.empty.v1+json", media, blob)
 }
 
 // envelopeOf writes an occurrence's envelope as DSSE prescribes it.
@@ -289,7 +253,7 @@ func TestReferrersThatCannotBeRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newAttic(t, sample)
 			a.attach(a.image.Digest(), dsseMedia, envelopeOf(list[0], true))
-			a.intercept = tt.intercept
+			a.Intercept(tt.intercept)
 			if name == "hangs" {
 				a.limit = time.Second
 			}
@@ -340,9 +304,9 @@ func TestReferrersAreReadOnlyWhereTheyCanMatter(t *testing.T) {
 			o.ResourceUri = "https://" + a.image.String()
 		}
 		a.attach(a.image.Digest(), dsseMedia, envelopeOf(list[0], true))
-		a.requests.Store(0)
+		before := a.Requests()
 		got, problems := a.ask(tt.srv, tt.needs)
-		if n := a.requests.Load(); (n > 0) != tt.asks {
+		if n := a.Requests() - before; (n > 0) != tt.asks {
 			t.Errorf("%s: %d requests of the registry, %v, %v", tt.name, n, got, problems)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 	"github.com/attestor-gate/attestor/verify/sbom"
 )
@@ -42,7 +42,7 @@ func main() {
 // TestBuildKitDocuments: the attestation that BuildKit makes of what a generator writes is found in the index, is about the
 // child, counts as a claim, and says nothing of another image.
 func TestBuildKitDocuments(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	s := newShelf(t)
 	s.load()
 	daemon, err := toolbuild.StartBuildKit(t.Context(), s.place.Host)

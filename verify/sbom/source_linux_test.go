@@ -3,9 +3,7 @@ package sbom_test
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +14,10 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/verify/sbom"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
@@ -35,17 +33,16 @@ type shelf struct {
 
 func newShelf(t *testing.T) *shelf {
 	s := &shelf{t: t}
-	h := registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := registries.Memory(true)
+	host := registries.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.serves != nil {
 			s.serves(h, w, r)
 			return
 		}
 		h.ServeHTTP(w, r)
 	}))
-	t.Cleanup(srv.Close)
 
-	s.place = &corpus.Place{Name: "sbom", Host: strings.TrimPrefix(srv.URL, "http://"), Repo: "acme/app", Scans: nil, Files: map[string][]byte{}}
+	s.place = &corpus.Place{Name: "sbom", Host: host, Repo: "acme/app", Scans: nil, Files: map[string][]byte{}}
 	i := s.place.Good()
 	m, _ := i.Bytes()
 	s.size = len(m)

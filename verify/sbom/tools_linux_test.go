@@ -10,7 +10,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 	"github.com/attestor-gate/attestor/verify/sbom"
 )
@@ -18,7 +18,7 @@ import (
 // Documents that both versions of cosign, built from source, attach: attested in either form and format by a key, or
 // without a signature.
 func TestCosignDocuments(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	spdx := moduleFile(t, "modernc.org/sqlite", "sbom.spdx.json")
 	cyclone := moduleFile(t, "modernc.org/sqlite", "sbom.cdx.json")
 	packages := map[string]int{}
@@ -107,7 +107,7 @@ func TestCosignDocuments(t *testing.T) {
 
 // ko attaches an unsigned document under a tag of each image.
 func TestKoDocuments(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	bin, err := toolbuild.Build(t.Context(), "ko", "github.com/google/ko")
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkCheck(b *testing.B) {
 		{"keyless/cached", func(h *host) { h.attach(h.image, "sig", sig.entry(simple(h.image))) }, sig.rule(), true},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			h := newHost(b, registries["referrers API"](b))
+			h := newHost(b, registries.Memory(true))
 			bm.sign(h)
 			c := signed.Config{CacheLifetime: -1}
 			if bm.cache {
@@ -37,7 +38,7 @@ func BenchmarkCheck(b *testing.B) {
 				b.Fatal(err)
 			}
 
-			before := h.requests.Load()
+			before := h.Requests()
 			b.ReportAllocs()
 
 			for b.Loop() {
@@ -46,7 +47,7 @@ func BenchmarkCheck(b *testing.B) {
 				}
 			}
 
-			b.ReportMetric(float64(h.requests.Load()-before)/float64(b.N), "requests/op")
+			b.ReportMetric(float64(h.Requests()-before)/float64(b.N), "requests/op")
 		})
 	}
 }

@@ -10,7 +10,7 @@ import (
 func TestCheckerKeepsTheContracts(t *testing.T) {
 	const slsa = "https://slsa.dev/provenance/v1"
 	h, key := plain(t), newKey(t)
-	other := h.push()
+	other := h.Push()
 	h.attach(h.image, "sig", key.entry(simple(h.image)))
 	h.refer(h.image, bundleMedia, key.bundle(statement(h.image, slsa)))
 

@@ -14,7 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/toolbuild"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
@@ -37,20 +38,20 @@ func (r rawManifest) MediaType() (types.MediaType, error) { return types.MediaTy
 func replay(t *testing.T, h *host, dir string) recorded {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "recording.json"))
-	h.must(err)
+	h.Must(err)
 	var r recorded
-	h.must(json.Unmarshal(b, &r))
+	h.Must(json.Unmarshal(b, &r))
 
 	for _, blob := range r.Blobs {
-		h.must(remote.WriteLayer(h.repo, static.NewLayer(blob, types.OCILayer)))
+		h.Must(remote.WriteLayer(h.Repo, static.NewLayer(blob, types.OCILayer)))
 	}
 
 	for _, p := range r.Pushes {
-		var ref name.Reference = h.repo.Tag(p.Reference)
+		var ref name.Reference = h.Repo.Tag(p.Reference)
 		if strings.HasPrefix(p.Reference, "sha256:") {
-			ref = h.repo.Digest(p.Reference)
+			ref = h.Repo.Digest(p.Reference)
 		}
-		h.must(remote.Put(ref, rawManifest{p.MediaType, p.Manifest}))
+		h.Must(remote.Put(ref, rawManifest{p.MediaType, p.Manifest}))
 	}
 	return r
 }
@@ -73,16 +74,16 @@ func judgeRecording(t *testing.T, dir, version string) {
 	const slsa = "https://slsa.dev/provenance/v0.2"
 	rule := attestor.SignedBy{Key: filepath.Join(dir, "cosign.pub")}
 
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(version+"/"+kind, func(t *testing.T) {
-			h := newHost(t, handler(t))
+			h := newHost(t, handler(t, false))
 			r := replay(t, h, dir)
 			if !strings.HasPrefix(r.Version, version+".") || len(r.Images) != 4 {
 				t.Fatalf("recorded by %s: %v", r.Version, r.Images)
 			}
 
 			for way, digest := range r.Images {
-				img := h.named(digest)
+				img := h.Named(digest)
 				got, err := h.check(img, rule)
 				if strings.HasPrefix(way, "sign-") {
 					if err != nil || !strings.HasPrefix(got, "key sha256:") {
@@ -106,7 +107,7 @@ func judgeRecording(t *testing.T, dir, version string) {
 // TestCosignToday has both versions of the program, built from source, sign
 // anew, and judges that as it does the recordings.
 func TestCosignToday(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	for version, tool := range cosigns {
 		judgeRecording(t, record(t, "-cosign", build(t, tool.module, tool.pkg)), version)
 	}

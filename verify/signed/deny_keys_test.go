@@ -92,7 +92,7 @@ func TestKeyTypes(t *testing.T) {
 				t.Errorf("classic: %v", err)
 			}
 
-			other := h.push()
+			other := h.Push()
 			h.refer(other, bundleMedia, key.bundle(statement(other, signPredicate)))
 			if _, err := h.check(other, key.rule()); err != nil {
 				t.Errorf("bundle: %v", err)

@@ -105,7 +105,7 @@ func TestRefused(t *testing.T) {
 			h.attach(h.image, "sig", e)
 		}, key.rule(), "does not verify"},
 		{"tampered statement", func(h *host) {
-			h.refer(h.image, bundleMedia, corpus.Edit(key.bundle(statement(h.push(), signPredicate)), func(b *protobundle.Bundle) {
+			h.refer(h.image, bundleMedia, corpus.Edit(key.bundle(statement(h.Push(), signPredicate)), func(b *protobundle.Bundle) {
 				b.GetDsseEnvelope().Payload = statement(h.image, signPredicate)
 			}))
 		}, key.rule(), "does not verify"},
@@ -199,9 +199,9 @@ func TestRegistryFails(t *testing.T) {
 				// that everything is looked at.
 				h.attach(h.image, "sig", newKey(t).entry(simple(h.image)))
 				h.refer(h.image, bundleMedia, newKey(t).bundle(statement(h.image, signPredicate)))
-				h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+				h.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 					return strings.Contains(r.URL.Path, path) && f(w, r)
-				}
+				})
 
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				defer cancel()
@@ -215,7 +215,7 @@ func TestRegistryFails(t *testing.T) {
 				unknown(t, got, err, "could not be checked")
 
 				// Nothing of that is remembered.
-				h.intercept = nil
+				h.Intercept(nil)
 				h.attach(h.image, "sig", key.entry(simple(h.image)))
 				if _, err := ch.Check(ctx, h.image, key.rule()); err != nil {
 					t.Errorf("after it recovered: %v", err)
@@ -243,13 +243,13 @@ func TestOneSourceFails(t *testing.T) {
 		h := plain(t)
 		h.attach(h.image, "sig", key.entry(simple(h.image)))
 		h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate)))
-		h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		h.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, path) {
 				w.WriteHeader(500)
 				return true
 			}
 			return false
-		}
+		})
 
 		if _, err := h.check(h.image, key.rule()); err != nil {
 			t.Errorf("%s: %v", path, err)
@@ -282,10 +282,10 @@ func TestCache(t *testing.T) {
 	now := time.Now()
 	var mu sync.Mutex
 	ch := checker(t, signed.Config{CacheLifetime: time.Hour, Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
-	ask := func(rule attestor.SignedBy) (requests int64, err error) {
-		before := h.requests.Load()
+	ask := func(rule attestor.SignedBy) (requests int, err error) {
+		before := h.Requests()
 		_, err = ch.Check(t.Context(), h.image, rule)
-		return h.requests.Load() - before, err
+		return h.Requests() - before, err
 	}
 
 	if n, err := ask(key.rule()); err == nil || n == 0 {
@@ -329,13 +329,13 @@ func TestShared(t *testing.T) {
 	ch := checker(t, signed.Config{})
 	release, reached := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+	h.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, ".sig") {
 			once.Do(func() { close(reached) })
 			<-release
 		}
 		return false
-	}
+	})
 
 	gone, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -376,14 +376,14 @@ func TestOtherRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if len(seen) != 1 || !seen[h.repo.RegistryStr()] {
+	if len(seen) != 1 || !seen[h.Repo.RegistryStr()] {
 		t.Errorf("asked %v", seen)
 	}
 
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	img, err := attestor.ParseImage(strings.TrimPrefix(closed.URL, "http://") + "/x@" + string(h.image.Digest()))
-	h.must(err)
+	h.Must(err)
 	if _, err := checker(t, signed.Config{}).Check(t.Context(), img, key.rule()); err == nil {
 		t.Error("a registry that is down vouches for an image")
 	}

@@ -6,7 +6,8 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -19,11 +20,11 @@ func judgeKeyless(t *testing.T, dir string) {
 	root := filepath.Join(dir, "trusted_root.json")
 	rule := attestor.SignedBy{Issuer: issuer, Subject: subject, TrustedRoot: root}
 
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
-			h := newHost(t, handler(t))
+			h := newHost(t, handler(t, false))
 			r := replay(t, h, dir)
-			signedBy, byMallory, attested := h.named(r.Images["sign-keyless"]), h.named(r.Images["sign-mallory"]), h.named(r.Images["attest-keyless"])
+			signedBy, byMallory, attested := h.Named(r.Images["sign-keyless"]), h.Named(r.Images["sign-mallory"]), h.Named(r.Images["attest-keyless"])
 
 			for _, ok := range []attestor.SignedBy{rule, {Issuer: issuer, SubjectRegexp: `release@[a-z.]+`, TrustedRoot: root}} {
 				if got, err := h.check(signedBy, ok); err != nil || got != subject+" ("+issuer+")" {
@@ -71,7 +72,7 @@ func TestRealKeyless(t *testing.T) {
 // TestKeylessToday runs Fulcio, Rekor and a timestamp authority, built from
 // source, in a network of their own, and has cosign sign anew by them.
 func TestKeylessToday(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	dir, bin := t.TempDir(), filepath.Join(t.TempDir(), "record")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "./record").CombinedOutput(); err != nil {
 		t.Fatalf("building the recorder: %v\n%s", err, out)

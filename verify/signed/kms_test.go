@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -15,19 +13,19 @@ import (
 	kms "cloud.google.com/go/kms/apiv1"
 	"cloud.google.com/go/kms/apiv1/kmspb"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"google.golang.org/api/option"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/standin"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -89,16 +87,7 @@ func TestBaseSignedByKMS(t *testing.T) {
 
 func newKMS(t *testing.T) *kms.KeyManagementClient {
 	t.Helper()
-	google, err := emulator.New(emulator.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = google.Close() })
-	client, err := kms.NewKeyManagementClient(t.Context(), option.WithGRPCConn(google.Conn()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	client := standin.StartServices(t, emulator.Options{}).KMS
 	if _, err := client.CreateKeyRing(t.Context(), &kmspb.CreateKeyRingRequest{Parent: "projects/p/locations/global", KeyRingId: "bases"}); err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +121,7 @@ func disable(t *testing.T, client *kms.KeyManagementClient, version string) {
 
 func newRepository(t *testing.T) name.Repository {
 	t.Helper()
-	srv := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
-	t.Cleanup(srv.Close)
-	repo, err := name.NewRepository(strings.TrimPrefix(srv.URL, "http://") + "/base/debian")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	return repo
+	return registries.Start(t, registries.Memory(true), "base/debian").Repo
 }
 
 func pushRandom(t *testing.T, repo name.Repository) attestor.Image {

@@ -17,11 +17,11 @@ import (
 // page n, and serve the page itself.
 func (s *host) inPages(link func(n int, url string) string, page func(n int, w http.ResponseWriter) bool) (pages int) {
 	s.t.Helper()
-	index, err := remote.Referrers(s.repo.Digest(string(s.image.Digest())))
-	s.must(err)
+	index, err := remote.Referrers(s.Repo.Digest(string(s.image.Digest())))
+	s.Must(err)
 	m, err := index.IndexManifest()
-	s.must(err)
-	s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	s.Must(err)
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
@@ -47,7 +47,7 @@ func (s *host) inPages(link func(n int, url string) string, page func(n int, w h
 
 		_ = json.NewEncoder(w).Encode(one)
 		return true
-	}
+	})
 
 	return len(m.Manifests)
 }

@@ -90,7 +90,7 @@ func TestBundlesThatLackAPart(t *testing.T) {
 			}
 		}), "has no verification material"},
 		"without a statement's type": {key.bundle([]byte(typed)), "its statement is of type"},
-		"about another image":        {key.bundle(statement(h.push(), signPredicate)), "does not"},
+		"about another image":        {key.bundle(statement(h.Push(), signPredicate)), "does not"},
 	} {
 		_, err := signed.VerifyBundle(t.Context(), checker(t, signed.Config{}), h.image, tt.bundle, key.rule())
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
@@ -102,14 +102,14 @@ func TestBundlesThatLackAPart(t *testing.T) {
 // inOrder has the registry list the referrers of the image as f orders them.
 func (s *host) inOrder(f func([]v1.Descriptor)) {
 	s.t.Helper()
-	index, err := remote.Referrers(s.repo.Digest(string(s.image.Digest())))
-	s.must(err)
+	index, err := remote.Referrers(s.Repo.Digest(string(s.image.Digest())))
+	s.Must(err)
 	m, err := index.IndexManifest()
-	s.must(err)
+	s.Must(err)
 	f(m.Manifests)
 	body, err := json.Marshal(m)
-	s.must(err)
-	s.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+	s.Must(err)
+	s.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
@@ -117,7 +117,7 @@ func (s *host) inOrder(f func([]v1.Descriptor)) {
 		w.Header().Set("Content-Type", string(types.OCIImageIndex))
 		_, _ = w.Write(body) // who leaves early is not the subject
 		return true
-	}
+	})
 }
 
 // A signature counts before and behind an attestation of the same signer.
@@ -127,7 +127,7 @@ func TestASignatureAmongAttestations(t *testing.T) {
 	h.refer(h.image, bundleMedia, key.bundle(statement(h.image, signPredicate)))
 
 	for _, order := range []func([]v1.Descriptor){func([]v1.Descriptor) {}, slices.Reverse[[]v1.Descriptor]} {
-		h.intercept = nil
+		h.Intercept(nil)
 		h.inOrder(order)
 		if _, err := h.check(h.image, key.rule()); err != nil {
 			t.Error(err)
@@ -144,12 +144,12 @@ func TestTheFirstBundleThatSatisfiesEndsTheLookUp(t *testing.T) {
 	}
 
 	var blobs atomic.Int64
-	h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+	h.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			blobs.Add(1)
 		}
 		return false
-	}
+	})
 
 	if _, err := h.check(h.image, key.rule()); err != nil {
 		t.Error(err)

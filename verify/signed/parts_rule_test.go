@@ -162,7 +162,7 @@ func TestATrustedRootThatWasReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	h.must(os.WriteFile(rule.TrustedRoot, newSigstore(t).Root(false), 0o600))
+	h.Must(os.WriteFile(rule.TrustedRoot, newSigstore(t).Root(false), 0o600))
 	got, err := ch.Check(t.Context(), h.image, rule)
 	refused(t, got, err, "is not in the trusted root")
 }
@@ -174,9 +174,9 @@ func TestNothingIsRememberedForANegativeTime(t *testing.T) {
 	ch := checker(t, signed.Config{CacheLifetime: -1})
 
 	for range 2 {
-		before := h.requests.Load()
-		if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil || h.requests.Load() == before {
-			t.Errorf("%v after %d requests", err, h.requests.Load()-before)
+		before := h.Requests()
+		if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil || h.Requests() == before {
+			t.Errorf("%v after %d requests", err, h.Requests()-before)
 		}
 	}
 }
@@ -196,7 +196,7 @@ func TestTheCallersNameAndLogger(t *testing.T) {
 	if _, err := ch.Check(t.Context(), h.image, key.rule()); err != nil {
 		t.Error(err)
 	}
-	if len(asked) != 1 || !asked[h.repo.RegistryStr()] {
+	if len(asked) != 1 || !asked[h.Repo.RegistryStr()] {
 		t.Errorf("asked about %v", asked)
 	}
 
@@ -252,7 +252,7 @@ func TestWhatToDoAboutASignature(t *testing.T) {
 		t.Errorf("for an identity: %s", got)
 	}
 
-	h.intercept = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true }
+	h.Intercept(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true })
 	_, err := h.check(h.image, sig.rule())
 	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok || e.Code != attestor.CodeBaseSignatureUnknown || strings.Contains(e.Msg, "in the time allowed") {

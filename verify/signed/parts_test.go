@@ -214,13 +214,13 @@ func TestClassicSignaturesWithATimestamp(t *testing.T) {
 	h := plain(t)
 	raw := func(e entry) []byte {
 		b, err := base64.StdEncoding.DecodeString(e.annotations[signatureKey])
-		h.must(err)
+		h.Must(err)
 		return b
 	}
 
 	stamped := func(e entry, about []byte) entry {
 		response, err := sig.ca.TimestampResponse(about)
-		h.must(err)
+		h.Must(err)
 		e.annotations[stampKey] = stampText(t, response)
 		return e
 	}
@@ -241,11 +241,11 @@ func TestClassicSignaturesWithATimestamp(t *testing.T) {
 	}
 
 	whole, err := root.NewTrustedRootFromPath(sig.root(false))
-	h.must(err)
+	h.Must(err)
 	untimed, err := root.NewTrustedRoot(root.TrustedRootMediaType01, whole.FulcioCertificateAuthorities(), nil, nil, whole.RekorLogs())
-	h.must(err)
+	h.Must(err)
 	text, err := untimed.MarshalJSON()
-	h.must(err)
+	h.Must(err)
 	rule := sig.rule()
 	rule.TrustedRoot = file(t, text)
 	h.attach(h.image, "sig", stamped(sig.entry(simple(h.image)), []byte("something else")))
@@ -285,7 +285,7 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 
 				bad.payload = append(bad.payload, strings.Repeat(" ", 1+tt.size)...) // so that the two are not one blob
 				first, err := static.NewLayer(bad.payload, bad.media).Digest()
-				h.must(err)
+				h.Must(err)
 				intercept := func(w http.ResponseWriter, r *http.Request) bool {
 					if tt.status == 0 || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, first.String()) {
 						return false
@@ -304,7 +304,7 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 				}
 
 				h.attach(h.image, suffix, bad)
-				h.intercept = intercept
+				h.Intercept(intercept)
 				ok, err := ask()
 
 				switch {
@@ -321,9 +321,9 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 					t.Error(err)
 				}
 
-				h.intercept = nil
+				h.Intercept(nil)
 				h.attach(h.image, suffix, bad, good)
-				h.intercept = intercept
+				h.Intercept(intercept)
 				if ok, err := ask(); !ok {
 					t.Errorf("with a good one behind it: %v", err)
 				}
@@ -355,20 +355,20 @@ func TestOnlyEnvelopesAreAttestations(t *testing.T) {
 func TestReferrersThatAreBundles(t *testing.T) {
 	h := plain(t)
 	blob := []byte(`{"bundle":1}`)
-	subject, err := remote.Head(h.repo.Digest(string(h.image.Digest())))
-	h.must(err)
-	strange, err := remote.Head(h.repo.Digest(string(h.push().Digest())))
-	h.must(err)
+	subject, err := remote.Head(h.Repo.Digest(string(h.image.Digest())))
+	h.Must(err)
+	strange, err := remote.Head(h.Repo.Digest(string(h.Push().Digest())))
+	h.Must(err)
 	write := func(about *v1.Descriptor, layers ...mutate.Addendum) v1.Descriptor {
 		m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), layers...)
-		h.must(err)
+		h.Must(err)
 		if about != nil {
 			m, _ = mutate.Subject(m, *about).(v1.Image) //nolint:errcheck // an image stays one
 		}
 
-		h.must(remote.Write(h.repo.Digest(h.digest(m)), m))
-		desc, err := remote.Head(h.repo.Digest(h.digest(m)))
-		h.must(err)
+		h.Must(remote.Write(h.Repo.Digest(h.Digest(m)), m))
+		desc, err := remote.Head(h.Repo.Digest(h.Digest(m)))
+		h.Must(err)
 		return *desc
 	}
 
@@ -407,7 +407,7 @@ func TestReferrersThatAreBundles(t *testing.T) {
 	desc := write(subject, bundle)
 	text := []byte("no manifest")
 	hash, _, err := v1.SHA256(bytes.NewReader(text))
-	h.must(err)
+	h.Must(err)
 
 	for name, tt := range map[string]struct {
 		desc   v1.Descriptor
@@ -421,7 +421,7 @@ func TestReferrersThatAreBundles(t *testing.T) {
 		"by another algorithm":  {foreign, http.StatusInternalServerError, false},
 		"too large to be asked": {sized(4<<20 + 1), http.StatusInternalServerError, false},
 	} {
-		h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		h.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.Contains(r.URL.Path, "/manifests/") {
 				return false
 			}
@@ -430,13 +430,13 @@ func TestReferrersThatAreBundles(t *testing.T) {
 			w.WriteHeader(tt.status)
 			_, _ = w.Write(text) // who leaves early is not the subject
 			return true
-		}
+		})
 
 		b, flaw, err := signed.Referrer(t.Context(), ch, h.image, tt.desc)
 		if (err != nil) != tt.fails || b != nil || flaw != "" {
 			t.Errorf("%s: %q, flaw %q, %v", name, b, flaw, err)
 		}
 
-		h.intercept = nil
+		h.Intercept(nil)
 	}
 }

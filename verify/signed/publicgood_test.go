@@ -12,6 +12,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -54,13 +55,13 @@ func genuine(t *testing.T, digest string) (*host, attestor.Image) {
 	h := plain(t)
 	read := func(name string) []byte {
 		b, err := os.ReadFile(filepath.Join("testdata", "public-good", name))
-		h.must(err)
+		h.Must(err)
 		return b
 	}
 
 	var m v1.Manifest
-	h.must(json.Unmarshal(read("sig-manifest.json"), &m))
-	img := h.named(digest)
+	h.Must(json.Unmarshal(read("sig-manifest.json"), &m))
+	img := h.Named(digest)
 	h.attach(img, "sig", entry{payload: read("payload.json"), annotations: m.Layers[0].Annotations})
 	return h, img
 }
@@ -116,9 +117,9 @@ func TestAttestations(t *testing.T) {
 	key, sig := newKey(t), newSigstore(t)
 	const want, other = "https://slsa.dev/provenance/v1", "https://example.com/other"
 
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
-			h := newHost(t, handler(t))
+			h := newHost(t, handler(t, false))
 			h.attach(h.image, "att",
 				key.envelope(statement(h.image, want)), key.envelope(statement(h.image, other)), newKey(t).envelope(statement(h.image, want)))
 

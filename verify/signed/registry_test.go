@@ -3,120 +3,41 @@ package signed_test
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/sirupsen/logrus"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
-// The registries that signatures are kept in: with the referrers API, without
-// it (so that the fallback tag is used), and another implementation without.
-var registries = map[string]func(t testing.TB) http.Handler{
-	"referrers API": func(testing.TB) http.Handler {
-		return registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
-	},
-	"fallback tag": func(testing.TB) http.Handler {
-		return registry.New(registry.WithReferrersSupport(false), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))
-	},
-	"distribution": func(t testing.TB) http.Handler {
-		c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{"inmemory": {}}}
-		c.Log.AccessLog.Disabled = true
-		logrus.SetOutput(io.Discard) // it logs nowhere else
-		app := handlers.NewApp(context.Background(), c)
-		t.Cleanup(func() { _ = app.Shutdown() }) // what a test left open is not its subject
-		return app
-	},
-}
-
-// host is a registry on loopback with an image in it. What a test sets in
-// intercept answers instead of the registry if it returns true.
+// host is a registry on loopback with an image in it.
 type host struct {
-	t         testing.TB
-	repo      name.Repository
-	image     attestor.Image
-	requests  atomic.Int64
-	intercept func(w http.ResponseWriter, r *http.Request) bool
+	*registries.Host
+	t     testing.TB
+	image attestor.Image
 }
 
 func newHost(t testing.TB, h http.Handler) *host {
 	t.Helper()
-	s := &host{t: t}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.requests.Add(1)
-		if s.intercept == nil || !s.intercept(w, r) {
-			h.ServeHTTP(w, r)
-		}
-	}))
-	t.Cleanup(srv.Close)
-	repo, err := name.NewRepository(strings.TrimPrefix(srv.URL, "http://") + "/base/debian")
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	s.repo = repo
-	s.image = s.push()
+	s := &host{t: t, Host: registries.Start(t, h, "base/debian")}
+	s.image = s.Push()
 	return s
 }
 
 // plain is a host with the referrers API.
-func plain(t *testing.T) *host { return newHost(t, registries["referrers API"](t)) }
-
-// push adds an image.
-func (s *host) push() attestor.Image {
-	s.t.Helper()
-	img, err := random.Image(64, 1)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-
-	d := s.digest(img)
-	s.must(remote.Write(s.repo.Digest(d), img))
-	return s.named(d)
-}
-
-func (s *host) named(digest string) attestor.Image {
-	s.t.Helper()
-	img, err := attestor.ParseImage(s.repo.Name() + "@" + digest)
-	s.must(err)
-	return img
-}
-
-func (s *host) digest(img v1.Image) string {
-	s.t.Helper()
-	h, err := img.Digest()
-	s.must(err)
-	return h.String()
-}
-
-func (s *host) must(err error) {
-	s.t.Helper()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-}
+func plain(t *testing.T) *host { return newHost(t, registries.Memory(true)) }
 
 // An entry is one layer under a .sig or .att tag.
 type entry struct {
@@ -138,24 +59,14 @@ func (s *host) attach(img attestor.Image, suffix string, entries ...entry) {
 	}
 
 	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), list...)
-	s.must(err)
-	s.must(remote.Write(s.repo.Tag("sha256-"+img.Digest().Hex()+"."+suffix), m))
+	s.Must(err)
+	s.Must(remote.Write(s.Repo.Tag("sha256-"+img.Digest().Hex()+"."+suffix), m))
 }
 
 // refer pushes a referrer of img with one layer, as cosign does bundles.
 func (s *host) refer(img attestor.Image, media types.MediaType, blob []byte) {
 	s.t.Helper()
-	subject, err := remote.Head(s.repo.Digest(string(img.Digest())))
-	s.must(err)
-	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), mutate.Addendum{Layer: static.NewLayer(blob, media)})
-	s.must(err)
-	m = mutate.ConfigMediaType(m, "application/vnd.oci.empty.v1+json")
-	withSubject, ok := mutate.Subject(m, *subject).(v1.Image)
-	if !ok {
-		s.t.Fatal("not an image")
-	}
-
-	s.must(remote.Write(s.repo.Digest(s.digest(withSubject)), withSubject))
+	s.Refer(s.Head(img), "application/vnd.oci.empty.v1+json", media, blob)
 }
 
 const bundleMedia = "application/vnd.dev.sigstore.bundle.v0.3+json"

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
 // TestSatisfied signs in every way that publishers do, in every kind of
@@ -41,10 +42,10 @@ func TestSatisfied(t *testing.T) {
 		}, key.rule(), "key sha256:"},
 	}
 
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		for _, tt := range tests {
 			t.Run(kind+"/"+tt.name, func(t *testing.T) {
-				h := newHost(t, handler(t))
+				h := newHost(t, handler(t, false))
 				tt.sign(h)
 				got, err := h.check(h.image, tt.rule)
 				if err != nil || !strings.HasPrefix(got, tt.want) {
@@ -52,7 +53,7 @@ func TestSatisfied(t *testing.T) {
 				}
 
 				// The same signature is none of another image's.
-				got, err = h.check(h.push(), tt.rule)
+				got, err = h.check(h.Push(), tt.rule)
 				refused(t, got, err, "it has none")
 			})
 		}

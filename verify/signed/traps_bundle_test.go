@@ -43,10 +43,10 @@ func TestTrap12ExpiredIntermediate(t *testing.T) {
 
 			// What cosign alone says of it: without this the test shows nothing.
 			tr, err := root.NewTrustedRootFromPath(trusted)
-			h.must(err)
+			h.Must(err)
 			entry, err := static.NewSignature(e.payload, e.annotations["dev.cosignproject.cosign/signature"],
 				static.WithCertChain([]byte(e.annotations["dev.sigstore.cosign/certificate"]), nil))
-			h.must(err)
+			h.Must(err)
 			if _, err := cosign.VerifyImageSignature(t.Context(), entry, v1.Hash{Algorithm: "sha256", Hex: h.image.Digest().Hex()}, &cosign.CheckOpts{
 				TrustedMaterial: tr, IgnoreTlog: true, IgnoreSCT: true, ClaimVerifier: cosign.SimpleClaimVerifier,
 				Identities: []cosign.Identity{{Issuer: issuer, Subject: subject}},

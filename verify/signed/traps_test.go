@@ -18,6 +18,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/verify/signed"
 )
 
@@ -117,7 +118,7 @@ func TestTrap03TrailingBytes(t *testing.T) {
 		refused(t, got, err, "found 12")
 	}
 
-	good := h.push()
+	good := h.Push()
 	h.refer(good, bundleMedia, key.bundle(statement(good, signPredicate)))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -130,7 +131,7 @@ func TestTrap03TrailingBytes(t *testing.T) {
 // image's would be.
 func TestTrap04MovedSignature(t *testing.T) {
 	h, key, sig := plain(t), newKey(t), newSigstore(t)
-	other := h.push()
+	other := h.Push()
 	h.attach(h.image, "sig", key.entry(simple(other)), sig.entry(simple(other)))
 	h.refer(h.image, bundleMedia, key.bundle(statement(other, signPredicate)))
 	h.refer(h.image, bundleMedia, sig.bundle(statement(other, signPredicate), true))
@@ -252,16 +253,16 @@ func TestTrap09NoIntegratedTime(t *testing.T) {
 	for _, stamped := range []bool{true, false} {
 		h := plain(t)
 		e, err := sig.ca.AttestHashedRekordV2(subject, issuer, statement(h.image, signPredicate))
-		h.must(err)
+		h.Must(err)
 		m := sig.message(e, stamped)
 		entries, err := e.TlogEntries()
-		h.must(err)
+		h.Must(err)
 		tle := entries[0].TransparencyLogEntry()
 		tle.InclusionPromise, tle.IntegratedTime = nil, 0
 		tle.KindVersion = &protorekor.KindVersion{Kind: "hashedrekord", Version: "0.0.2"}
 		m.VerificationMaterial.TlogEntries = []*protorekor.TransparencyLogEntry{tle}
 		b, err := protojson.Marshal(m)
-		h.must(err)
+		h.Must(err)
 		h.refer(h.image, bundleMedia, b)
 		got, err := h.check(h.image, sig.rule())
 		if stamped && err != nil {
@@ -288,12 +289,12 @@ func TestTrap10LyingReferrers(t *testing.T) {
 	})
 
 	t.Run("fallback tag is the image itself", func(t *testing.T) { // as one registry answers
-		h := newHost(t, registries["fallback tag"](t))
-		h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+		h := newHost(t, registries.Memory(false))
+		h.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 			r.URL.Path = strings.Replace(r.URL.Path, "/sha256-"+h.image.Digest().Hex(), "/"+string(h.image.Digest()), 1)
 			r.URL.Path = strings.TrimSuffix(r.URL.Path, ".sig")
 			return false
-		}
+		})
 
 		got, err := h.check(h.image, key.rule())
 		refused(t, got, err, "")
@@ -303,7 +304,7 @@ func TestTrap10LyingReferrers(t *testing.T) {
 	for name, body := range corpus.LyingReferrers() {
 		t.Run(name, func(t *testing.T) {
 			h := plain(t)
-			h.intercept = func(w http.ResponseWriter, r *http.Request) bool {
+			h.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.Contains(r.URL.Path, "/referrers/") {
 					return false
 				}
@@ -311,7 +312,7 @@ func TestTrap10LyingReferrers(t *testing.T) {
 				w.Header().Set("Content-Type", string(types.OCIImageIndex))
 				_, _ = w.Write([]byte(body))
 				return true
-			}
+			})
 
 			got, err := h.check(h.image, key.rule())
 			want := ""
@@ -325,14 +326,14 @@ func TestTrap10LyingReferrers(t *testing.T) {
 
 	t.Run("another image's bundle", func(t *testing.T) {
 		h := plain(t)
-		other := h.push()
+		other := h.Push()
 		h.refer(other, bundleMedia, key.bundle(statement(h.image, signPredicate)))
-		h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+		h.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/referrers/") {
 				r.URL.Path = strings.Replace(r.URL.Path, string(h.image.Digest()), string(other.Digest()), 1)
 			}
 			return false
-		}
+		})
 
 		got, err := h.check(h.image, key.rule())
 		refused(t, got, err, "refers to another digest")
@@ -368,8 +369,8 @@ func TestTrap11Environment(t *testing.T) {
 		t.Errorf("left behind %v, %v", list, err)
 	}
 
-	t.Setenv("COSIGN_REPOSITORY", h.repo.Name())
-	got, err := h.check(h.push(), key.rule())
+	t.Setenv("COSIGN_REPOSITORY", h.Repo.Name())
+	got, err := h.check(h.Push(), key.rule())
 	refused(t, got, err, "it has none")
 }
 
@@ -381,13 +382,13 @@ func TestTrap12Deadline(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			h, key := plain(t), newKey(t)
 			h.attach(h.image, "sig", newKey(t).entry(simple(h.image)))
-			h.intercept = func(_ http.ResponseWriter, r *http.Request) bool {
+			h.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 				if strings.Contains(r.URL.Path, path) {
 					<-r.Context().Done()
 					return true
 				}
 				return false
-			}
+			})
 
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()

@@ -288,7 +288,7 @@ func TestWorld(t *testing.T) {
 		t.Error("a refused call was answered")
 	}
 
-	if _, err := w.Clients.KMS.GetPublicKey(t.Context(), &kmspb.GetPublicKeyRequest{Name: samples.Key}); err != nil {
+	if _, err := w.KMS.GetPublicKey(t.Context(), &kmspb.GetPublicKeyRequest{Name: samples.Key}); err != nil {
 		t.Error(err)
 	}
 }

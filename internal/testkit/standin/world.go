@@ -9,14 +9,10 @@ import (
 	"strings"
 	"time"
 
-	binaryauthorization "cloud.google.com/go/binaryauthorization/apiv1"
-	grafeas "cloud.google.com/go/grafeas/apiv1"
-	kms "cloud.google.com/go/kms/apiv1"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"google.golang.org/api/iterator"
-	"google.golang.org/api/option"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor/emulator"
@@ -25,14 +21,16 @@ import (
 )
 
 // World is everything that a gate talks to: a registry, and Google's services
-// with the key, note and attestor of [samples.Prepare]. It is in memory.
+// with the key, note and attestor of [samples.Prepare]. It is in memory. A test
+// that needs a part of it takes that: [Services], [Server], or package registries.
 type World struct {
+	// Services talk to the emulator directly: without latency, and unrecorded by
+	// Google (the emulator's own record has their calls). The emulator is behind
+	// Google too; its own faults know gRPC's codes.
+	*Services
 	// Registry and Google are what the gate's calls arrive at.
 	Registry, Google *Server
-	// Emulator is behind Google; its own faults know gRPC's codes.
-	Emulator *emulator.Emulator
-	// Clients talk to the emulator directly: without latency, and unrecorded by
-	// Google (the emulator's own record has their calls).
+	// Clients fill the services with samples.
 	Clients samples.Google
 }
 
@@ -49,28 +47,18 @@ func New(ctx context.Context) (w *World, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.Emulator, err = emulator.New(emulator.Options{}); err != nil {
+	if w.Services, err = NewServices(ctx, emulator.Options{}); err != nil {
 		return nil, err
 	}
 
 	if w.Registry, err = Listen(registry); err != nil {
 		return nil, err
 	}
-	if w.Google, err = Listen(w.Emulator.Handler()); err != nil {
+	if w.Google, err = Listen(w.Handler()); err != nil {
 		return nil, err
 	}
 
-	direct := func() option.ClientOption { return option.WithGRPCConn(w.Emulator.Conn()) }
-	if w.Clients.Grafeas, err = grafeas.NewClient(ctx, direct()); err != nil {
-		return nil, fmt.Errorf("connecting to the emulator: %w", err)
-	}
-	if w.Clients.KMS, err = kms.NewKeyManagementClient(ctx, direct()); err != nil {
-		return nil, fmt.Errorf("connecting to the emulator: %w", err)
-	}
-
-	if w.Clients.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, direct()); err != nil {
-		return nil, fmt.Errorf("connecting to the emulator: %w", err)
-	}
+	w.Clients = samples.Google{KMS: w.KMS, Grafeas: w.Grafeas, Binauthz: w.Binauthz}
 	if err := w.Clients.Prepare(ctx); err != nil {
 		return nil, fmt.Errorf("preparing the emulated services: %w", err)
 	}
@@ -86,10 +74,10 @@ func (w *World) Close() error {
 		}
 	}
 
-	if w.Emulator == nil {
+	if w.Services == nil {
 		return nil
 	}
-	return w.Emulator.Close() // and the connections of Clients
+	return w.Services.Close() // and the connections of Clients
 }
 
 // SetLatency is of both servers.
@@ -154,7 +142,7 @@ func (w *World) Samples(ctx context.Context) ([]samples.Sample, error) {
 // under the attestor's note, valid or not: `attestor verify` and package attest
 // judge that.
 func (w *World) Attestations(ctx context.Context, image string) ([]*grafeaspb.Occurrence, error) {
-	it := w.Clients.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
+	it := w.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
 		Name: samples.Note, Filter: fmt.Sprintf("resourceUrl=%q", image), PageSize: 1000,
 	})
 	var out []*grafeaspb.Occurrence

@@ -1,5 +1,5 @@
-// Package parts decides which tests run on a machine.
-package parts
+// Package slow holds back the tests that take minutes.
+package slow
 
 import "os"
 
@@ -9,8 +9,8 @@ type TB interface {
 	Skip(args ...any)
 }
 
-// Slow skips what takes minutes, unless everything is asked for.
-func Slow(tb TB) {
+// Skip skips a test that takes minutes, unless GATE_TEST_ALL=1 asks for every test.
+func Skip(tb TB) {
 	tb.Helper()
 	if os.Getenv("GATE_TEST_ALL") != "1" {
 		tb.Skip("slow: runs in make test-all (GATE_TEST_ALL=1)")
