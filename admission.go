@@ -31,8 +31,8 @@ const (
 	CauseTime    Cause = "other"       // a base, a scan, an exception or a grace is too old now; anything else
 )
 
-// A Look is the result of judging an admission again.
-type Look struct {
+// A Rejudgement is the result of judging an admission again.
+type Rejudgement struct {
 	Admission Admission // as it was read
 	Time      time.Time
 	Answered  bool    // it passed or was refused; false: it could not be judged
@@ -41,7 +41,7 @@ type Look struct {
 	Decision  string  // the record of a change of Verdict or Cause; "": nothing has changed
 }
 
-// A Run is one pass over all admissions, by any number of instances.
+// A Run goes over all admissions, by any number of instances.
 type Run struct {
 	ID      string
 	Started time.Time

@@ -119,7 +119,7 @@ func NewRevoker(c RevokerConfig) (*Revoker, error) {
 
 // Revoke deletes the attestations of an image. The revocation is recorded before
 // anything is deleted, so that a crash between the two is completed by
-// [Revoker.Complete], and again with what was deleted. Revoking again is no error.
+// [Revoker.Finish], and again with what was deleted. Revoking again is no error.
 //
 // Whether the caller may revoke is decided before: by a service's identities, or
 // by the operating system. On error, the record has what was deleted all the same.
@@ -140,12 +140,12 @@ func (v *Revoker) Revoke(ctx context.Context, r Revocation) (RevocationRecord, e
 	if err != nil {
 		return RevocationRecord{}, err
 	}
-	return v.Complete(ctx, record)
+	return v.Finish(ctx, record)
 }
 
-// Complete deletes what a recorded revocation is about and finishes its record. It
+// Finish deletes what a recorded revocation is about and finishes its record. It
 // can be repeated: until all is deleted, the record stays begun.
-func (v *Revoker) Complete(ctx context.Context, r RevocationRecord) (RevocationRecord, error) {
+func (v *Revoker) Finish(ctx context.Context, r RevocationRecord) (RevocationRecord, error) {
 	deleted, err := v.c.Remove(ctx, r)
 	r.Attestations = append([]Attestation{}, deleted.Attestations...) // never null in JSON
 	r.Summaries, r.Left = deleted.Summaries, deleted.Left

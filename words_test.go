@@ -88,3 +88,64 @@ func TestNumbersDoNotForceAPlural(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// goneWords are metaphors that needed their author, and abbreviations of thoughts. docs/glossary.md and the terms of the
+// field have better ones.
+var goneWords = map[string]string{
+	"aside": "informational, or unjudged", "beginning": "start or prefix", "board": "join", "bury": "expire or compact", "earnest": "enforced",
+	"flight": "call", "glance": "stat", "lane": "queue", "lend": "give", "lends": "give", "poses": "claims", "settled": "final, answered, …",
+	"told": "logged, answered, relevant, …", "unadmit": "withdraw",
+}
+
+// identifierWord finds the words of which an identifier consists.
+var identifierWord = regexp.MustCompile(`[A-Z]?[a-z]+|[A-Z]+`)
+
+// TestGoneWordsStayGone: an identifier of the product has no word that gave way to another one. Files have names that say
+// what is in them. InFlight and Settle are terms of the field, and configuration that is published.
+func TestGoneWordsStayGone(t *testing.T) {
+	published := map[string]bool{"InFlight": true}
+	emptyNames := map[string]bool{"adapters": true, "common": true, "helpers": true, "history": true, "look": true, "misc": true,
+		"more": true, "parts": true, "rest_of": true, "things": true, "types": true, "util": true, "utils": true, "validate_more": true, "words": true}
+
+	found := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != ".") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		if emptyNames[strings.TrimSuffix(d.Name(), ".go")] {
+			t.Errorf("%s: the name does not say what the file holds", path)
+		}
+
+		set := token.NewFileSet()
+		file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			name, ok := n.(*ast.Ident)
+			if !ok || published[name.Name] {
+				return true
+			}
+			found++
+			for _, word := range identifierWord.FindAllString(name.Name, -1) {
+				if better, gone := goneWords[strings.ToLower(word)]; gone {
+					t.Errorf("%s: %s: instead of %q write %s", set.Position(name.Pos()), name.Name, word, better)
+				}
+			}
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 10_000 {
+		t.Fatalf("%d identifiers were read: this test would prove nothing", found)
+	}
+}

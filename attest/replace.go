@@ -153,7 +153,7 @@ func (a *Attester) Recover(ctx context.Context) error {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, a.c.Timeout)
-		err := a.completeIntent(ctx, id, data)
+		err := a.finishIntent(ctx, id, data)
 		cancel()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("completing intent %s: %w", id, err))
@@ -174,8 +174,8 @@ func (a *Attester) atWork() []string {
 	return ids
 }
 
-// completeIntent finishes one intent, or drops it.
-func (a *Attester) completeIntent(ctx context.Context, id string, data []byte) error {
+// finishIntent finishes one intent, or drops it.
+func (a *Attester) finishIntent(ctx context.Context, id string, data []byte) error {
 	p, in, why, err := a.restore(ctx, data)
 	if err != nil {
 		return err

@@ -232,7 +232,7 @@ func (c *copier) tiles(ctx context.Context, before int64) (more bool, err error)
 
 	to := min(full, first+copyAtMost)
 	for n := first; n < to; n++ {
-		for _, tile := range translog.CompletedTiles(n) {
+		for _, tile := range translog.FilledTiles(n) {
 			if err := c.put(ctx, tile); err != nil {
 				return false, err
 			}

@@ -355,7 +355,7 @@ func (p *past) recover() {
 		p.t.Fatal(err)
 	}
 	for _, r := range revocations {
-		if _, err := p.revoker().Complete(p.t.Context(), r); err != nil {
+		if _, err := p.revoker().Finish(p.t.Context(), r); err != nil {
 			p.t.Fatal(err)
 		}
 	}

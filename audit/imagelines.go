@@ -155,7 +155,7 @@ func (s *Store) kept(ctx context.Context, f Filter) (func(string) bool, error) {
 	if s.none {
 		return nil, unsupported()
 	}
-	if err := s.settle(ctx); err != nil {
+	if err := s.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	return s.ofRepositories(ctx, f)

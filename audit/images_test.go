@@ -257,7 +257,7 @@ func recomputed(all []attestor.Record, f audit.Filter) ([]tally.Line, []tally.Da
 			}}
 		}
 		d := days[key]
-		d.Decisions, d.InEarnest, d.Emulated = d.Decisions+c.Decisions, d.InEarnest+c.InEarnest, d.Emulated+c.Emulated
+		d.Decisions, d.Enforced, d.Emulated = d.Decisions+c.Decisions, d.Enforced+c.Enforced, d.Emulated+c.Emulated
 		for level, n := range c.Findings {
 			d.Findings[level] += n
 		}

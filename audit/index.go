@@ -28,10 +28,10 @@ type indexer struct {
 }
 
 const (
-	indexBatch = 64                     // decisions of one transaction, so that recording does not wait for it
-	indexPause = 250 * time.Millisecond // from the first decision on, so that a batch has several
-	indexRetry = 5 * time.Second        // after an error of the database
-	settleFor  = 3                      // a search waits for the index for this part of the time that a statement has
+	indexBatch   = 64                     // decisions of one transaction, so that recording does not wait for it
+	indexPause   = 250 * time.Millisecond // from the first decision on, so that a batch has several
+	indexRetry   = 5 * time.Second        // after an error of the database
+	catchUpShare = 3                      // a search waits for the index for this part of the time that a statement has
 )
 
 // startIndexer starts the indexer. Close stops it.
@@ -87,10 +87,10 @@ func (s *Store) runIndexer(ctx context.Context) {
 	}
 }
 
-// settle brings the index up to date. It gives up where the queue is long, as after
+// catchUp brings the index up to date. It gives up where the queue is long, as after
 // an update to the first version that has the index.
-func (s *Store) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout/settleFor)
+func (s *Store) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout/catchUpShare)
 	defer cancel()
 	for {
 		n, err := s.indexSome(ctx)

@@ -31,7 +31,7 @@ func (s *Store) SweepEvents(ctx context.Context) (dropped int64, err error) {
 
 	before := s.now().Add(-outboxAge).UnixMicro()
 	for n := int64(sweepBatch); n == sweepBatch; {
-		if n, err = s.buryOld(ctx, before); err != nil {
+		if n, err = s.expireOld(ctx, before); err != nil {
 			return 0, err
 		}
 	}
@@ -54,8 +54,8 @@ func (s *Store) SweepEvents(ctx context.Context) (dropped int64, err error) {
 	return dropped, nil
 }
 
-// buryOld makes dead letters of events that have waited too long.
-func (s *Store) buryOld(ctx context.Context, before int64) (n int64, err error) {
+// expireOld makes dead letters of events that have waited too long.
+func (s *Store) expireOld(ctx context.Context, before int64) (n int64, err error) {
 	err = s.tx(ctx, "burying events", func(ctx context.Context, tx *txn) error {
 		res, err := tx.ExecContext(ctx, `UPDATE outbox SET state = 'dead', due = $1,
 				error = CASE WHEN error = '' THEN 'no instance has sent it for seven days' ELSE error END

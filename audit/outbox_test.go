@@ -118,28 +118,28 @@ func TestLostAdmissionsAreTold(t *testing.T) {
 		if err != nil || len(admitted) != 1 {
 			t.Fatalf("%v, %v", admitted, err)
 		}
-		look := func(l attestor.Look) {
+		look := func(l attestor.Rejudgement) {
 			t.Helper()
 			l.Admission, l.Time, l.Answered = admitted[0], c.now(), true
-			if err := s.Looked(t.Context(), attestor.Run{}, []attestor.Look{l}); err != nil {
+			if err := s.Looked(t.Context(), attestor.Run{}, []attestor.Rejudgement{l}); err != nil {
 				t.Fatal(err)
 			}
 		}
 
-		look(attestor.Look{Verdict: attestor.Pass})
+		look(attestor.Rejudgement{Verdict: attestor.Pass})
 		wantTold(t, s)
-		look(attestor.Look{Verdict: attestor.Deny, Cause: attestor.CauseFinding, Decision: "judged-1"})
+		look(attestor.Rejudgement{Verdict: attestor.Deny, Cause: attestor.CauseFinding, Decision: "judged-1"})
 		if got := wantTold(t, s, "admission-lost-judged-1"); got[0].Data.Cause != "new-finding" || got[0].Data.Admitted[0] != passed.Decision.ID {
 			t.Errorf("%+v", got[0])
 		}
-		look(attestor.Look{Verdict: attestor.Deny, Cause: attestor.CauseFinding}) // as before
-		look(attestor.Look{Verdict: attestor.Pass, Decision: "judged-2"})
+		look(attestor.Rejudgement{Verdict: attestor.Deny, Cause: attestor.CauseFinding}) // as before
+		look(attestor.Rejudgement{Verdict: attestor.Pass, Decision: "judged-2"})
 		wantTold(t, s)
 
 		// Another decision has admitted it since: the look is of an older one.
 		again := record(2, attestor.Pass, stored, func(r *attestor.Record) { r.Decision.Image = passed.Decision.Image })
 		finish(t, s, again)
-		look(attestor.Look{Verdict: attestor.Deny, Cause: attestor.CauseFinding, Decision: "judged-3"})
+		look(attestor.Rejudgement{Verdict: attestor.Deny, Cause: attestor.CauseFinding, Decision: "judged-3"})
 		wantTold(t, s)
 	})
 }

@@ -164,12 +164,12 @@ func (s *Store) putRevocation(ctx context.Context, tx *txn, r attestor.Revocatio
 	if err := s.tell(ctx, tx, event.New(kind, r.ID, r.Time, r.Image.String(), event.OfRevocation(r))); err != nil {
 		return err
 	}
-	return s.unadmit(ctx, tx, r)
+	return s.withdraw(ctx, tx, r)
 }
 
-// unadmit removes what a finished revocation has taken away: the admissions by the
+// withdraw removes what a finished revocation has taken away: the admissions by the
 // decisions that it was begun for, and no later ones.
-func (s *Store) unadmit(ctx context.Context, tx *txn, r attestor.RevocationRecord) error {
+func (s *Store) withdraw(ctx context.Context, tx *txn, r attestor.RevocationRecord) error {
 	marks, args := placeholders(r.Admitted, r.Image.Repository(), string(r.Image.Digest()))
 	res, err := tx.ExecContext(ctx, `DELETE FROM admissions
 		WHERE repository = $1 AND digest = $2 AND decision IN (`+marks+`)`, args...)

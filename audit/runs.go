@@ -129,7 +129,7 @@ func (s *Store) Run(ctx context.Context, id string) (attestor.Run, error) {
 // the repositories of the run. last is where the next Claim begins; it is the zero
 // Admission where there is nothing more.
 //
-// A claim ends when the Look is recorded, or by itself after two minutes.
+// A claim ends when the Rejudgement is recorded, or by itself after two minutes.
 func (s *Store) Claim(
 	ctx context.Context, run attestor.Run, after attestor.Admission, n int, visible func(repository string) bool,
 ) (claimed []attestor.Admission, last attestor.Admission, err error) {
@@ -180,7 +180,7 @@ func (s *Store) Claim(
 // Looked records what was found about admissions, and counts it for a run. run is
 // the zero Run for looks outside of one. An admission that another decision has
 // admitted since, or that the run has covered already, stays as it is.
-func (s *Store) Looked(ctx context.Context, run attestor.Run, looks []attestor.Look) error {
+func (s *Store) Looked(ctx context.Context, run attestor.Run, looks []attestor.Rejudgement) error {
 	if s.none {
 		return unsupported()
 	}
@@ -211,7 +211,7 @@ func (s *Store) Looked(ctx context.Context, run attestor.Run, looks []attestor.L
 }
 
 // putLook writes one look, and returns how many admissions it changed: 0 or 1.
-func (s *Store) putLook(ctx context.Context, tx *txn, run attestor.Run, l attestor.Look) (int64, error) {
+func (s *Store) putLook(ctx context.Context, tx *txn, run attestor.Run, l attestor.Rejudgement) (int64, error) {
 	// The clocks of instances differ. The time is never before the start of the run,
 	// so that the run does not come by again.
 	tried, before := s.now(), int64(0)

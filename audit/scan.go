@@ -51,7 +51,7 @@ func (s *Store) list(ctx context.Context, f Filter, evidence bool) (*list, error
 		// What was recorded a moment ago may be in the queue still: the index must have
 		// it before it is asked, or else the newest decisions would be missing.
 		if indexed(g) {
-			if err := s.settle(ctx); err != nil {
+			if err := s.catchUp(ctx); err != nil {
 				return nil, err
 			}
 		}

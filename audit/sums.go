@@ -161,7 +161,7 @@ func addTo(sums map[sumKey]*sumOf, key sumKey, n sumOf, sign int64) {
 
 // numbersOf are the numbers of a count.
 func numbersOf(c tally.DayCount) sumOf {
-	out := sumOf{int64(c.Decisions), int64(c.InEarnest), int64(c.Emulated)}
+	out := sumOf{int64(c.Decisions), int64(c.Enforced), int64(c.Emulated)}
 	for i, level := range sumLevels() {
 		out[3+i] = int64(c.Findings[level]) //nolint:gosec // a sum has three numbers, and one of each level
 	}
@@ -419,7 +419,7 @@ func dayCounts(sums map[sumKey]*sumOf, verdict attestor.Outcome) []tally.DayCoun
 		}
 		c := tally.DayCount{
 			Day: time.UnixMicro(key.start * dayMicros).UTC(), Policy: key.policy, Verdict: attestor.Outcome(key.verdict),
-			Decisions: int(n[0]), InEarnest: int(n[1]), Emulated: int(n[2]), Findings: map[attestor.Severity]int{},
+			Decisions: int(n[0]), Enforced: int(n[1]), Emulated: int(n[2]), Findings: map[attestor.Severity]int{},
 		}
 		for i, level := range sumLevels() {
 			c.Findings[level] = int(n[3+i])

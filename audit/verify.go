@@ -39,8 +39,8 @@ type VerifyRequest struct {
 	Kept [][]byte
 	// Witnesses are those whose cosignatures are looked for. It takes a Key.
 	Witnesses []translog.WitnessKey
-	// Demanded says that a witness without a cosigned checkpoint is a fault.
-	Demanded bool
+	// Required says that a witness without a cosigned checkpoint is a fault.
+	Required bool
 	// Fault is called with each fault.
 	Fault func(Fault)
 }
@@ -189,7 +189,7 @@ func (v *verifier) openCosigned(rows map[string][][]byte, size int64) {
 		switch {
 		case best.Entries > 0:
 			v.done.Cosigned = append(v.done.Cosigned, best)
-		case v.r.Demanded:
+		case v.r.Required:
 			v.logFault(-1, "no checkpoint is cosigned by the witness %s", w.Name())
 		}
 	}
@@ -295,7 +295,7 @@ func (v *verifier) followed(l translog.Stored, wrong string) {
 	case translog.EntryChanged:
 		v.logFault(l.Index, "the entry was changed: it does not have the hash that the log has at its place")
 	case translog.HashesChanged:
-		first := translog.Completes(l.Index)
+		first := translog.SubtreeStart(l.Index)
 		v.logFault(l.Index, "the entries %d to %d do not have the hash that the log has of them: "+
 			"some were changed or reordered", first, l.Index)
 	}

@@ -44,7 +44,7 @@ func (s *Store) walkFrom(
 	if err != nil {
 		return err
 	}
-	l, err := s.listSettled(ctx, f)
+	l, err := s.listIndexed(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -86,11 +86,11 @@ func (s *Store) walkFrom(
 	return nil
 }
 
-// listSettled is a list with evidence, once the index has what was recorded until now: it says which decisions are the newest.
-func (s *Store) listSettled(ctx context.Context, f Filter) (*list, error) {
+// listIndexed is a list with evidence, once the index has what was recorded until now: it says which decisions are the newest.
+func (s *Store) listIndexed(ctx context.Context, f Filter) (*list, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := s.settle(ctx); err != nil {
+	if err := s.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	return s.list(ctx, f, true)

@@ -42,8 +42,8 @@ func TestWatchedSaysHowWellTheRecordIsKeptUp(t *testing.T) {
 			if err != nil || len(a) != 1 {
 				t.Fatalf("%+v, %v", a, err)
 			}
-			look := attestor.Look{Admission: a[0], Time: c.now(), Answered: answered, Verdict: attestor.Pass}
-			if err := s.Looked(t.Context(), attestor.Run{}, []attestor.Look{look}); err != nil {
+			look := attestor.Rejudgement{Admission: a[0], Time: c.now(), Answered: answered, Verdict: attestor.Pass}
+			if err := s.Looked(t.Context(), attestor.Run{}, []attestor.Rejudgement{look}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -330,7 +330,7 @@ func TestVerifyByWitnesses(t *testing.T) {
 			t.Helper()
 			var found []string
 			v, err := s.Verify(t.Context(), audit.VerifyRequest{
-				Key: logVerifier(t), Witnesses: witnesses, Demanded: demanded, Kept: kept,
+				Key: logVerifier(t), Witnesses: witnesses, Required: demanded, Kept: kept,
 				Fault: func(f audit.Fault) { found = append(found, f.String()) },
 			})
 			if err != nil {
@@ -387,7 +387,7 @@ func TestVerifyServedByWitnesses(t *testing.T) {
 					return data, err
 				},
 			}, audit.VerifyRequest{
-				Key: logVerifier(t), Witnesses: l.keys[:1], Demanded: true, Fault: func(f audit.Fault) { found = append(found, f.String()) },
+				Key: logVerifier(t), Witnesses: l.keys[:1], Required: true, Fault: func(f audit.Fault) { found = append(found, f.String()) },
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -146,7 +146,7 @@ func (f *faults) pick(method string, req proto.Message) (Fault, bool) {
 	return Fault{}, false
 }
 
-func (f *faults) record(c Call) {
+func (f *faults) add(c Call) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
@@ -167,7 +167,7 @@ func (e *Emulator) intercept(
 	// Every call is logged, those that a fault answers too: tests count attempts.
 	start, method := time.Now(), strings.TrimPrefix(info.FullMethod, "/")
 	resp, err := e.answer(ctx, method, req, next)
-	e.faults.record(Call{Method: method, Start: start, End: time.Now(), Code: status.Code(err)})
+	e.faults.add(Call{Method: method, Start: start, End: time.Now(), Code: status.Code(err)})
 	return resp, err
 }
 

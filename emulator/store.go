@@ -67,7 +67,7 @@ func (l *list) add(r *row) {
 	l.rows = slices.Insert(l.rows, i, r)
 }
 
-func (l *list) bury() {
+func (l *list) compact() {
 	if l.dead++; l.dead*2 > len(l.rows) {
 		l.rows = slices.DeleteFunc(l.rows, func(r *row) bool { return r.dead })
 		l.dead = 0
@@ -244,7 +244,7 @@ func (s *store) replace(tableName, name string, r *row) {
 		old.dead = true
 		for _, k := range indexKeys(old) {
 			l := t.index[k]
-			if l.bury(); len(l.rows) == 0 {
+			if l.compact(); len(l.rows) == 0 {
 				delete(t.index, k)
 			}
 		}

@@ -25,7 +25,7 @@ func (c *contents) license(p *attestor.Package, by string) {
 	for _, expression := range p.Licenses {
 		l, ok := c.licenses[expression]
 		if !ok {
-			l = c.want.Licenses.judge(expression)
+			l = c.want.Licenses.classify(expression)
 			c.licenses[expression] = l
 		}
 		if l.denied != "" {
@@ -53,8 +53,8 @@ func (c *contents) license(p *attestor.Package, by string) {
 	}
 }
 
-// judge judges one expression.
-func (l *Licenses) judge(text string) license {
+// classify says whether one expression is valid and denied.
+func (l *Licenses) classify(text string) license {
 	e, err := parseLicense(text)
 	if err != nil {
 		return license{}

@@ -26,7 +26,7 @@ func (j *judgement) contents(e *attestor.PlatformEvidence, counting []*attestor.
 			by += ", which nobody answers for,"
 		}
 		for k := range s.Packages {
-			c.judge(&s.Packages[k], by, counts)
+			c.match(&s.Packages[k], by, counts)
 		}
 	}
 
@@ -47,8 +47,8 @@ type contents struct {
 	found    []finding
 }
 
-// judge judges one package of a document.
-func (c *contents) judge(p *attestor.Package, by string, counts bool) {
+// match holds the lists against one package of a document.
+func (c *contents) match(p *attestor.Package, by string, counts bool) {
 	c.denied(p, nil, by)
 	if !counts {
 		return

@@ -57,8 +57,8 @@ type Status struct {
 
 const (
 	defaultInterval = 10 * time.Second
-	glanceEvery     = 700 * time.Millisecond // at the files' times
-	settleFor       = 50 * time.Millisecond  // between the two times that a change is read
+	statEvery       = 700 * time.Millisecond // at the files' times
+	rereadAfter     = 50 * time.Millisecond  // between the two times that a change is read
 )
 
 // NewWatcher loads the policies, and fails where they do not load: there is no
@@ -125,7 +125,7 @@ func (w *Watcher) Err() error { return w.Status().Err }
 // Run looks for changes until ctx ends: often at the files' times, and every Interval into each file, since times lie
 // where disks are mounted or copied.
 func (w *Watcher) Run(ctx context.Context) {
-	pause := min(w.c.Interval, glanceEvery)
+	pause := min(w.c.Interval, statEvery)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 
@@ -143,7 +143,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		}
 		_, again := w.reload(ctx, due)
 		if again {
-			timer.Reset(min(pause, settleFor))
+			timer.Reset(min(pause, rereadAfter))
 		} else {
 			timer.Reset(pause)
 		}

@@ -13,9 +13,9 @@ const maxTrials = 1 << 17
 // that never has its turn, or whose requests another rule denies anyway, guards nothing.
 func (a armor) stops(attack string) bool {
 	return a.effective(func(q request) (concerned, guarded bool) {
-		harmless := a.passes(q)
+		harmless := a.lets(q)
 		q.attack = attack
-		passed := a.passes(q)
+		passed := a.lets(q)
 
 		return harmless || passed, harmless && !passed
 	})
@@ -26,12 +26,12 @@ func (a armor) limits() bool {
 	return a.effective(func(q request) (concerned, guarded bool) {
 		r := a.decide(q)
 
-		return a.passes(q), r != nil && r.limits && (r.action == "throttle" || r.action == "rate_based_ban")
+		return a.lets(q), r != nil && r.limits && (r.action == "throttle" || r.action == "rate_based_ban")
 	})
 }
 
-// passes reports whether a request gets past the policy. What is redirected, or throttled within its rate, does.
-func (a armor) passes(q request) bool {
+// lets reports whether a request gets past the policy. What is redirected, or throttled within its rate, does.
+func (a armor) lets(q request) bool {
 	r := a.decide(q)
 	return r == nil || !r.denies()
 }

@@ -110,7 +110,7 @@ func (m *model) addBuild(file string, b *build) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(b.Frontend, "docker.io/"), "@")
 	name, _, _ = strings.Cut(name, ":")
 	if f := b.Frontend; f != "" && name != "docker/dockerfile" && name != "docker/dockerfile-upstream" {
-		m.asides = append(m.asides, aside{file: file, name: file, kind: kindDockerfile, line: 1, unread: true,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: file, name: file, kind: kindDockerfile, line: 1, unread: true,
 			message: "the frontend " + quote(f) + " reads the file by rules of its own",
 			fix:     "judge the image that it builds: attestor check IMAGE"})
 	}

@@ -32,7 +32,7 @@ func (m *model) connected(r *reader, n *node, apiVersion, kind string) {
 
 	switch workload := map[string]string{"RunService": kindService, "RunJob": kindJob, "RunWorkerPool": kindPool}[kind]; {
 	case workload != "" && !present(spec.at("template")):
-		m.asides = append(m.asides, otherDocument(r.file, apiVersion, kind, n))
+		m.unjudged = append(m.unjudged, otherDocument(r.file, apiVersion, kind, n))
 	case workload != "":
 		m.connectedWorkload(r, n, spec, workload, name, project)
 	case slices.Contains([]string{"IAMPolicy", "IAMPartialPolicy", "IAMPolicyMember"}, kind):
@@ -219,10 +219,10 @@ func (m *model) connectedResource(r *reader, n, spec *node, apiVersion, kind, na
 		s.form = formResource
 		m.addWorkload(r, s)
 	case isOutside(typed):
-		m.asides = append(m.asides, aside{file: r.file, name: name, kind: cleanKind(kind), line: n.line,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: name, kind: cleanKind(kind), line: n.line,
 			message: quote(kind) + " runs outside Cloud Run, and is not judged", fix: "judge it with the tool for its platform"})
 	case strings.HasPrefix(apiVersion, "run"+connectorDomain), runsContainers(typed, after), listsContainers(spec, 0):
-		m.asides = append(m.asides, otherDocument(r.file, apiVersion, kind, n))
+		m.unjudged = append(m.unjudged, otherDocument(r.file, apiVersion, kind, n))
 	default:
 		m.gather(r.file, p)
 	}

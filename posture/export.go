@@ -30,8 +30,8 @@ func (m *model) gather(file string, p *planned) {
 
 	m.gathered.plan.add(p)
 	m.gathered.surrounded = m.gathered.surrounded || m.judged[p.kind] || p.opensOther()
-	if told(p.kind, m.judged) || p.opensOther() {
-		m.told++
+	if relevant(p.kind, m.judged) || p.opensOther() {
+		m.relevant++
 	}
 }
 
@@ -62,8 +62,8 @@ func (m *model) finishGathered() []error {
 	return r.errs
 }
 
-// told reports whether some rule is about resources of a type, or looks at them to judge others, or they grant something.
-func told(kind string, judged map[string]bool) bool {
+// relevant reports whether some rule is about resources of a type, or looks at them to judge others, or they grant something.
+func relevant(kind string, judged map[string]bool) bool {
 	_, _, grants := grantTypeOf(kind)
 	return grants || judged[kind] || slices.Contains([]string{urlMaps()[0], urlMaps()[1], networkType, routerType, natType, endpointGroup,
 		levelType, perimeterType + "_resource"}, kind)
@@ -171,7 +171,7 @@ func (m *model) exported(file string, n *node) bool {
 // Cloud Run.
 func (m *model) exportedFunction(r *reader, n *node, parts []string) {
 	if !n.has("serviceConfig") || isOneOf(n.at("environment"), "GEN_1") {
-		m.asides = append(m.asides, aside{file: r.file, name: clip(parts[5]), kind: kindFunction, line: n.line,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: clip(parts[5]), kind: kindFunction, line: n.line,
 			message: "a function of the first generation runs outside Cloud Run, and is not judged",
 			fix:     "judge it with the tool for its platform"})
 		return

@@ -13,8 +13,8 @@ import (
 // rule reads, a template that was not rendered, a plan that is not whole. No profile can turn it off.
 const InputComplete = "INPUT_COMPLETE"
 
-// An aside is a part of the input that no rule judges.
-type aside struct {
+// An unjudgedPart is a part of the input that no rule judges.
+type unjudgedPart struct {
 	file, name, kind string
 	line             int
 	unread           bool // it may hold what a rule is about; false: known to be outside Cloud Run
@@ -23,7 +23,7 @@ type aside struct {
 
 // finding is an error for what could not be read: a pass on the rest would be taken for a pass on all. What is known
 // to be outside Cloud Run is named, and changes no verdict.
-func (a aside) finding() attestor.PostureFinding {
+func (a unjudgedPart) finding() attestor.PostureFinding {
 	f := attestor.PostureFinding{Rule: InputComplete, Service: plain.Text(a.name), Kind: a.kind, File: a.file,
 		Line: a.line, Status: attestor.StatusSkipped, Message: a.message, Fix: a.fix}
 	if a.unread {
@@ -34,7 +34,7 @@ func (a aside) finding() attestor.PostureFinding {
 }
 
 // err is the same for a file that holds nothing else.
-func (a aside) err() error {
+func (a unjudgedPart) err() error {
 	return fmt.Errorf("%s: line %d: %s", plain.Text(a.file), a.line, a.message)
 }
 
@@ -139,8 +139,8 @@ func outsideDocument(apiVersion string) bool {
 }
 
 // otherDocument is a document of a kind that is not judged.
-func otherDocument(file, apiVersion, kind string, n *node) aside {
-	a := aside{file: file, line: n.line, kind: cleanKind(kind), unread: true,
+func otherDocument(file, apiVersion, kind string, n *node) unjudgedPart {
+	a := unjudgedPart{file: file, line: n.line, kind: cleanKind(kind), unread: true,
 		name: n.at("metadata", "name").written(), fix: "judge it with the tool for its platform, or remove it from the input"}
 	if a.name == "" {
 		a.name = "(unnamed)"

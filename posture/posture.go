@@ -121,7 +121,7 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 		}
 	}
 
-	for _, a := range m.asides {
+	for _, a := range m.unjudged {
 		r.Findings = append(r.Findings, a.finding())
 	}
 

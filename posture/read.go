@@ -12,14 +12,14 @@ import (
 // A model is everything that the input says, in one picture: the workloads, who may call them, which ways lead in and
 // what guards each, and what could not be read. The rules ask it, and nothing else.
 type model struct {
-	workloads []*workload // and plans, as the subjects of rules about what stands around workloads
-	policies  []policy    // who may do what
-	fronts    []front     // what load balancers point at
-	mappings  []mapping   // domains that lead to a workload directly
-	asides    []aside     // what no rule judges
+	workloads []*workload    // and plans, as the subjects of rules about what stands around workloads
+	policies  []policy       // who may do what
+	fronts    []front        // what load balancers point at
+	mappings  []mapping      // domains that lead to a workload directly
+	unjudged  []unjudgedPart // what no rule judges
 
 	gathered        *workload       // the resources that stand alone in their files
-	told            int             // how many of them some rule looks at
+	relevant        int             // how many of them some rule looks at
 	judged          map[string]bool // see judgedTypes
 	loose           []policy        // IAM policies that do not say what they are on
 	requestPolicies []policySource  // policies of a PostureRequest
@@ -74,23 +74,23 @@ func read(in Input) (*model, error) {
 // file adds the documents of one file. A file without anything that can be judged is an error; in any other, what
 // cannot be judged is a finding beside the rest.
 func (m *model) file(name string, docs []*node) (errs []error) {
-	workloads, policies, asides, mappings := len(m.workloads), len(m.policies), len(m.asides), len(m.mappings)
-	told := m.told
+	workloads, policies, unjudged, mappings := len(m.workloads), len(m.policies), len(m.unjudged), len(m.mappings)
+	relevant := m.relevant
 	for _, n := range docs {
 		errs = append(errs, m.document(name, n)...)
 	}
 
 	// A plan of grants alone is judged if one of them is public; see addForeign.
 	public := slices.ContainsFunc(m.policies[policies:], func(p policy) bool { return !p.project && p.public() })
-	if len(m.workloads) > workloads || len(m.mappings) > mappings || m.told > told || public || len(errs) > 0 {
+	if len(m.workloads) > workloads || len(m.mappings) > mappings || m.relevant > relevant || public || len(errs) > 0 {
 		return errs
 	}
 
-	for _, a := range m.asides[asides:] {
+	for _, a := range m.unjudged[unjudged:] {
 		errs = append(errs, a.err())
 	}
 
-	m.asides = m.asides[:asides]
+	m.unjudged = m.unjudged[:unjudged]
 	if len(errs) == 0 {
 		errs = append(errs, fmt.Errorf("%s: has no Cloud Run workload, and no resource that a rule is about", plain.Text(name)))
 	}
@@ -140,7 +140,7 @@ func (m *model) document(file string, n *node) []error {
 	case strings.HasSuffix(kind, "List") && n.has("items"):
 		return append(m.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
-		m.asides = append(m.asides, otherDocument(file, apiVersion, kind, n))
+		m.unjudged = append(m.unjudged, otherDocument(file, apiVersion, kind, n))
 	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values") || n.has("lineage") && n.has("resources"):
 		return m.plan(file, n)
 	default:
@@ -159,7 +159,7 @@ func (m *model) answer(r *reader, n *node) []error {
 	case len(parts) == 6 && parts[4] == "functions":
 		m.exportedFunction(r, n, parts)
 	case len(parts) > 6: // an execution, a task or a revision: what its parent made
-		m.asides = append(m.asides, aside{file: r.file, name: name, kind: clip(parts[len(parts)-2]), line: n.line, unread: true,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: name, kind: clip(parts[len(parts)-2]), line: n.line, unread: true,
 			message: "is no definition that is kept, but what one made", fix: "judge its service or job"})
 	case len(parts) == 6 && collections[parts[4]] != "" && n.has("template", "containers"):
 		m.addWorkload(r, r.v2(n, collections[parts[4]], knativeShape()))
@@ -199,7 +199,7 @@ func (m *model) addWorkload(r *reader, s *workload) {
 		places = append(slices.Clone(places[:3]), fmt.Sprintf("%d more places", len(r.unrendered)-3))
 	}
 
-	m.asides = append(m.asides, aside{file: r.file, name: s.fullName(), kind: s.kind, line: s.line, unread: true,
+	m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: s.fullName(), kind: s.kind, line: s.line, unread: true,
 		message: "a template was not rendered: " + strings.Join(places, ", ") + " has a variable",
 		fix:     "render it first, by `helm template`, `kustomize build` or envsubst, and judge the result"})
 }

@@ -25,9 +25,9 @@ func (j *Judge) Fix(ctx context.Context, in Input) ([]Rewritten, error) {
 	in.Definitions = slices.Clone(in.Definitions)
 
 	// A fix may bring up another finding: with its ingress restricted, a service's
-	// address is to be off. Each pass fixes what the one before brought up.
-	const passes = 4
-	for range passes {
+	// address is to be off. Each round fixes what the one before brought up.
+	const rounds = 4
+	for range rounds {
 		files, err := j.fixOnce(ctx, in)
 		if err != nil {
 			return nil, err

@@ -69,7 +69,7 @@ func (n *node) restricts(worthless string) string {
 	restricted := false
 	for _, r := range items(n) {
 		condition := r.block("condition").at("expression")
-		if isSet(r.at("condition")) && parseCondition(condition.written()).settled() != always {
+		if isSet(r.at("condition")) && parseCondition(condition.written()).byCases() != always {
 			continue
 		}
 

@@ -243,7 +243,7 @@ func openExpression(text string) bool {
 		return sometimes
 	}
 
-	return condition.root != nil && (condition.value(all) == always || condition.settled() == always)
+	return condition.root != nil && (condition.value(all) == always || condition.byCases() == always)
 }
 
 // openCondition reports whether a condition of a basic level holds for nearly every request. Its fields must all match, and

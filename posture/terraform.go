@@ -71,7 +71,7 @@ func (m *model) partialPlan(file string, n *node) {
 		return
 	}
 
-	m.asides = append(m.asides, aside{file: file, name: file, kind: kindPlan, line: n.line, unread: true,
+	m.unjudged = append(m.unjudged, unjudgedPart{file: file, name: file, kind: kindPlan, line: n.line, unread: true,
 		message: "the plan is incomplete: some resources are left out, by -target or because their changes are deferred",
 		fix:     "plan without -target, after the deferred resources can be planned"})
 }
@@ -119,17 +119,17 @@ func (m *model) change(r *reader, c *node, p *plan) {
 		return
 	}
 
-	a := aside{file: r.file, name: resource.address, kind: kind, line: c.line}
+	a := unjudgedPart{file: r.file, name: resource.address, kind: kind, line: c.line}
 	switch {
 	case isOutside(kind):
 		a.message = quote(kind) + " runs outside Cloud Run, and is not judged"
 		a.fix = "judge it with the tool for its platform"
-		m.asides = append(m.asides, a)
+		m.unjudged = append(m.unjudged, a)
 	case runsContainers(kind, after):
 		a.unread = true
 		a.message = "unsupported resource " + quote(kind) + ": it runs containers that no rule judges"
 		a.fix = "judge what it makes, as `gcloud run services describe NAME --format export` or the v2 API shows it"
-		m.asides = append(m.asides, a)
+		m.unjudged = append(m.unjudged, a)
 	}
 }
 

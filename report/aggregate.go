@@ -123,7 +123,7 @@ func (b *Builder) addCount(c tally.DayCount) {
 	b.s.Emulated = b.s.Emulated || c.Emulated > 0
 
 	// One refusal that took effect is enough for "were refused".
-	if c.InEarnest > 0 {
+	if c.Enforced > 0 {
 		b.s.DryRun = false
 	}
 

@@ -16,9 +16,9 @@ import (
 type Condition struct {
 	Name string
 	Err  error // nil: it works
-	// Aside conditions are reported and do not fail readiness: decisions are possible
+	// Informational conditions are reported and do not fail readiness: decisions are possible
 	// in spite of them, as by the loaded policies while those on disk are invalid.
-	Aside bool
+	Informational bool
 }
 
 // health answers 200. A process that does not answer should be restarted, whatever
@@ -44,7 +44,7 @@ func (s *Server) readiness(k *call) error {
 	for _, c := range s.ready.conditions(k.ctx, s.c.Ready, s.c.Now) {
 		b := conditionBody{Name: c.Name, OK: c.Err == nil}
 		if c.Err != nil {
-			body.Ready = body.Ready && c.Aside
+			body.Ready = body.Ready && c.Informational
 			b.Message = "failed; the gate's log has the error"
 			if attestor.KindOf(c.Err) != attestor.Internal {
 				b.Message = attestor.Message(c.Err)

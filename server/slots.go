@@ -58,7 +58,7 @@ type waiter struct {
 	tenant *tenant
 	caller string
 	since  uint64     // when it came
-	told   chan error // nil: it runs; the error: it was sent away. One message
+	answer chan error // nil: it runs; the error: it was sent away. One message
 }
 
 // newSlots returns the slots of each class.
@@ -120,7 +120,7 @@ func (s *slots) take(ctx context.Context, c attestor.Caller) (release func(), er
 	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
 	select {
-	case err = <-w.told:
+	case err = <-w.answer:
 	case <-timer.C:
 		err = s.leave(w, busy(fmt.Sprintf("no running request (of %d, and of one identity or team %d) ended within %v (%s)",
 			s.most, portion(s.most), s.wait, s.names)))
@@ -187,7 +187,7 @@ func (s *slots) giveBack(t *tenant, caller string) {
 	for next := s.next(); next != nil; next = s.next() {
 		s.remove(next)
 		s.run(next.tenant, next.caller)
-		next.told <- nil
+		next.answer <- nil
 	}
 }
 
@@ -246,11 +246,11 @@ func (s *slots) enqueue(t *tenant, caller string) (_ *waiter, err error) {
 		newest := longest.line[len(longest.line)-1]
 		s.remove(newest)
 		s.forget(newest.tenant, newest.caller)
-		newest.told <- busyAll
+		newest.answer <- busyAll
 	}
 
 	s.turn++
-	w := &waiter{tenant: t, caller: caller, since: s.turn, told: make(chan error, 1)}
+	w := &waiter{tenant: t, caller: caller, since: s.turn, answer: make(chan error, 1)}
 	t.line = append(t.line, w)
 	t.callers[caller].waiting++
 	s.waiting++
@@ -271,7 +271,7 @@ func (s *slots) leave(w *waiter, why error) error {
 	defer s.mu.Unlock()
 
 	select {
-	case err := <-w.told:
+	case err := <-w.answer:
 		return err
 	default:
 	}

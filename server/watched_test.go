@@ -65,7 +65,7 @@ func (p watched) Claim(
 	return p.w.store().Claim(ctx, run, after, n, visible)
 }
 
-func (p watched) Looked(ctx context.Context, run attestor.Run, looks []attestor.Look) error {
+func (p watched) Looked(ctx context.Context, run attestor.Run, looks []attestor.Rejudgement) error {
 	return p.w.store().Looked(ctx, run, looks)
 }
 

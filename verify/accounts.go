@@ -128,13 +128,13 @@ func unresolved(format string, args ...any) error {
 }
 
 // accounts returns the wanted files as they remain when all layers are unpacked.
-// Layers are read from the top down, until every file is settled.
+// Layers are read from the top down, until nothing below can change what was found of any file.
 func (i *Inspector) accounts(ctx context.Context, s subject, wanted []accountFile) [accountFiles]accountText {
 	searches := make([]*search, 0, len(wanted))
 	for _, f := range wanted {
 		searches = append(searches, &search{file: f})
 	}
-	done := func(q *search) bool { return q.settled || q.err != nil }
+	done := func(q *search) bool { return q.final || q.err != nil }
 
 	for n, l := range slices.Backward(*s.doc.Layers) {
 		if !slices.ContainsFunc(searches, func(q *search) bool { return !done(q) }) {
@@ -167,10 +167,10 @@ func (i *Inspector) accounts(ctx context.Context, s subject, wanted []accountFil
 
 // search follows one file of accounts down the layers.
 type search struct {
-	file    accountFile
-	found   []byte // nil: not found yet
-	settled bool   // no layer below could change what was found
-	err     error
+	file  accountFile
+	found []byte // nil: not found yet
+	final bool   // no layer below could change what was found
+	err   error
 }
 
 // descend takes what the next lower layer does, which is layer n.
@@ -203,7 +203,7 @@ func (q *search) descend(n int, l descriptor, e layerEffect) error {
 
 	// A file without its directory is unpacked into whatever /etc is below: the
 	// search goes on until a layer has /etc as a directory, or begins anew.
-	q.settled = q.found != nil && (e.etcDir || e.etcGone)
+	q.final = q.found != nil && (e.etcDir || e.etcGone)
 	return nil
 }
 

@@ -140,7 +140,7 @@ func (c *catalogue) look(ctx context.Context, key tagKey) error {
 	}
 
 	c.observe(key, raw.digest)
-	c.record(ctx, key)
+	c.store(ctx, key)
 	return nil
 }
 
@@ -259,10 +259,10 @@ func (t *tagState) currentSince(p attestor.TagPoint) bool {
 	return t.current() == p.Digest && t.points[len(t.points)-1].From.Before(p.From)
 }
 
-// record hands the store what was observed. What it does not take now, it is
+// store hands the history what was observed. What it does not take now, it is
 // given with the next look-up; until then, what was seen counts all the same,
 // and only a restart forgets it.
-func (c *catalogue) record(ctx context.Context, key tagKey) {
+func (c *catalogue) store(ctx context.Context, key tagKey) {
 	if c.i.c.History == nil {
 		c.change(key, func(t *tagState) { t.unrecorded = nil })
 		return

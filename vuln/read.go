@@ -84,7 +84,7 @@ func (s *Scanner) readTogether(ctx context.Context, g group) ([]answer, error) {
 	var wg sync.WaitGroup
 	for i, q := range g.questions {
 		if moved[i] {
-			answers[i] = unsettled()
+			answers[i] = unstable()
 			continue
 		}
 		wg.Go(func() { answers[i] = s.conclude(ctx, q, found[i]) })
@@ -93,8 +93,8 @@ func (s *Scanner) readTogether(ctx context.Context, g group) ([]answer, error) {
 	return answers, nil
 }
 
-// unsettled is the answer about an image whose findings do not stand still.
-func unsettled() answer {
+// unstable is the answer about an image whose findings change while they are read.
+func unstable() answer {
 	scan := attestor.Scan{State: attestor.ScanRunning, Problem: &attestor.Reason{
 		Code:    attestor.CodeScanRunning,
 		Message: fmt.Sprintf("the findings changed during each of %d readings", maxReads),

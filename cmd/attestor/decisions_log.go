@@ -218,7 +218,7 @@ func readCheckpoint(ctx context.Context, path string) ([]byte, error) {
 
 // record verifies a whole record.
 func (f *verifyLogFlags) record(c *cobra.Command, witnesses []translog.WitnessKey) error {
-	r := audit.VerifyRequest{Key: f.key, Witnesses: witnesses, Demanded: len(witnesses) > 0}
+	r := audit.VerifyRequest{Key: f.key, Witnesses: witnesses, Required: len(witnesses) > 0}
 	for _, path := range f.checkpoints {
 		b, err := readCheckpoint(c.Context(), path)
 		if err != nil {

@@ -42,10 +42,10 @@ func (f *verifyLogFlags) readWitnesses() ([]translog.WitnessKey, error) {
 
 // findWitnesses takes the witnesses from the configuration, unless some were named.
 func (f *verifyLogFlags) findWitnesses(r *audit.VerifyRequest) error {
-	if r.Demanded && r.Key == "" {
+	if r.Required && r.Key == "" {
 		return &exit{3, fmt.Errorf("--witness: the log's public key is not known: name it with --key")}
 	}
-	if r.Demanded || r.Key == "" {
+	if r.Required || r.Key == "" {
 		return nil
 	}
 	conf, err := configured(f.config)

@@ -28,8 +28,8 @@ import (
 // prefix begins the name of all that a trial makes, so that a later one finds it.
 const prefix = "attestor-trial-"
 
-// settle is how long a call that makes something goes on after an interruption.
-const settle = 3 * time.Second
+// grace is how long a call that makes something goes on after an interruption.
+const grace = 3 * time.Second
 
 // tearDownTime is how long deleting may take after an interruption.
 const tearDownTime = 2 * time.Minute
@@ -124,7 +124,7 @@ func (t *trial) later(what string, do func(context.Context) error) {
 	t.undo = append(t.undo, undo{what, do})
 }
 
-// make runs a call that makes something. An interruption ends it after settle only: a deletion that overtook the
+// make runs a call that makes something. An interruption ends it after grace only: a deletion that overtook the
 // creation would find nothing, and what is made a moment later would stay.
 func (t *trial) make(ctx context.Context, call func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
@@ -136,7 +136,7 @@ func (t *trial) make(ctx context.Context, call func(context.Context) error) erro
 	stop := context.AfterFunc(ctx, func() {
 		select {
 		case <-detached.Done():
-		case <-time.After(settle):
+		case <-time.After(grace):
 			cancel()
 		}
 	})

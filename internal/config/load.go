@@ -59,7 +59,7 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 
 // Finish gives what was left out its default, and returns all that is wrong.
 func (c *Config) Finish(getenv func(string) string, profile ProfileCheck) error {
-	c.complete(getenv)
+	c.setDefaults(getenv)
 	return errors.Join(c.problems(getenv, profile)...)
 }
 
@@ -180,9 +180,9 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 	}
 }
 
-// complete gives what was left out its default. Defaults of parts that have their
+// setDefaults gives what was left out its default. Defaults of parts that have their
 // own, such as the circuits of package dependency, stay with them.
-func (c *Config) complete(getenv func(string) string) {
+func (c *Config) setDefaults(getenv func(string) string) {
 	if port := getenv("PORT"); port != "" {
 		c.Listen = ":" + port
 	}

@@ -115,8 +115,8 @@ const (
 	// poll is how often an instance looks for events that others wrote, or that are due
 	// again.
 	poll = 2 * time.Second
-	// settle bounds how long an outcome is written.
-	settle = 10 * time.Second
+	// storeTimeout bounds how long an outcome is written.
+	storeTimeout = 10 * time.Second
 	// goneFor is how long a receiver is left alone that wants no events any more.
 	goneFor = time.Hour
 )
@@ -138,9 +138,9 @@ func (c *Courier) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	var wake []chan struct{}
 	for _, r := range c.c.Receivers {
-		told := make(chan struct{}, 1)
-		wake = append(wake, told)
-		wg.Go(func() { c.serve(ctx, r, told) })
+		signal := make(chan struct{}, 1)
+		wake = append(wake, signal)
+		wg.Go(func() { c.serve(ctx, r, signal) })
 	}
 
 	for ctx.Err() == nil {
@@ -159,7 +159,7 @@ func (c *Courier) Run(ctx context.Context) {
 }
 
 // serve delivers to one receiver until ctx ends.
-func (c *Courier) serve(ctx context.Context, r Receiver, told <-chan struct{}) {
+func (c *Courier) serve(ctx context.Context, r Receiver, signal <-chan struct{}) {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
 	for {
@@ -182,7 +182,7 @@ func (c *Courier) serve(ctx context.Context, r Receiver, told <-chan struct{}) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-told:
+			case <-signal:
 			case <-ticker.C:
 			}
 		}
@@ -206,7 +206,7 @@ func (c *Courier) deliver(ctx context.Context, r Receiver) (n int, gone bool, er
 
 	// What has arrived is noted even where the process is about to end, or it would be
 	// sent again.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settle)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	var delivered []event.Delivery
 	var errs []error

@@ -103,7 +103,7 @@ func (e *Engine) ready(ctx context.Context) []server.Condition {
 			condition.Err = e.preflight(ctx)
 		default:
 			for _, r := range c.ask(ctx) {
-				condition.Err, condition.Aside = errors.Join(condition.Err, r.Err), r.Aside
+				condition.Err, condition.Informational = errors.Join(condition.Err, r.Err), r.Informational
 			}
 		}
 		out = append(out, condition)
@@ -128,10 +128,10 @@ func (e *Engine) preflight(ctx context.Context) error {
 }
 
 // probeLoaded reports whether the policies in force are those on the disk. Where a gate runs, those from before go on
-// deciding, so that this is aside; a gate that is to start has none.
+// deciding, so that this is informational; a gate that is to start has none.
 func (e *Engine) probeLoaded(context.Context) []probe.Result {
 	r := probe.Ask("policies", joined(e.Config.Policies), "they load", 0, e.Policies.Err)
-	r.Aside = e.o.policies == nil
+	r.Informational = e.o.policies == nil
 	return []probe.Result{r}
 }
 

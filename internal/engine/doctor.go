@@ -123,7 +123,7 @@ func (e *Engine) probeLogKey(ctx context.Context) []probe.Result {
 		}))
 	}
 	for i := range out {
-		out[i].Aside = true
+		out[i].Informational = true
 	}
 	return out
 }
@@ -155,7 +155,7 @@ func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 				return err
 			})
 		if asked.Err != nil {
-			asked.Aside, asked.Err = true, &attestor.Error{
+			asked.Informational, asked.Err = true, &attestor.Error{
 				Kind: attestor.Upstream, Err: asked.Err,
 				Msg: "Resource Manager did not answer which permissions this identity has on project " + project,
 				Fix: "gcloud services enable cloudresourcemanager.googleapis.com --project " + project + ", and ask again",
@@ -413,7 +413,7 @@ func (e *Engine) probeCollector(ctx context.Context) []probe.Result {
 		}
 		return conn.Close()
 	})
-	r.Aside = true
+	r.Informational = true
 	return []probe.Result{r}
 }
 

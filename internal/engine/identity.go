@@ -119,13 +119,13 @@ func teamRules(dir string) func(team string, text []byte) ([]identity.Rule, erro
 }
 
 // probeTeams reports whether teams' files are in force as they are on the disk. Other teams are served meanwhile, so that
-// this is aside.
+// this is informational.
 func (e *Engine) probeTeams(context.Context) []probe.Result {
 	if e.teams == nil {
 		return nil
 	}
 	r := probe.Ask("teams", e.Config.Identity.Teams.Directory, "every team's file is in force", 0, e.teams.Err)
-	r.Aside = true
+	r.Informational = true
 	return []probe.Result{r}
 }
 

@@ -51,7 +51,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 		return err
 	}
 	for _, r := range revocations {
-		if _, err := e.revoker.Complete(ctx, r); err != nil {
+		if _, err := e.revoker.Finish(ctx, r); err != nil {
 			return err
 		}
 		e.log.LogAttrs(ctx, slog.LevelWarn, "completed a revocation that a crash had left begun",

@@ -32,13 +32,13 @@ func (n named) Scans(ctx context.Context, requests []attestor.ScanRequest) []att
 		return scans // the gate refuses it
 	}
 
-	settled := make([]bool, len(scans)) // a named scan that does not count is the answer
+	answered := make([]bool, len(scans)) // a named scan that does not count is the answer
 	for _, s := range n.scans {
 		for i, more := range s.Scans(ctx, requests) {
 			switch {
-			case settled[i]:
+			case answered[i]:
 			case more.State != attestor.ScanComplete:
-				scans[i], settled[i] = more, true
+				scans[i], answered[i] = more, true
 			case scans[i].State == attestor.ScanComplete:
 				scans[i].Findings = append(scans[i].Findings, more.Findings...)
 			case scans[i].State == attestor.ScanNotFound:

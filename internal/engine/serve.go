@@ -61,9 +61,9 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	go e.enterLog(background)
 	if e.courier != nil {
 		go e.keepOutbox(background)
-		told := make(chan struct{})
-		go func() { defer close(told); e.courier.Run(background) }()
-		defer func() { stop(); <-told }() // what was sent is noted before the record is closed
+		delivered := make(chan struct{})
+		go func() { defer close(delivered); e.courier.Run(background) }()
+		defer func() { stop(); <-delivered }() // what was sent is noted before the record is closed
 	}
 	go e.recordPolicies(background)
 

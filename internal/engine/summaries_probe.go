@@ -25,7 +25,7 @@ type asked struct {
 // again asks if the last answer is older than preflightFor, or had an error that is not about permissions alone.
 func (a *asked) again(ask func() []probe.Result) []probe.Result {
 	fresh := time.Since(a.at) < preflightFor
-	if fresh && !slices.ContainsFunc(a.results, func(r probe.Result) bool { return r.Err != nil && !r.Aside }) {
+	if fresh && !slices.ContainsFunc(a.results, func(r probe.Result) bool { return r.Err != nil && !r.Informational }) {
 		return a.results
 	}
 	a.results, a.at = ask(), time.Now()
@@ -63,7 +63,7 @@ func (e *Engine) probeSummaryDeletion(ctx context.Context) []probe.Result {
 				r := probe.Ask("summaries", repository, "summaries can be deleted", 0, func() error {
 					return e.summaries.MayDelete(ctx, repository)
 				})
-				r.Aside = true
+				r.Informational = true
 				return []probe.Result{r}
 			})
 		}

@@ -219,7 +219,7 @@ func OfRevocation(r attestor.RevocationRecord) Data {
 }
 
 // OfLook is the data of an event about an admission that was lost.
-func OfLook(l attestor.Look) Data {
+func OfLook(l attestor.Rejudgement) Data {
 	return Data{
 		Decision: l.Decision, Image: pinned(l.Admission.Image), Verdict: string(l.Verdict), Cause: string(l.Cause),
 		BreakGlass: l.Admission.BreakGlass, Admitted: []string{l.Admission.Decision},

@@ -16,13 +16,13 @@ import (
 
 // A Result is the answer to one question about one dependency.
 type Result struct {
-	Dependency string        // whom: "Cloud KMS", "registry", "record"
-	Subject    string        // about what: a resource's name, a host, a file
-	Question   string        // what was asked: a permission, or what must hold
-	Err        error         // nil: it is as it must be. An [attestor.Error] has the fix
-	Took       time.Duration // how long the answer took
-	Limit      time.Duration // how long it may take; 0: not limited
-	Aside      bool          // images are decided on without it: a fault is reported and keeps nothing from working
+	Dependency    string        // whom: "Cloud KMS", "registry", "record"
+	Subject       string        // about what: a resource's name, a host, a file
+	Question      string        // what was asked: a permission, or what must hold
+	Err           error         // nil: it is as it must be. An [attestor.Error] has the fix
+	Took          time.Duration // how long the answer took
+	Limit         time.Duration // how long it may take; 0: not limited
+	Informational bool          // images are decided on without it: a fault is reported and keeps nothing from working
 }
 
 // A State is what a Result comes to.
@@ -44,7 +44,7 @@ func (r Result) State() State {
 		return Slow
 	case r.Err == nil:
 		return OK
-	case r.Aside:
+	case r.Informational:
 		return Warning
 	case unanswered(r.Err):
 		return NoAnswer
@@ -91,11 +91,11 @@ func Ask(dependency, subject, question string, limit time.Duration, ask func() e
 	}
 }
 
-// Errors joins what is wrong, in order, leaving out what is aside; nil if nothing is.
+// Errors joins what is wrong, in order, leaving out informational results; nil if nothing is wrong.
 func Errors(results []Result) error {
 	var errs []error
 	for _, r := range results {
-		if !r.Aside {
+		if !r.Informational {
 			errs = append(errs, r.Err)
 		}
 	}

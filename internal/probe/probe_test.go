@@ -42,7 +42,7 @@ func TestState(t *testing.T) {
 		"no such host":             {probe.Result{Err: wrapped(&net.DNSError{Err: "no such host"})}, probe.NoAnswer},
 		"unavailable":              {probe.Result{Err: &attestor.Error{Kind: attestor.Unavailable, Msg: "down"}}, probe.NoAnswer},
 		"quota is used up":         {probe.Result{Err: wrapped(status.Error(codes.ResourceExhausted, "no"))}, probe.NoAnswer},
-		"aside":                    {probe.Result{Err: errors.New("no collector"), Aside: true}, probe.Warning},
+		"informational":            {probe.Result{Err: errors.New("no collector"), Informational: true}, probe.Warning},
 		"slow and wrong":           {probe.Result{Err: errors.New("no"), Took: 9, Limit: 10}, probe.Fault},
 	} {
 		if got := tt.r.State(); got != tt.want {
@@ -65,11 +65,11 @@ func TestTogether(t *testing.T) {
 	}
 }
 
-// TestErrors leaves out what is aside, and is nil where nothing else is wrong.
+// TestErrors leaves out informational results, and is nil where nothing else is wrong.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	wrong := errors.New("wrong")
-	if err := probe.Errors([]probe.Result{{}, {Err: errors.New("aside"), Aside: true}}); err != nil {
+	if err := probe.Errors([]probe.Result{{}, {Err: errors.New("aside"), Informational: true}}); err != nil {
 		t.Error(err)
 	}
 	if err := probe.Errors([]probe.Result{{}, {Err: wrong}}); !errors.Is(err, wrong) {

@@ -240,7 +240,7 @@ type DayCount struct {
 	Policy    string // "": none governed
 	Verdict   attestor.Outcome
 	Decisions int
-	InEarnest int // refusals that took effect
+	Enforced  int // refusals that took effect
 	Emulated  int
 	Findings  map[attestor.Severity]int
 }
@@ -251,7 +251,7 @@ func CountOf(d attestor.Decision) DayCount {
 		Day: d.Time.UTC().Truncate(Day), Verdict: describe.Outcome(d), Decisions: 1, Findings: severities(d),
 	}
 	if c.Verdict == attestor.Deny && !d.DryRun && !describe.Overridden(d) {
-		c.InEarnest = 1
+		c.Enforced = 1
 	}
 	if d.Emulated {
 		c.Emulated = 1

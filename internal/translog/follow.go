@@ -51,9 +51,9 @@ func (h Head) Follow(l Stored) (next Head, wrong string) {
 	return Head{Size: h.Size + 1, peaks: append(peaks, last)}, wrong
 }
 
-// Completes returns the first entry of the largest subtree that the entry of an index
+// SubtreeStart returns the first entry of the largest subtree that the entry of an index
 // completes: where its stored hashes do not fit, the change is between the two.
-func Completes(index int64) int64 {
+func SubtreeStart(index int64) int64 {
 	first := index
 	for n, width := index, int64(1); n&1 == 1; n >>= 1 {
 		first -= width

@@ -174,8 +174,8 @@ func Bundles(size int64) int64 { return size / tileWidth }
 // EntryBundle is the full bundle of entries with number n.
 func EntryBundle(n int64) Tile { return Tile{Entries: true, N: n, Width: tileWidth} }
 
-// CompletedTiles lists the tiles that become full with the full bundle of entries with number n, and that bundle last.
-func CompletedTiles(n int64) []Tile {
+// FilledTiles lists the tiles that become full with the full bundle of entries with number n, and that bundle last.
+func FilledTiles(n int64) []Tile {
 	out := []Tile{{N: n, Width: tileWidth}}
 	for level, m := 1, n+1; m%tileWidth == 0; level++ {
 		m /= tileWidth

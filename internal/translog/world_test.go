@@ -48,7 +48,7 @@ type world struct {
 func onBoth(t *testing.T, f func(t *testing.T, w world)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
-		db := opened(t, "sqlite", "file:"+filepath.Join(t.TempDir(), "log.db")+"?_txlock=immediate&_pragma=busy_timeout(5000)")
+		db := opened(t, "sqlite", "file:"+filepath.Join(t.TempDir(), "log.db")+"?_txlock=immediate&_pragma=busy_timeout(120000)")
 		f(t, world{Table: &translog.Table{}, db: db})
 	})
 

@@ -71,7 +71,7 @@ func set[T any](d *draft, path string, v T) said[T] { return said[T]{v, d.source
 
 // finish completes what the sources leave open, always towards refusal, and writes the policy.
 func (d *draft) finish() (Result, error) {
-	if err := d.complete(); err != nil {
+	if err := d.fillIn(); err != nil {
 		return Result{}, err
 	}
 
@@ -82,7 +82,7 @@ func (d *draft) finish() (Result, error) {
 		return result, nil
 	}
 
-	if !d.demands() && len(lost) == 0 {
+	if !d.refusesAny() && len(lost) == 0 {
 		return Result{}, invalid(
 			"%s demands nothing of an image: there is nothing to import",
 			strings.Join(d.formats, ", "),
@@ -98,8 +98,8 @@ func (d *draft) finish() (Result, error) {
 	return result, nil
 }
 
-// complete adds what the options say, and the strictest values for what nobody says.
-func (d *draft) complete() error {
+// fillIn adds what the options say, and the strictest values for what nobody says.
+func (d *draft) fillIn() error {
 	d.overruled()
 	for _, a := range d.o.Attestors {
 		d.attestors = append(d.attestors, said[string]{value: a})
@@ -159,8 +159,8 @@ func (d *draft) complete() error {
 	return nil
 }
 
-// demands reports whether the policy refuses any image.
-func (d *draft) demands() bool {
+// refusesAny reports whether the policy refuses any image.
+func (d *draft) refusesAny() bool {
 	return len(d.directories) > 0 || d.maxAge.value > 0 || d.nonRoot.value || d.fixable.value != "" ||
 		len(d.builders) > 0
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // An index finds the rules that may match a token without looking at the others. Each rule is filed once, under one thing
-// that it demands; whether it matches is up to [Rule.matches] alone, so that a rule filed wrongly could only be missed,
+// that it requires; whether it matches is up to [Rule.matches] alone, so that a rule filed wrongly could only be missed,
 // which denies.
 type index struct {
 	exact    map[value][]*Rule
@@ -28,10 +28,10 @@ type value struct {
 
 // newIndex files rules, in time linear in what they say. Their order is that of answers.
 func newIndex(rules []Rule) *index {
-	// A rule is filed under the rarest of its demands: thousands may ask for the same environment.
+	// A rule is filed under the rarest of its exact values: thousands may ask for the same environment.
 	common := map[value]int{}
 	for i := range rules {
-		for _, v := range rules[i].demands() {
+		for _, v := range rules[i].exactValues() {
 			common[v]++
 		}
 	}
@@ -40,9 +40,9 @@ func newIndex(rules []Rule) *index {
 	for i := range rules {
 		r := rules[i]
 		r.order = i
-		demands := r.demands()
-		if len(demands) > 0 {
-			rarest := slices.MinFunc(demands, func(a, b value) int {
+		values := r.exactValues()
+		if len(values) > 0 {
+			rarest := slices.MinFunc(values, func(a, b value) int {
 				return cmp.Or(common[a]-common[b], strings.Compare(a.name+a.text, b.name+b.text))
 			})
 			x.exact[rarest] = append(x.exact[rarest], &r)
@@ -53,8 +53,8 @@ func newIndex(rules []Rule) *index {
 	return x
 }
 
-// demands are the exact values, all of which a rule asks for.
-func (r *Rule) demands() []value {
+// exactValues are the exact values, all of which a rule asks for.
+func (r *Rule) exactValues() []value {
 	issuer := cmp.Or(r.Issuer, Google)
 	var out []value
 	if r.Email != "" {

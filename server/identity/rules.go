@@ -76,7 +76,7 @@ func (r Rule) selective() error {
 
 	// A claim that strangers' tokens have as well, such as the branch, tells nobody from them. An issuer of one's own has
 	// no strangers.
-	own := !servesStrangers(cmp.Or(r.Issuer, Google))
+	own := !servesEverybody(cmp.Or(r.Issuer, Google))
 	anchored := r.Email != "" || r.Subject != "" || slices.ContainsFunc(slices.Collect(maps.Keys(r.Claims)),
 		func(name string) bool { return own || !slices.Contains(everybodys(), name) })
 
@@ -127,8 +127,8 @@ func everybodys() []string {
 	}
 }
 
-// servesStrangers reports whether everybody can have tokens of an issuer.
-func servesStrangers(issuer string) bool {
+// servesEverybody reports whether everybody can have tokens of an issuer.
+func servesEverybody(issuer string) bool {
 	return slices.Contains([]string{Google, "https://token.actions.githubusercontent.com", "https://gitlab.com"}, issuer)
 }
 

@@ -42,7 +42,7 @@ type Config struct {
 
 const (
 	defaultInterval = 500 * time.Millisecond
-	settle          = 50 * time.Millisecond // between the two times that a changed file is read
+	rereadAfter     = 50 * time.Millisecond // between the two times that a changed file is read
 	wholeEvery      = 20                    // of how many looks one reads every file, whatever its time says
 	maxFiles        = 10_000
 	maxText         = 1 << 20 // bytes of one file
@@ -59,7 +59,7 @@ type Teams struct {
 	looking sync.Mutex // held by the one look at the directory; it guards the next three
 	files   map[string]*file
 	looks   int
-	told    string // what was logged last
+	logged  string // what was logged last
 
 	mu     sync.Mutex
 	status Status // guarded by mu
@@ -127,15 +127,15 @@ func (t *Teams) Run(ctx context.Context) {
 		}
 
 		again := t.c.Interval
-		if t.Look(ctx) {
-			again = min(again, settle)
+		if t.Reload(ctx) {
+			again = min(again, rereadAfter)
 		}
 		timer.Reset(again)
 	}
 }
 
-// Look looks once. It reports whether something was read for the first time, so that another look must follow.
-func (t *Teams) Look(ctx context.Context) (again bool) {
+// Reload reads what has changed, once. It reports whether something was read for the first time, so that it must be called again.
+func (t *Teams) Reload(ctx context.Context) (again bool) {
 	t.looking.Lock()
 	t.looks++
 	whole := t.looks%wholeEvery == 0
@@ -205,7 +205,7 @@ func (t *Teams) look(ctx context.Context, whole bool) (again bool) {
 		changed = changed || judged || f.gone
 	}
 	if changed {
-		t.settleClashes()
+		t.resolveClashes()
 	}
 
 	s := Status{Broken: misnamed, Err: err}
@@ -288,15 +288,15 @@ func (t *Teams) read(f *file, whole bool) (once, judged bool) {
 		return true, false
 	}
 
-	f.parsed, f.wrong = t.judge(f.team, text)
+	f.parsed, f.wrong = t.grants(f.team, text)
 	if f.wrong != nil {
 		f.parsed = nil
 	}
 	return false, true
 }
 
-// judge says what a team's text grants, or everything that is wrong with it.
-func (t *Teams) judge(team string, text []byte) ([]identity.Rule, error) {
+// grants says what a team's text grants, or everything that is wrong with it.
+func (t *Teams) grants(team string, text []byte) ([]identity.Rule, error) {
 	rules, err := t.c.Parse(team, text)
 	if err != nil {
 		return nil, err
@@ -326,13 +326,13 @@ func (t *Teams) judge(team string, text []byte) ([]identity.Rule, error) {
 		}
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(errs[:min(len(errs), maxTold)]...)
+		return nil, errors.Join(errs[:min(len(errs), maxErrors)]...)
 	}
 	return rules, nil
 }
 
-// maxTold bounds what one file is told.
-const maxTold = 20
+// maxErrors bounds the errors that are reported of one file.
+const maxErrors = 20
 
 // within reports whether a team may grant an action on every repository of a pattern. Covers never says so wrongly.
 func within(most []attestor.Grant, a attestor.Action, p attestor.Pattern) bool {
@@ -342,8 +342,8 @@ func within(most []attestor.Grant, a attestor.Action, p attestor.Pattern) bool {
 	})
 }
 
-// settleClashes puts in force what every file says, but where two name the same caller: what both had before stays.
-func (t *Teams) settleClashes() {
+// resolveClashes puts in force what every file says, but where two name the same caller: what both had before stays.
+func (t *Teams) resolveClashes() {
 	next := map[*file][]identity.Rule{}
 	for _, f := range t.files {
 		f.clash = nil
@@ -392,13 +392,13 @@ func (t *Teams) note(ctx context.Context, s Status) {
 	t.status = s
 	t.mu.Unlock()
 
-	told := ""
+	now := ""
 	if err := t.Err(); err != nil {
-		told = err.Error()
+		now = err.Error()
 	}
-	if told != "" && told != t.told {
+	if now != "" && now != t.logged {
 		t.c.Logger.ErrorContext(ctx, "teams' files on disk do not load; what those teams had stays in force",
-			slog.Int("failed", len(s.Broken)), slog.String("error", told))
+			slog.Int("failed", len(s.Broken)), slog.String("error", now))
 	}
-	t.told = told
+	t.logged = now
 }

@@ -93,7 +93,7 @@ func (h *house) remove(name string) {
 
 // looked looks until everything was read twice.
 func (h *house) looked() {
-	for h.teams.Look(h.t.Context()) {
+	for h.teams.Reload(h.t.Context()) {
 	}
 }
 
@@ -134,19 +134,19 @@ func TestAChangedFileIsInForce(t *testing.T) {
 
 	// Half of a text never counts: it is read again before it does.
 	h.write("pay.yaml", "new@a.example attest r.example/acme/pay/**\n")
-	if !h.teams.Look(t.Context()) {
+	if !h.teams.Reload(t.Context()) {
 		t.Error("a text that was read once needs no second look")
 	}
 	h.may("read once", []string{"pay@a.example", "ship@a.example"}, nil)
 	h.write("pay.yaml", "newer@a.example attest r.example/acme/pay/**\n")
-	h.teams.Look(t.Context())
+	h.teams.Reload(t.Context())
 	h.may("another text", []string{"pay@a.example", "ship@a.example"}, nil)
-	h.teams.Look(t.Context())
+	h.teams.Reload(t.Context())
 	h.may("read twice alike", []string{"newer@a.example", "ship@a.example"}, nil)
 
 	// What is gone is out of force with the first look, and so is a link to nothing.
 	h.remove("pay.yaml")
-	if h.teams.Look(t.Context()) {
+	if h.teams.Reload(t.Context()) {
 		t.Error("a removal waits for another look")
 	}
 	h.may("removed", []string{"ship@a.example"}, nil)
@@ -290,7 +290,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 func TestAChangeOfOneFileReadsOne(t *testing.T) {
 	h := newHouse(t, map[string]string{"pay.yaml": pay, "ship.yaml": ship})
 	uses, reads := h.uses, h.reads
-	if h.teams.Look(t.Context()) || h.uses != uses || h.reads != reads {
+	if h.teams.Reload(t.Context()) || h.uses != uses || h.reads != reads {
 		t.Error("nothing changed, and something was read or put in force")
 	}
 	h.write("pay.yaml", "new@a.example attest r.example/acme/pay/**\n")

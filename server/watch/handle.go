@@ -292,11 +292,11 @@ func (w *Watcher) lookAgain(ctx context.Context, r Request, img attestor.Image) 
 	for _, a := range admissions {
 		key := fmt.Sprintf("%q %q %q %q", r.Caller.Issuer, r.Caller.Subject, a.Image.String(), a.Decision)
 		flip, err := w.looking.judge(ctx, key, func(ctx context.Context) (*Reversal, error) {
-			flip, look, err := w.look(ctx, r, a)
+			flip, look, err := w.rejudgeImage(ctx, r, a)
 			if err != nil {
 				return nil, err
 			}
-			return flip, w.c.Admissions.Looked(ctx, attestor.Run{}, []attestor.Look{look})
+			return flip, w.c.Admissions.Looked(ctx, attestor.Run{}, []attestor.Rejudgement{look})
 		})
 		switch {
 		case err != nil:

@@ -244,7 +244,7 @@ func (w *Watcher) judgeAll(
 	ctx context.Context, r Request, run attestor.Run, claimed []attestor.Admission, report *Report,
 ) error {
 	flips := make([]*Reversal, len(claimed))
-	var looks []attestor.Look
+	var looks []attestor.Rejudgement
 
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -253,7 +253,7 @@ func (w *Watcher) judgeAll(
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			flip, look, err := w.look(ctx, r, a)
+			flip, look, err := w.rejudgeImage(ctx, r, a)
 
 			mu.Lock()
 			defer mu.Unlock()
@@ -264,7 +264,7 @@ func (w *Watcher) judgeAll(
 				}
 				w.c.Logger.LogAttrs(ctx, slog.LevelWarn, "an admitted image could not be judged again",
 					slog.String("decision_id", a.Decision), slog.Any("error", err))
-				look = attestor.Look{Admission: a, Time: w.c.Now()}
+				look = attestor.Rejudgement{Admission: a, Time: w.c.Now()}
 			}
 			looks, flips[i] = append(looks, look), flip
 			report.Judged++

@@ -108,7 +108,7 @@ type Admissions interface {
 		ctx context.Context, run attestor.Run, after attestor.Admission, n int, visible func(repository string) bool,
 	) (claimed []attestor.Admission, last attestor.Admission, err error)
 	// Looked records what was found, and counts it once for a run.
-	Looked(ctx context.Context, run attestor.Run, looks []attestor.Look) error
+	Looked(ctx context.Context, run attestor.Run, looks []attestor.Rejudgement) error
 	// Left counts the admissions that a run has not covered, claimed ones included.
 	Left(ctx context.Context, run attestor.Run, visible func(repository string) bool) (int, error)
 	// MayRevoke counts a revocation of a run, unless it is beyond the limit. stopped is

@@ -18,7 +18,7 @@ type admissions interface {
 	Run(ctx context.Context, id string) (attestor.Run, error)
 	Claim(ctx context.Context, run attestor.Run, after attestor.Admission, n int, visible func(string) bool) (
 		claimed []attestor.Admission, last attestor.Admission, err error)
-	Looked(ctx context.Context, run attestor.Run, looks []attestor.Look) error
+	Looked(ctx context.Context, run attestor.Run, looks []attestor.Rejudgement) error
 	Left(ctx context.Context, run attestor.Run, visible func(string) bool) (int, error)
 	MayRevoke(ctx context.Context, run attestor.Run, limit int) (may, stopped bool, err error)
 	EndRun(ctx context.Context, run attestor.Run) (ended bool, err error)
@@ -66,8 +66,8 @@ func Admissions[A admissions](t *testing.T, open func(t *testing.T) Watched[A]) 
 		}
 		return run
 	}
-	passed := func(a attestor.Admission) attestor.Look {
-		return attestor.Look{Admission: a, Time: WatchedNow(), Answered: true, Verdict: attestor.Pass}
+	passed := func(a attestor.Admission) attestor.Rejudgement {
+		return attestor.Rejudgement{Admission: a, Time: WatchedNow(), Answered: true, Verdict: attestor.Pass}
 	}
 
 	t.Run("what is admitted", func(t *testing.T) {
@@ -118,7 +118,7 @@ func Admissions[A admissions](t *testing.T, open func(t *testing.T) Watched[A]) 
 				t.Fatal(err)
 			}
 			after[turn%2] = last
-			var looks []attestor.Look
+			var looks []attestor.Rejudgement
 			for _, a := range claimed {
 				seen[a.Image.String()]++
 				looks = append(looks, passed(a))
@@ -171,13 +171,13 @@ func Admissions[A admissions](t *testing.T, open func(t *testing.T) Watched[A]) 
 		}
 		slices.SortFunc(claimed, func(a, b attestor.Admission) int { return a.Time.Compare(b.Time) })
 
-		denied := attestor.Look{
+		denied := attestor.Rejudgement{
 			Admission: claimed[0], Time: WatchedNow(), Answered: true, Verdict: attestor.Deny, Cause: attestor.CauseFinding, Decision: "judgement",
 		}
-		unknown := attestor.Look{Admission: claimed[1], Time: WatchedNow()}
+		unknown := attestor.Rejudgement{Admission: claimed[1], Time: WatchedNow()}
 		stale := passed(claimed[2])
 		stale.Admission.Decision = "another decision"
-		if err := w.Record.Looked(t.Context(), run, []attestor.Look{denied, unknown, stale}); err != nil {
+		if err := w.Record.Looked(t.Context(), run, []attestor.Rejudgement{denied, unknown, stale}); err != nil {
 			t.Fatal(err)
 		}
 

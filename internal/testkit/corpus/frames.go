@@ -42,9 +42,9 @@ func EmptyXz() []byte {
 	return []byte("\xfd7zXZ\x00\x00\x04\xe6\xd6\xb4\x46\x00\x00\x00\x00\x1c\xdf\x44\x21\x1f\xb6\xf3\x7d\x01\x00\x00\x00\x00\x04YZ")
 }
 
-// BeginningWith is a tar whose first entry's name begins with head: other bytes
+// StartingWith is a tar whose first entry's name begins with head: other bytes
 // than a tar's, for whoever goes by the first ones.
-func BeginningWith(head string, files ...File) []byte {
+func StartingWith(head string, files ...File) []byte {
 	b := Tar(append([]File{{strings.Repeat("n", len(head)+1), ""}}, files...)...)
 	copy(b, head)
 
@@ -61,9 +61,9 @@ func BeginningWith(head string, files ...File) []byte {
 // Polyglot is a tar of the files shown, which decoders of zstd skip, followed by
 // a zstd frame of the content hidden.
 func Polyglot(shown []File, hidden []byte) []byte {
-	length := len(BeginningWith("12345678", shown...)) - 8
+	length := len(StartingWith("12345678", shown...)) - 8
 	head := binary.LittleEndian.AppendUint32([]byte("P*M\x18"), uint32(length))
-	return append(BeginningWith(string(head), shown...), Zstd(hidden)...)
+	return append(StartingWith(string(head), shown...), Zstd(hidden)...)
 }
 
 // Gzipped is a plain layer, compressed.

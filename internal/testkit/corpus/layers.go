@@ -82,8 +82,8 @@ func polyglots() []LayerCase {
 	one := func(name string, l Layer, uid int64, codes ...attestor.Code) LayerCase {
 		return LayerCase{Name: name, Layers: []Layer{l}, UID: uid, Codes: codes}
 	}
-	gzipHead := BeginningWith("\x1f\x8b\x08", harmless...)
-	zstdHead := BeginningWith("\x28\xb5\x2f\xfd", harmless...)
+	gzipHead := StartingWith("\x1f\x8b\x08", harmless...)
+	zstdHead := StartingWith("\x28\xb5\x2f\xfd", harmless...)
 	return []LayerCase{
 		one("zstd with a tar in its skippable frame: root is unpacked",
 			Layer{Blob: hidesRoot, MediaType: zstdLayer, DiffID: Sum(root)}, 0, attestor.CodeUserRootDisguised),
@@ -97,8 +97,8 @@ func polyglots() []LayerCase {
 		one("a tar that begins like gzip, said to be gzip", Layer{Blob: gzipHead, MediaType: gzipLayer}, -1, attestor.CodeLayersMismatch),
 		one("a tar that begins like zstd", Layer{Blob: zstdHead, MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
 		one("a tar that begins like zstd, as Docker's plain tar", Layer{Blob: zstdHead, MediaType: dockerTar}, -1, attestor.CodeLayersMismatch),
-		one("a tar that begins like bzip2", Layer{Blob: BeginningWith("BZh", harmless...), MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
-		one("a tar that begins like xz", Layer{Blob: BeginningWith("\xfd7zXZ\x00", harmless...), MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
+		one("a tar that begins like bzip2", Layer{Blob: StartingWith("BZh", harmless...), MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
+		one("a tar that begins like xz", Layer{Blob: StartingWith("\xfd7zXZ\x00", harmless...), MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
 	}
 }
 

@@ -85,7 +85,7 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out := &counter{ResponseWriter: w}
 	defer func() { // a cut connection is a panic that net/http knows
 		c.End, c.Status, c.Bytes = time.Now(), out.status, out.bytes
-		u.record(c)
+		u.add(c)
 	}()
 
 	if !wait(r.Context(), latency+f.Latency) {
@@ -107,7 +107,7 @@ func (u *Upstream) pick(r *http.Request) (Fault, time.Duration) {
 	return Fault{}, u.latency
 }
 
-func (u *Upstream) record(c Call) {
+func (u *Upstream) add(c Call) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 

@@ -10,18 +10,18 @@ import (
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
-// look judges an admitted image by the policy that governs it now. It signs
+// rejudgeImage judges an admitted image by the policy that governs it now. It signs
 // nothing, and records a Decision only where the verdict or its cause has changed.
 // An outage is a Reversal with verdict error, and not an error. A nil Reversal
 // means that the registry does not have the image any more.
-func (w *Watcher) look(ctx context.Context, r Request, a attestor.Admission) (*Reversal, attestor.Look, error) {
+func (w *Watcher) rejudgeImage(ctx context.Context, r Request, a attestor.Admission) (*Reversal, attestor.Rejudgement, error) {
 	ref, err := attestor.ParseReference(a.Image.String())
 	if err != nil {
-		return nil, attestor.Look{}, fmt.Errorf("judging %s again: %w", a.Decision, err)
+		return nil, attestor.Rejudgement{}, fmt.Errorf("judging %s again: %w", a.Decision, err)
 	}
 	base, err := w.baseline(ctx, a.Decision)
 	if err != nil {
-		return nil, attestor.Look{}, err
+		return nil, attestor.Rejudgement{}, err
 	}
 
 	// The labels are those of the admission, since the rules of a policy may use them.
@@ -29,7 +29,7 @@ func (w *Watcher) look(ctx context.Context, r Request, a attestor.Admission) (*R
 	maps.Copy(labels, base.was.Labels)
 	labels[LabelRejudges] = a.Decision
 
-	look := attestor.Look{Admission: a}
+	look := attestor.Rejudgement{Admission: a}
 	// Nobody waits for it: where calls are paced, those of requests go first.
 	now, err := w.c.Reconsider(throttle.Background(ctx), attestor.Request{
 		Image: ref, Caller: checker(r.Caller), DryRun: true, Labels: labels, RequestID: r.RequestID,
@@ -42,7 +42,7 @@ func (w *Watcher) look(ctx context.Context, r Request, a attestor.Admission) (*R
 		return nil, look, nil
 	}
 	if err != nil {
-		return nil, attestor.Look{}, err
+		return nil, attestor.Rejudgement{}, err
 	}
 
 	flip := &Reversal{
@@ -59,7 +59,7 @@ func (w *Watcher) look(ctx context.Context, r Request, a attestor.Admission) (*R
 
 // compare fills in what a judgement says of an admission, and reports whether that
 // is another verdict, or another cause of the same refusal, than the last look's.
-func compare(look *attestor.Look, base baseline, d attestor.Decision) (changed bool, err error) {
+func compare(look *attestor.Rejudgement, base baseline, d attestor.Decision) (changed bool, err error) {
 	look.Time, look.Verdict = d.Time, verdict(d)
 
 	// An outage says nothing of the image. Neither does it begin or end a denial.
