@@ -64,8 +64,8 @@ type Resolved struct {
 
 // Scanner asks what vulnerability scanning knows of manifests.
 type Scanner interface {
-	// Scans returns one Scan for each request, in their order. Each names the scanner that was asked. The children of an
-	// index are asked about together, so that a scanner can answer them with one call.
+	// Scans returns one Scan for each request, in their order. Each names the scanner that was asked. The children of
+	// an index are asked about together, so that a scanner can answer them with one call.
 	Scans(ctx context.Context, requests []ScanRequest) []Scan
 }
 

@@ -217,7 +217,8 @@ func Codes() []CodeInfo {
 		{CodePlatformMismatch, "platforms", StatusDeny, "the index's platform is not that of the child's config"},
 		{CodePlatformNotAllowed, "platforms", StatusDeny, "no child is for one of the policy's platforms"},
 		{CodePlatformUnsupported, "platforms", StatusDeny, "a platform that the gate cannot judge, such as Windows"},
-		{CodeAttestationManifestInvalid, "platforms", StatusDeny, "a child that claims to be a build attestation and is none"},
+		{CodeAttestationManifestInvalid, "platforms", StatusDeny,
+			"a child that claims to be a build attestation and is none"},
 		{CodeInterrupted, "platforms", StatusError, "the gate stopped before it had an answer"},
 		{
 			CodeCircuitOpen, "platforms", StatusError,
@@ -297,8 +298,10 @@ func Codes() []CodeInfo {
 			CodeEndOfLife, "vulnerabilities", StatusDeny,
 			"the image's operating system is past the last day on which fixes are published for everybody",
 		},
-		{CodeEndOfLifeUnknown, "vulnerabilities", StatusWarn, "until when the operating system gets fixes is not known"},
-		{CodeVEXUnavailable, "vulnerabilities", StatusError, "VEX documents that may be about a finding could not be read"},
+		{CodeEndOfLifeUnknown, "vulnerabilities", StatusWarn,
+			"until when the operating system gets fixes is not known"},
+		{CodeVEXUnavailable, "vulnerabilities", StatusError,
+			"VEX documents that may be about a finding could not be read"},
 		{CodeSystemUnreadable, "vulnerabilities", StatusError, "the image's os-release could not be read"},
 		{
 			CodeUnknownFinding, "vulnerabilities", StatusDeny,
@@ -318,7 +321,8 @@ func Codes() []CodeInfo {
 		{CodeSBOMUnsigned, "packages", StatusDeny, "no SBOM is signed by the signer that the policy names"},
 		{CodeSBOMOtherDigest, "packages", StatusDeny, "an attached SBOM is about another digest"},
 		{CodeSBOMInvalid, "packages", StatusDeny, "an attached SBOM is malformed, or can be read in two ways"},
-		{CodeSBOMFormat, "packages", StatusDeny, "an attached SBOM has a format that the policy or this version does not accept"},
+		{CodeSBOMFormat, "packages", StatusDeny, "an attached SBOM has a format that the policy or this version " +
+			"does not accept"},
 		{CodeSBOMTooLarge, "packages", StatusError, "an attached SBOM exceeds the limits of size or packages"},
 		{CodeSBOMTooMany, "packages", StatusError, "more documents are attached to the image than are read"},
 		{CodeSBOMUnavailable, "packages", StatusError, "the attached SBOMs could not be read"},
@@ -346,7 +350,8 @@ func Codes() []CodeInfo {
 		{CodeAlreadyAttested, "attest", StatusWarn, "a valid attestation stands although this decision is not a pass"},
 		{
 			CodeRevoked, "attest", StatusDeny,
-			"the attestations were deleted on request; only in old records, where a revocation was recorded as a decision",
+			"the attestations were deleted on request; only in old records, where a revocation was recorded " +
+				"as a decision",
 		},
 	}
 }
@@ -362,8 +367,8 @@ func (c Code) Status() Status {
 	return StatusError
 }
 
-// Severity is that of a reason with the code where its check refuses and its judge did not say otherwise. A code that is
-// not listed refuses.
+// Severity is that of a reason with the code where its check refuses and its judge did not say otherwise. A code that
+// is not listed refuses.
 func (c Code) Severity() ReasonSeverity {
 	switch c {
 	case CodeNotAsked, CodeNotAttested, CodeShortestWay, CodeUserLimits, CodeSecretsNotReported,

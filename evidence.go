@@ -197,7 +197,8 @@ type ScannerInfo struct {
 // other note would be believed, so that the project and the note must both be the scanner's.
 func (s ScannerInfo) Owns(note string) bool {
 	project, id, ok := strings.Cut(strings.TrimPrefix(s.Note, "projects/"), "/notes/")
-	if !ok || !strings.HasPrefix(s.Note, "projects/") || project == "" || id == "" || strings.Contains(project+id, "/") {
+	if !ok || !strings.HasPrefix(s.Note, "projects/") || project == "" || id == "" ||
+		strings.Contains(project+id, "/") {
 		return false
 	}
 
@@ -222,7 +223,8 @@ func (s Scan) By() ScannerInfo {
 		return *s.Scanner
 	}
 	return ScannerInfo{
-		Name: "Container Analysis", Note: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY", Platform: scannedOfIndex,
+		Name: "Container Analysis", Note: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY",
+		Platform: scannedOfIndex,
 	}
 }
 

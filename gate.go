@@ -68,7 +68,8 @@ func (g *Gate) Admit(ctx context.Context, r Request) (Decision, error) { return 
 // answer without a record admits nothing.
 func (g *Gate) Reconsider(ctx context.Context, r Request, keep func(Decision) (bool, error)) (Decision, error) {
 	if !r.DryRun || keep == nil {
-		return Decision{}, errors.New("judging an image again: it must be a dry run, and somebody must say whether it is recorded")
+		return Decision{},
+			errors.New("judging an image again: it must be a dry run, and somebody must say whether it is recorded")
 	}
 	return g.decide(ctx, r, keep)
 }
@@ -351,7 +352,8 @@ func (p *attempt) unsigned(why string) {
 			})
 		}
 	}
-	p.check(Check{Name: CheckAttest, Status: StatusSkipped, Reasons: append(append(reasons, p.foreign()...), p.left...)})
+	p.check(Check{Name: CheckAttest, Status: StatusSkipped,
+		Reasons: append(append(reasons, p.foreign()...), p.left...)})
 }
 
 // check adds a check. A refusing check turns Pass into Undecided; a Deny stays Deny.

@@ -6,8 +6,8 @@ import (
 )
 
 // summarize publishes the verification summaries of a pass: after record has returned, and before an attestation is
-// stored. A summary of a pass that was not attested is true all the same; an attestation without its summary would leave
-// an image deployable by an answer that was an error.
+// stored. A summary of a pass that was not attested is true all the same; an attestation without its summary would
+// leave an image deployable by an answer that was an error.
 func (p *attempt) summarize(ctx context.Context, auth Authorization, record func() error) error {
 	s := p.gate.c.Summarizer
 	if s == nil {

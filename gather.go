@@ -244,9 +244,10 @@ func scansOf(ctx context.Context, s Scanner, requests []ScanRequest) []Scan {
 	out := make([]Scan, len(requests))
 	for i := range out {
 		out[i] = Scan{State: ScanUnavailable, Problem: &Reason{
-			Code:    CodeScanUnavailable,
-			Message: fmt.Sprintf("manifests that the scanner was asked about: %d; that it answered about: %d", len(requests), len(scans)),
-			Fix:     "report this as a defect of the gate",
+			Code: CodeScanUnavailable,
+			Message: fmt.Sprintf("manifests that the scanner was asked about: %d; that it answered about: %d",
+				len(requests), len(scans)),
+			Fix: "report this as a defect of the gate",
 		}}
 	}
 	return out

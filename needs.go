@@ -14,7 +14,8 @@ type Needs struct {
 	ResolveNames bool     // look user names up in the image's /etc/passwd
 	System       bool     // read the image's os-release from its layers
 	BaseRequired bool
-	BaseEvidence Level // the least that counts: verifying diffIDs costs a download, so it is done only where it can help
+	// the least that counts: verifying diffIDs costs a download, so it is done only where it can help
+	BaseEvidence Level
 	Bases        []ApprovedBase
 	Scan         ScanNeeds
 	Provenance   *ProvenanceNeeds // nil: not asked for

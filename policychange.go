@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A PolicyChange records which policies an instance of the gate put in force. Each decision names the policy that judged
-// it by its digest; a PolicyChange says when, and by what, that text came into force.
+// A PolicyChange records which policies an instance of the gate put in force. Each decision names the policy that
+// judged it by its digest; a PolicyChange says when, and by what, that text came into force.
 type PolicyChange struct {
 	ID       string          `json:"id"`
 	Time     time.Time       `json:"time"` // since when the policies are in force
@@ -40,8 +40,8 @@ type PolicyDiff struct {
 	After  Digest `json:"after,omitempty"`
 }
 
-// DiffPolicies returns how the policies after differ from those before, by name. The file that a policy is read from makes
-// no difference: instances may keep the same text in different places.
+// DiffPolicies returns how the policies after differ from those before, by name. The file that a policy is read from
+// makes no difference: instances may keep the same text in different places.
 func DiffPolicies(before, after []PolicyInForce) []PolicyDiff {
 	byName := map[string]PolicyDiff{}
 	for _, p := range before {

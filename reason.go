@@ -29,7 +29,8 @@ type Reason struct {
 	Message  string         `json:"message"`
 	Fix      string         `json:"fix,omitempty"`
 
-	// RetryAfter is the number of seconds that a dependency asked to wait before it is asked again; 0 if it named no time.
+	// RetryAfter is the number of seconds that a dependency asked to wait before it is asked again; 0 if it named no
+	// time.
 	RetryAfter int `json:"retryAfter,omitempty"`
 
 	// EffectiveFrom is the day, as in 2027-03-01, from which the policy refuses the image for this reason, and Owner is

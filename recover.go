@@ -48,7 +48,8 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 		p.dec.BreakGlass = nil // nothing was overridden; an attestation that exists must expire
 	}
 	p.check(Check{Name: CheckAttest, Status: StatusError, Reasons: append([]Reason{{
-		Code: CodeInterrupted, Message: "the gate stopped before every attestation was stored; no caller was told that this image passed",
+		Code: CodeInterrupted, Message: "the gate stopped before every attestation was stored; no caller was told " +
+			"that this image passed",
 		Fix: "repeat the request",
 	}}, p.foreign()...)})
 	return p.finish(ctx)

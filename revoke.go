@@ -162,7 +162,8 @@ func (r Revocation) check() error {
 		return &Error{Kind: Invalid, Msg: "a revocation needs an image by digest"}
 	case len(r.Reason) < MinRevocationReason:
 		return &Error{
-			Kind: Invalid, Msg: fmt.Sprintf("a revocation needs a reason of at least %d characters", MinRevocationReason),
+			Kind: Invalid, Msg: fmt.Sprintf("a revocation needs a reason of at least %d characters",
+				MinRevocationReason),
 			Fix: "say why; it will be read in the audit report",
 		}
 	case len(r.Reason) > MaxRevocationReason:

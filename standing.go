@@ -24,7 +24,8 @@ type InvalidAttestation struct {
 func (s Standing) Overridden(open []StandingOverride) []StandingOverride {
 	out := []StandingOverride{}
 	for _, o := range open {
-		stands := slices.ContainsFunc(s.Valid, func(a Attestation) bool { return slices.Contains(o.Attestors, a.Attestor) })
+		stands := slices.ContainsFunc(s.Valid,
+			func(a Attestation) bool { return slices.Contains(o.Attestors, a.Attestor) })
 
 		// Where its attestors are not recorded, any valid attestation may be the override's.
 		if stands || (len(o.Attestors) == 0 && len(s.Valid) > 0) {

@@ -49,9 +49,9 @@ type Summaries struct {
 
 // A Summarizer publishes verification summaries. It is safe for concurrent use.
 type Summarizer interface {
-	// Summarize makes a summary stand of every image that the authorization is for, reusing what stands already. It calls
-	// begin once, to have recorded what is about to stand, and may sign meanwhile; nothing is stored unless every summary
-	// was signed and begin returned nil, and begin has returned before Summarize does. An authorization without
+	// Summarize makes a summary stand of every image that the authorization is for, reusing what stands already. It
+	// calls begin once, to have recorded what is about to stand, and may sign meanwhile; nothing is stored unless every
+	// summary was signed and begin returned nil, and begin has returned before Summarize does. An authorization without
 	// [Authorization.Summary] is an error. On error, what was made is returned all the same.
 	Summarize(ctx context.Context, a Authorization, begin func() error) (Summaries, error)
 	// Refuse makes a summary of the refusal stand in place of the image's others by the same policy. It is signed with
@@ -75,7 +75,8 @@ func (a Authorization) Summary() (n SummaryNeeds, want bool) {
 	return *a.summary, true
 }
 
-// BuildLevel is the SLSA build level that the policy demanded provenance for and that was proven of a digest; 0 for none.
+// BuildLevel is the SLSA build level that the policy demanded provenance for and that was proven of a digest; 0 for
+// none.
 func (a Authorization) BuildLevel(d Digest) int { return a.levels[d] }
 
 // Inputs are the digests of the signed statements that were judged of a digest, sorted; none where there were none, or
@@ -105,7 +106,8 @@ func AuthorizeRefusal(decision string, v Verdict) (Refusal, error) {
 	case v.policy.Mode != Enforce:
 		return Refusal{}, fmt.Errorf("publishing a refusal of %s: policy %q does not enforce", v.image, v.policy.Name)
 	case v.attest.Summary == nil || !v.attest.Summary.Refusals:
-		return Refusal{}, fmt.Errorf("publishing a refusal of %s: policy %q does not ask for it", v.image, v.policy.Name)
+		return Refusal{}, fmt.Errorf("publishing a refusal of %s: policy %q does not ask for it",
+			v.image, v.policy.Name)
 	}
 	return Refusal{
 		decision: decision, image: v.image, policy: v.policy, summary: *v.attest.Summary, time: v.time,
@@ -133,7 +135,10 @@ func buildLevels(ev Evidence, checks []Check) map[Digest]int {
 	lowest := -1
 	for _, p := range ev.Platforms {
 		level := 0
-		i := slices.IndexFunc(checks, func(c Check) bool { return c.Name == CheckProvenance && c.Platform == p.Platform })
+		i := slices.IndexFunc(checks, func(c Check) bool {
+			return c.Name == CheckProvenance &&
+				c.Platform == p.Platform
+		})
 
 		// A warning or a skipped check proves nothing, whatever was found.
 		if i >= 0 && checks[i].Status == StatusPass {

@@ -9,9 +9,10 @@ type TagPoint struct {
 	Repository string
 	Tag        string
 	Digest     Digest
-	From       time.Time  // first observed to name Digest
-	Seen       time.Time  // last observed to name Digest, within minutes; zero: not recorded, as by versions before there was the field
-	Until      *time.Time // first observed to name something else; nil: it names Digest now
+	From       time.Time // first observed to name Digest
+	// last observed to name Digest, within minutes; zero: not recorded, as by versions before there was the field
+	Seen  time.Time
+	Until *time.Time // first observed to name something else; nil: it names Digest now
 }
 
 // MaxTagPoints bounds how much of one tag's past is kept in memory and handed

@@ -30,7 +30,8 @@ func (d Decision) Upcoming() []Reason {
 // maxUpcomingExamples bounds the images that one day names.
 const maxUpcomingExamples = 10
 
-// UpcomingCounts counts images by the day from which they are refused. The zero value is empty. It is for one goroutine.
+// UpcomingCounts counts images by the day from which they are refused. The zero value is empty. It is for one
+// goroutine.
 type UpcomingCounts struct {
 	days map[[2]string]*upcomingDay
 }

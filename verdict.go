@@ -66,8 +66,8 @@ type Check struct {
 	// BuildLevel is the SLSA build level that the check proved, of the check provenance where it passes; 0 for none.
 	BuildLevel int `json:"buildLevel,omitempty"`
 
-	// Found says in a few words what the check saw, such as the base and its age; "" where the check has no such words, and
-	// in what was recorded before there were any.
+	// Found says in a few words what the check saw, such as the base and its age; "" where the check has no such words,
+	// and in what was recorded before there were any.
 	Found string `json:"found,omitempty"`
 }
 

@@ -33,8 +33,8 @@ func (n *VEXNeeds) Texts() []string {
 	return out
 }
 
-// A VEXStatement is what a signed VEX document says of one vulnerability in the image. Its signature was verified; whether
-// it is about a finding, and whose word counts, is the policy's to say.
+// A VEXStatement is what a signed VEX document says of one vulnerability in the image. Its signature was verified;
+// whether it is about a finding, and whose word counts, is the policy's to say.
 type VEXStatement struct {
 	Source        string       `json:"source"` // the [VEXSource.Text] whose signer signed it
 	Signer        string       `json:"signer"` // who that is, for people

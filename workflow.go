@@ -29,9 +29,9 @@ func githubHost(issuer string) string {
 	return tenant + ".ghe.com"
 }
 
-// Isolated says why the run does not keep the build's steps from what signs its provenance, which is what SLSA's level 3
-// is about; "" if it does, for whoever trusts the workflow. On GitHub, the steps of a called, reusable workflow run in
-// jobs of its own, which the calling workflow cannot change.
+// Isolated says why the run does not keep the build's steps from what signs its provenance, which is what SLSA's level
+// 3 is about; "" if it does, for whoever trusts the workflow. On GitHub, the steps of a called, reusable workflow run
+// in jobs of its own, which the calling workflow cannot change.
 func (w *Workflow) Isolated() string {
 	switch {
 	case w == nil:
@@ -55,7 +55,7 @@ func (w *Workflow) Ref(workflow string) (ref string, ok bool) {
 		return "", false
 	}
 
-	// Paths and references can both contain "@", so that the address is not cut there: what follows the workflow must be
-	// a reference as a whole.
+	// Paths and references can both contain "@", so that the address is not cut there: what follows the workflow must
+	// be a reference as a whole.
 	return strings.CutPrefix(w.URI, workflow+"@")
 }

@@ -23,8 +23,8 @@ type AttestedBy struct {
 	Of        Standings
 	Attestors []string // projects/P/attestors/A; none: it is an error to ask
 
-	// Needs returns who must attest to an image, if a policy governs it: all attestors of a pass, or all of an override.
-	// Attestors are asked for where it returns false. nil: always.
+	// Needs returns who must attest to an image, if a policy governs it: all attestors of a pass, or all of an
+	// override. Attestors are asked for where it returns false. nil: always.
 	Needs func(attestor.Image) (attestor.AttestNeeds, bool)
 }
 

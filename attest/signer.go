@@ -61,7 +61,8 @@ func NewKeyFileSigner(path string) (Signer, error) {
 
 	signer, err := keyfile.Read(path)
 	if fault, ok := errors.AsType[keyfile.Fault](err); ok {
-		return invalid("%s; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521 (not Ed25519, not secp256k1)",
+		return invalid("%s; Binary Authorization accepts RSA, and ECDSA on P-256, P-384 and P-521 (not Ed25519, "+
+			"not secp256k1)",
 			string(fault))
 	}
 	if err != nil {

@@ -25,8 +25,8 @@ type Definition struct {
 }
 
 // ServingInProject lists by the Cloud Run API what serves in a project, in the regions given or, with "-", in all of
-// them: of services and worker pools the revisions that get a share or have a tag, the templates of jobs and their executions
-// that have not ended, instances. It
+// them: of services and worker pools the revisions that get a share or have a tag, the templates of jobs and their
+// executions that have not ended, instances. It
 // calls visit with the definition of each before it lists the containers; visit may be nil, and then no IAM policy is
 // read. A region that cannot be reached is an error, since a list without it would look complete.
 func ServingInProject(
@@ -51,8 +51,9 @@ func ServingInProject(
 
 		for _, region := range regions {
 			l := &lister{
-				ctx: ctx, locations: s.Projects.Locations, resolved: first.Projects.Locations.Revisions, parent: "projects/" + project + "/locations/" + region,
-				visit: visit, yield: yield,
+				ctx: ctx, locations: s.Projects.Locations, resolved: first.Projects.Locations.Revisions,
+				parent: "projects/" + project + "/locations/" + region,
+				visit:  visit, yield: yield,
 			}
 			for _, list := range []struct {
 				kind string
@@ -187,8 +188,9 @@ func (l *lister) serving(
 	return nil
 }
 
-// digests asks the first version of the API for the digest that a tag had when the revision was made: "ImageDigest holds
-// the resolved digest … regardless of whether a tag or digest was originally specified". The tag may have moved since.
+// digests asks the first version of the API for the digest that a tag had when the revision was made: "ImageDigest
+// holds the resolved digest … regardless of whether a tag or digest was originally specified". The tag may have moved
+// since.
 func (l *lister) digests(
 	w Workload,
 	revision string,

@@ -68,8 +68,8 @@ type trafficTarget struct {
 	Tag            string `json:"tag"`
 }
 
-// Add reads one document of `gcloud run services list --format json`, or of the lists of jobs, their executions, worker-pools, instances
-// or revisions. An error of kind Invalid says that it is not complete, or is something else.
+// Add reads one document of `gcloud run services list --format json`, or of the lists of jobs, their executions,
+// worker-pools, instances or revisions. An error of kind Invalid says that it is not complete, or is something else.
 func (l *CloudRunLists) Add(r io.Reader) error {
 	var all []listedResource
 	dec := json.NewDecoder(io.LimitReader(r, maxDocument))
@@ -81,8 +81,9 @@ func (l *CloudRunLists) Add(r io.Reader) error {
 	// The array must be complete, and the only value: a truncated file would look like a list of all that runs.
 	if err != io.EOF || all == nil { //nolint:errorlint // the decoder returns io.EOF itself
 		return &attestor.Error{
-			Kind: attestor.Invalid, Msg: "the file is not the complete output of gcloud run services list --format json",
-			Fix: "write the command's output to a file, and give that file", Err: err,
+			Kind: attestor.Invalid,
+			Msg:  "the file is not the complete output of gcloud run services list --format json",
+			Fix:  "write the command's output to a file, and give that file", Err: err,
 		}
 	}
 
@@ -95,8 +96,11 @@ func (l *CloudRunLists) Add(r io.Reader) error {
 			l.revisions[one.key(one.Metadata.Name)] = one
 		case one.Spec == nil:
 			return &attestor.Error{
-				Kind: attestor.Invalid, Msg: "the list holds a resource without a spec: it is not one of gcloud run … list --format json",
-				Fix: "give what gcloud run services list, jobs list, jobs executions list, worker-pools list, instances list or revisions list writes",
+				Kind: attestor.Invalid,
+				Msg: "the list holds a resource without a spec: it is not one of gcloud run … " +
+					"list --format json",
+				Fix: "give what gcloud run services list, jobs list, jobs executions list, worker-pools list, " +
+					"instances list or revisions list writes",
 			}
 		default:
 			l.resources = append(l.resources, one)
@@ -118,12 +122,14 @@ func (r *listedResource) workload(kind string) Workload {
 		func(s string) bool { return s == "" },
 	)
 	return Workload{
-		Kind: kind, Name: strings.Join(parts, "/"), BinaryAuthorization: r.Metadata.Annotations["run.googleapis.com/binary-authorization"],
+		Kind: kind, Name: strings.Join(parts, "/"),
+		BinaryAuthorization: r.Metadata.Annotations["run.googleapis.com/binary-authorization"],
 	}
 }
 
 // Workloads lists what serves: of a service or worker pool the revisions that get traffic or have a tag, of a job its
-// template and the executions that have not ended, of an instance its containers. A revision that serves and is in no list is an error.
+// template and the executions that have not ended, of an instance its containers. A revision that serves and is in no
+// list is an error.
 func (l *CloudRunLists) Workloads() Workloads {
 	return func(yield func(Workload, error) bool) {
 		if len(l.revisions) > 0 && len(l.resources) == 0 {

@@ -30,8 +30,8 @@ func checkpointObject(origin string) string { return origin + "/checkpoint" }
 func tileObject(origin string, t translog.Tile) string { return origin + "/tile/" + t.Path() }
 
 // CopyLog copies the log's tiles and checkpoints to where they are kept outside of the database, in the layout of
-// c2sp.org/tlog-tiles under the log's name, until ctx ends. It calls failed with the error of each round, nil included. No
-// decision and no signature waits for it. It goes on where it, or another instance, was interrupted.
+// c2sp.org/tlog-tiles under the log's name, until ctx ends. It calls failed with the error of each round, nil included.
+// No decision and no signature waits for it. It goes on where it, or another instance, was interrupted.
 func (s *Store) CopyLog(ctx context.Context, failed func(error)) {
 	if s.none || s.notary == nil || s.notary.c.Kept == nil {
 		return
@@ -59,8 +59,8 @@ func (s *Store) CopyLog(ctx context.Context, failed func(error)) {
 	}
 }
 
-// CheckLog finds what would keep the log from being signed and copied: a key that cannot be read, a bucket that does not
-// answer, a fork. It writes nothing. The error is of kind Unavailable.
+// CheckLog finds what would keep the log from being signed and copied: a key that cannot be read, a bucket that does
+// not answer, a fork. It writes nothing. The error is of kind Unavailable.
 func (s *Store) CheckLog(ctx context.Context) error {
 	if s.none || s.notary == nil {
 		return nil
@@ -126,8 +126,9 @@ type keptCheckpoint struct {
 	note []byte
 }
 
-// toKeep returns the checkpoint to copy; nil: there is nothing to copy. It is one that witnesses cosigned and that is larger
-// than the bucket's, else the newest one, since no copy waits for a witness, else the bucket's with more cosignatures.
+// toKeep returns the checkpoint to copy; nil: there is nothing to copy. It is one that witnesses cosigned and that is
+// larger than the bucket's, else the newest one, since no copy waits for a witness, else the bucket's with more
+// cosignatures.
 func (n *notary) toKeep(kept keptCheckpoint) ([]byte, translog.Checkpoint, error) {
 	cosigned := n.cosigned(kept.Size - 1)
 	var c translog.Checkpoint
@@ -152,8 +153,8 @@ func (n *notary) toKeep(kept keptCheckpoint) ([]byte, translog.Checkpoint, error
 	}
 }
 
-// keptUpTo notes that the entries of a tree of size are kept outside, by a round that began at a time. What was appended
-// since then waits since then, at the earliest.
+// keptUpTo notes that the entries of a tree of size are kept outside, by a round that began at a time. What was
+// appended since then waits since then, at the earliest.
 func (n *notary) keptUpTo(size int64, began time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -166,9 +167,9 @@ func (n *notary) keptUpTo(size int64, began time.Time) {
 	}
 }
 
-// compare reads the checkpoint that is kept outside and compares the log with it, so that nothing is signed that does not
-// continue it. Until it was read once, nothing is signed at all. A log that does not have the tree of that checkpoint is a
-// fork, and is not signed until it has it again.
+// compare reads the checkpoint that is kept outside and compares the log with it, so that nothing is signed that does
+// not continue it. Until it was read once, nothing is signed at all. A log that does not have the tree of that
+// checkpoint is a fork, and is not signed until it has it again.
 func (n *notary) compare(ctx context.Context) (kept keptCheckpoint, generation int64, err error) {
 	signed, generation, err := n.c.Kept.Get(ctx, checkpointObject(n.c.Origin))
 	if errors.Is(err, objects.ErrNone) {
@@ -254,8 +255,9 @@ func (c *copier) tiles(ctx context.Context, before int64) (more bool, err error)
 	return false, nil
 }
 
-// copied returns how many full bundles the copy has, between first and full: a copy that was interrupted has some beyond its
-// checkpoint. They are written in order, each after the tiles that it completes, so that the end is found by halving.
+// copied returns how many full bundles the copy has, between first and full: a copy that was interrupted has some
+// beyond its checkpoint. They are written in order, each after the tiles that it completes, so that the end is found by
+// halving.
 func (c *copier) copied(ctx context.Context, first, full int64) (int64, error) {
 	for first < full {
 		middle := first + (full-first)/2
@@ -289,7 +291,8 @@ func (c *copier) put(ctx context.Context, t translog.Tile) error {
 		return err
 	}
 	if !bytes.Equal(there, data) {
-		return fmt.Errorf("the copy has another tile %s than the log: another gate wrote there, or somebody changed it; "+
+		return fmt.Errorf("the copy has another tile %s than the log: another gate wrote there, or somebody "+
+			"changed it; "+
 			"attestor decisions verify compares the log", name)
 	}
 	return nil

@@ -279,8 +279,10 @@ func (s *Store) dropEmptySums(ctx context.Context, before time.Time) error {
 				if err := s.lockIndex(ctx, tx); err != nil {
 					return err
 				}
-				res, err := tx.ExecContext(ctx, `DELETE FROM `+t.table+` WHERE (`+t.key+`) IN (SELECT `+t.key+` FROM `+t.table+
-					` WHERE `+t.start+` <= $1 AND `+t.count+` = 0 LIMIT $2)`, floorDiv(before.UnixMicro(), t.unit), pruneBatch)
+				res, err := tx.ExecContext(ctx, `DELETE FROM `+t.table+` WHERE (`+t.key+`) IN (SELECT `+t.key+
+					` FROM `+t.table+
+					` WHERE `+t.start+` <= $1 AND `+t.count+` = 0 LIMIT $2)`, floorDiv(before.UnixMicro(), t.unit),
+					pruneBatch)
 				if err != nil {
 					return err
 				}

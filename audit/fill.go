@@ -93,7 +93,8 @@ func (s *Store) fillStep(ctx context.Context) (n int, done bool, err error) {
 		if n < fillBatch && !done {
 			at, id = max(at, until.UnixMicro()), ""
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE fills SET at = $1, id = $2, done = $3 WHERE name = 'admissions'`, at, id, done)
+		_, err = tx.ExecContext(ctx, `UPDATE fills SET at = $1, id = $2, done = $3 WHERE name = 'admissions'`, at, id,
+			done)
 		return err
 	})
 	return n, done, err

@@ -325,7 +325,8 @@ func (s *Store) byTerm(_ context.Context, f Filter, p *plan) error {
 	}
 
 	for _, term := range terms {
-		p.rows.and("EXISTS (SELECT 1 FROM decision_terms t WHERE t.term = ? AND t.at = d.at AND t.decision = d.id)", term)
+		p.rows.and("EXISTS (SELECT 1 FROM decision_terms t WHERE t.term = ? AND t.at = d.at AND t.decision = d.id)",
+			term)
 		p.sources = append(p.sources, source{termsBy(term)})
 	}
 	return nil

@@ -109,5 +109,8 @@ func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen map[strin
 
 // held reports whether the evidence of a row has a finding, by what [Store.lookUp] found.
 func (f finding) held(h head, seen map[string]bool) bool {
-	return !f.set() || slices.ContainsFunc(h.evidence.Parts, func(p part) bool { return p.Findings != "" && seen[p.Findings] })
+	return !f.set() || slices.ContainsFunc(h.evidence.Parts, func(p part) bool {
+		return p.Findings != "" &&
+			seen[p.Findings]
+	})
 }

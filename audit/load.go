@@ -217,7 +217,8 @@ func (l loader) load(ctx context.Context, batch []loadable) error {
 			return err
 		}
 		if err := b.insert(ctx, "decisions", []string{
-			"id", "at", "state", "requested", "repository", "digest", "verdict", "policy", "policy_digest", "break_glass",
+			"id", "at", "state", "requested", "repository", "digest", "verdict", "policy",
+			"policy_digest", "break_glass",
 			"body", "evidence",
 		}, decisions); err != nil {
 			return err

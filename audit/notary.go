@@ -142,7 +142,8 @@ func (n *notary) sign(ctx context.Context, index int64) error {
 	}
 	if before.Size > 0 {
 		if err := translog.CheckHistory(ctx, n.store.read, before); err != nil {
-			return fmt.Errorf("the log does not continue the checkpoint of size %d that was signed: %w", before.Size, err)
+			return fmt.Errorf("the log does not continue the checkpoint of size %d that was signed: %w",
+				before.Size, err)
 		}
 	}
 	if known && head.Size == before.Size {
@@ -302,7 +303,8 @@ type LogState struct {
 
 	Copied bool          // the log is copied to a place outside of the database
 	Unkept time.Duration // since entries first waited for that; 0: none do
-	Forked bool          // what is kept there is not of this log: it was rewritten, put back, or is written by another gate
+	// what is kept there is not of this log: it was rewritten, put back, or is written by another gate
+	Forked bool
 
 	Witnesses []WitnessState // one for each witness that is configured
 }

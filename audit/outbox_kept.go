@@ -41,7 +41,8 @@ func (s *Store) SweepEvents(ctx context.Context) (dropped int64, err error) {
 		return 0, err
 	}
 	for _, c := range counts {
-		for state, excess := range map[string]int64{outboxPending: c.Pending - s.maxWaiting, outboxDead: c.Dead - s.maxDead} {
+		for state, excess := range map[string]int64{outboxPending: c.Pending - s.maxWaiting,
+			outboxDead: c.Dead - s.maxDead} {
 			for excess > 0 {
 				n, err := s.dropEvents(ctx, c.Receiver, state, min(excess, sweepBatch))
 				if err != nil || n == 0 {

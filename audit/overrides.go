@@ -67,7 +67,8 @@ func (s *Store) overrides(ctx context.Context, query string, args ...any) ([]att
 
 // digestsOf lists the digests of an override.
 func digestsOf(ctx context.Context, q querier, override string) ([]attestor.Digest, error) {
-	rows, err := q.QueryContext(ctx, `SELECT digest FROM override_digests WHERE override = $1 ORDER BY digest`, override)
+	rows, err := q.QueryContext(ctx, `SELECT digest FROM override_digests WHERE override = $1 ORDER BY digest`,
+		override)
 	if err != nil {
 		return nil, err
 	}

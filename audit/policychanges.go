@@ -15,8 +15,9 @@ import (
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
-// kindPolicies is the kind of the log's entries of policy changes. They are not pruned: the names and digests of policies
-// say nothing of an image or a person, and the decisions that they explain may be kept for longer than they are old.
+// kindPolicies is the kind of the log's entries of policy changes. They are not pruned: the names and digests of
+// policies say nothing of an image or a person, and the decisions that they explain may be kept for longer than they
+// are old.
 const kindPolicies = "policies"
 
 // policyPlace is what the entry of a policy change commits to beside its JSON: its place among the others.
@@ -34,8 +35,9 @@ func policyParts(n, at int64, body string) (map[string][]byte, error) {
 	return map[string][]byte{kindPolicies: []byte(body), "place": place}, nil
 }
 
-// RecordPolicies records that an instance put c.Policies in force, with an entry in the log, and reports whether it did:
-// nothing is recorded where these policies are in force already, whichever instance recorded them. c.Changes is computed.
+// RecordPolicies records that an instance put c.Policies in force, with an entry in the log, and reports whether it
+// did: nothing is recorded where these policies are in force already, whichever instance recorded them. c.Changes is
+// computed.
 func (s *Store) RecordPolicies(ctx context.Context, c attestor.PolicyChange) (recorded bool, err error) {
 	if s.none {
 		return false, nil
@@ -67,7 +69,8 @@ func (s *Store) RecordPolicies(ctx context.Context, c attestor.PolicyChange) (re
 
 		// The first policies of a record change nothing.
 		if n > 0 {
-			if err := s.tell(ctx, tx, event.New(event.PolicyChanged, c.ID, c.Time, "", event.OfPolicies(before, c))); err != nil {
+			if err := s.tell(ctx, tx, event.New(event.PolicyChanged, c.ID, c.Time, "",
+				event.OfPolicies(before, c))); err != nil {
 				return err
 			}
 		}
@@ -103,7 +106,8 @@ func (s *Store) putPolicies(ctx context.Context, tx *txn, n int64, c attestor.Po
 	}
 	at, body := c.Time.UnixMicro(), text(string(encoded))
 
-	_, err = tx.ExecContext(ctx, `INSERT INTO policy_changes (n, id, at, body) VALUES ($1, $2, $3, $4)`, n, c.ID, at, body)
+	_, err = tx.ExecContext(ctx, `INSERT INTO policy_changes (n, id, at, body) VALUES ($1, $2, $3, $4)`,
+		n, c.ID, at, body)
 	if err != nil {
 		return err
 	}
@@ -119,8 +123,8 @@ func (s *Store) putPolicies(ctx context.Context, tx *txn, n int64, c attestor.Po
 // policyBatch is how many changes are read at a time.
 const policyBatch = 100
 
-// PolicyChanges lists the recorded changes of policies, the newest first. One that was changed since it was recorded says
-// so in Log.Changed, and nothing else but its id and time.
+// PolicyChanges lists the recorded changes of policies, the newest first. One that was changed since it was recorded
+// says so in Log.Changed, and nothing else but its id and time.
 func (s *Store) PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyChange, error] {
 	return func(yield func(attestor.PolicyChange, error) bool) {
 		if s.none {

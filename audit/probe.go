@@ -79,8 +79,8 @@ func Probe(ctx context.Context, c Config) []probe.Result {
 	return results
 }
 
-// byDatabase makes an error that the database itself gave an answer: it was reached, and it says what is wrong. Others stay
-// of kind Unavailable.
+// byDatabase makes an error that the database itself gave an answer: it was reached, and it says what is wrong. Others
+// stay of kind Unavailable.
 func byDatabase(err error) error {
 	e, ok := errors.AsType[*attestor.Error](err)
 	if !ok {
@@ -123,7 +123,8 @@ func (s *Store) schemaKnown(ctx context.Context) (int, error) {
 	if err := s.read.QueryRowContext(ctx, table).Scan(&tables); err != nil || tables == 0 {
 		return 0, s.failed("reading the schema's version", err)
 	}
-	err = s.read.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
+	err = s.read.QueryRowContext(ctx,
+		`SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&have)
 	if err != nil {
 		return 0, s.failed("reading the schema's version", err)
 	}

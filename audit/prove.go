@@ -122,8 +122,8 @@ type Proven struct {
 
 // CheckProof verifies a proof of [Store.Prove] or of an answer by the log's public key,
 // without a record. content, unless nil, is the decision's JSON as somebody has it: an
-// answer of the service, or its member log left out. Each of the witnesses must have cosigned the proof's checkpoint. The error
-// says what does not hold.
+// answer of the service, or its member log left out. Each of the witnesses must have cosigned the proof's checkpoint.
+// The error says what does not hold.
 func CheckProof(proof, content []byte, vkey string, witnesses ...translog.WitnessKey) (Proven, error) {
 	p, err := translog.ParseProof(proof)
 	if err != nil {

@@ -129,8 +129,8 @@ func (s *Store) finish(ctx context.Context, doing string, r row) (*attestor.LogE
 }
 
 // putDecision writes a decision whose blobs are written, what it changes of the
-// admissions and overrides, and its place in the queue of the search index. It reports whether the decision was finished before with
-// the same answer, so that nothing is written.
+// admissions and overrides, and its place in the queue of the search index. It reports whether the decision was
+// finished before with the same answer, so that nothing is written.
 func (s *Store) putDecision(ctx context.Context, tx *txn, r row, state string) (repeat bool, err error) {
 	// A decision that was never begun takes its place in the order of admissions now.
 	begun := true

@@ -105,7 +105,8 @@ func (v *verifier) unlogged(ctx context.Context) error {
 					v.done.NotEntered++
 					continue
 				}
-				v.fault(Fault{Index: -1, Kind: q.kind, ID: id, Problem: "it has no entry in the log: the gate did not record it"})
+				v.fault(Fault{Index: -1, Kind: q.kind, ID: id, Problem: "it has no entry in the log: the gate did " +
+					"not record it"})
 			}
 			if n < verifyBatch {
 				break
@@ -118,7 +119,8 @@ func (v *verifier) unlogged(ctx context.Context) error {
 
 // unloggedIn reads one batch of records: the last, how many there were, and those that
 // have no entry.
-func (v *verifier) unloggedIn(ctx context.Context, text, after string) (last string, missing []string, n int, err error) {
+func (v *verifier) unloggedIn(ctx context.Context, text, after string) (last string, missing []string,
+	n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, v.store.timeout)
 	defer cancel()
 	rows, err := v.store.read.QueryContext(ctx, text, after, verifyBatch)
@@ -151,7 +153,8 @@ func (v *verifier) closed(ctx context.Context) error {
 			return err
 		}
 		for _, id := range ids {
-			v.fault(Fault{Index: -1, Kind: kindOverride, ID: id, Problem: "it is closed, and nothing that was recorded closed it"})
+			v.fault(Fault{Index: -1, Kind: kindOverride, ID: id, Problem: "it is closed, and nothing that was " +
+				"recorded closed it"})
 		}
 		if len(ids) < verifyBatch {
 			return nil
@@ -214,7 +217,8 @@ func (v *verifier) missingBlobs(ctx context.Context) error {
 			if len(lost) > 0 {
 				v.fault(Fault{
 					Index: -1, Kind: kindDecision, ID: b.id,
-					Problem: fmt.Sprintf("evidence was removed: %s, such as %s", describe.Plural(len(lost), "part"), lost[0]),
+					Problem: fmt.Sprintf("evidence was removed: %s, such as %s", describe.Plural(len(lost), "part"),
+						lost[0]),
 				})
 			}
 		}

@@ -24,7 +24,8 @@ func (s *Store) BeginRevocation(
 	}
 
 	out := r
-	err := s.groupTx(ctx, "recording what is about to be revoked", &queuedWrite{rest: func(ctx context.Context, tx *txn) error {
+	err := s.groupTx(ctx, "recording what is about to be revoked", &queuedWrite{rest: func(ctx context.Context,
+		tx *txn) error {
 		out = r
 		if r.Kind == attestor.RevokedAtEnd {
 			begun, err := s.endOverride(ctx, tx, r)
@@ -200,7 +201,8 @@ func (s *Store) FinishRevocation(ctx context.Context, r attestor.RevocationRecor
 	if s.none {
 		return nil
 	}
-	return s.groupTx(ctx, "recording a revocation", &queuedWrite{logs: true, rest: func(ctx context.Context, tx *txn) error {
+	return s.groupTx(ctx, "recording a revocation", &queuedWrite{logs: true, rest: func(ctx context.Context,
+		tx *txn) error {
 		return s.putRevocation(ctx, tx, r, stateFinished)
 	}})
 }
@@ -306,7 +308,8 @@ func (s *Store) addSince(ctx context.Context, heads []head) error {
 		return err
 	}
 	for _, o := range overrides {
-		state := &attestor.OverrideState{Open: o.Closed == "", Overdue: o.Overdue(s.now()), Closed: o.Closed, By: o.ClosedBy}
+		state := &attestor.OverrideState{Open: o.Closed == "", Overdue: o.Overdue(s.now()),
+			Closed: o.Closed, By: o.ClosedBy}
 		if !o.ClosedAt.IsZero() {
 			state.Time = &o.ClosedAt
 		}

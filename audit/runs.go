@@ -224,7 +224,8 @@ func (s *Store) putLook(ctx context.Context, tx *txn, run attestor.Run, l attest
 
 	set := `tried_at = $1, claimed_until = 0`
 	args := []any{
-		tried.UnixMicro(), l.Admission.Image.Repository(), string(l.Admission.Image.Digest()), l.Admission.Decision, before,
+		tried.UnixMicro(), l.Admission.Image.Repository(), string(l.Admission.Image.Digest()),
+		l.Admission.Decision, before,
 	}
 	if l.Answered {
 		set += `, looked_at = $1, verdict = $6, cause = $7`

@@ -249,7 +249,8 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
 	st.keys(src, pos, n, 0)
 	st.add(`) SELECT k.at, k.id, d.repository, d.body, `+column+
-		` FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`, p.rows.args...)
+		` FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`,
+		p.rows.args...)
 
 	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {

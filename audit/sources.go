@@ -51,9 +51,10 @@ func LinesOf(r io.Reader) References {
 		if err := s.Err(); err != nil {
 			yield("", &attestor.Error{
 				Kind: attestor.Invalid,
-				Msg:  fmt.Sprintf("the file of references cannot be read, or has a line of more than %d bytes", maxLine),
-				Fix:  "write one reference a line",
-				Err:  err,
+				Msg: fmt.Sprintf("the file of references cannot be read, or has a line of more than %d bytes",
+					maxLine),
+				Fix: "write one reference a line",
+				Err: err,
 			})
 		}
 	}
@@ -158,7 +159,9 @@ func listing(repo string, err error, refused func(error) bool) error {
 
 	if refused != nil && refused(err) {
 		e.Code = attestor.CodeRegistryNotAllowed
-		e.Msg = "the tags of " + repo + " could not be listed: the registry " + host + " leads to a host or an answer that is not allowed"
+		e.Msg = "the tags of " + repo + " could not be listed: the registry " + host +
+			" leads to a host or an answer " +
+			"that is not allowed"
 		e.Fix = "see the log; if the registry needs that host, name it under registries.companions in the configuration"
 	}
 

@@ -418,7 +418,8 @@ func dayCounts(sums map[sumKey]*sumOf, verdict attestor.Outcome) []tally.DayCoun
 			continue
 		}
 		c := tally.DayCount{
-			Day: time.UnixMicro(key.start * dayMicros).UTC(), Policy: key.policy, Verdict: attestor.Outcome(key.verdict),
+			Day: time.UnixMicro(key.start * dayMicros).UTC(), Policy: key.policy,
+			Verdict:   attestor.Outcome(key.verdict),
 			Decisions: int(n[0]), Enforced: int(n[1]), Emulated: int(n[2]), Findings: map[attestor.Severity]int{},
 		}
 		for i, level := range sumLevels() {

@@ -171,9 +171,9 @@ func (v *verifier) openCheckpoints(ctx context.Context, head translog.Head) erro
 	return nil
 }
 
-// openCosigned looks for what each witness cosigned, among the database's rows and the checkpoints that were kept. They are
-// compared with the tree as every other checkpoint: a row that is not signed by the log's key is the only one left out, since it
-// is of an earlier key or name of the log.
+// openCosigned looks for what each witness cosigned, among the database's rows and the checkpoints that were kept. They
+// are compared with the tree as every other checkpoint: a row that is not signed by the log's key is the only one left
+// out, since it is of an earlier key or name of the log.
 func (v *verifier) openCosigned(rows map[string][][]byte, size int64) {
 	if v.r.Key == "" {
 		return
@@ -200,7 +200,8 @@ func (v *verifier) openCosigned(rows map[string][][]byte, size int64) {
 			switch {
 			case err != nil:
 			case c.Size > size:
-				v.logFault(-1, "a cosigned checkpoint has size %d and the log has size %d: %s", c.Size, size, rolledBack)
+				v.logFault(-1, "a cosigned checkpoint has size %d and the log has size %d: %s", c.Size,
+					size, rolledBack)
 			default:
 				v.checkpoints = append(v.checkpoints, c)
 			}
@@ -324,9 +325,11 @@ func (v *verifier) atCheckpoints(head translog.Head, broken bool) {
 			rest = append(rest, c)
 			continue
 		case broken:
-			v.logFault(-1, "entries are missing, so that the log cannot be compared with the checkpoint of size %d", c.Size)
+			v.logFault(-1, "entries are missing, so that the log cannot be compared with the checkpoint of size %d",
+				c.Size)
 		case c.Root != head.Root():
-			v.logFault(-1, "the log's first part, of size %d, is not that of the signed checkpoint: the log was rewritten", c.Size)
+			v.logFault(-1, "the log's first part, of size %d, is not that of the signed checkpoint: the log "+
+				"was rewritten", c.Size)
 		}
 		v.done.Signed = max(v.done.Signed, c.Size)
 	}

@@ -88,8 +88,8 @@ func (v *servedVerifier) notShown() error {
 	}
 }
 
-// witnessed asks for the cosigned checkpoint, which is compared as one that was kept. A service without one is no error: that
-// its witnesses have cosigned nothing is told as such.
+// witnessed asks for the cosigned checkpoint, which is compared as one that was kept. A service without one is no
+// error: that its witnesses have cosigned nothing is told as such.
 func (v *servedVerifier) witnessed(ctx context.Context) error {
 	if len(v.r.Witnesses) == 0 {
 		return nil

@@ -22,10 +22,10 @@ type Step struct {
 	Token string
 }
 
-// Walk iterates over the decisions that f selects, newest first, with their evidence, from where the token of a step of the
-// same filter leads; "" is the beginning. It may be ended after any step and continued later: where f has a Period, every
-// part keeps the Since and Until of the first. Of sample decisions it takes one, by a hash of their ids, if sample is more
-// than 1. It holds one batch in memory, and ends after an error.
+// Walk iterates over the decisions that f selects, newest first, with their evidence, from where the token of a step of
+// the same filter leads; "" is the beginning. It may be ended after any step and continued later: where f has a Period,
+// every part keeps the Since and Until of the first. Of sample decisions it takes one, by a hash of their ids, if
+// sample is more than 1. It holds one batch in memory, and ends after an error.
 func (s *Store) Walk(ctx context.Context, f Filter, token string, sample int) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		if err := s.walkFrom(ctx, f, token, sample, yield); err != nil {
@@ -86,7 +86,8 @@ func (s *Store) walkFrom(
 	return nil
 }
 
-// listIndexed is a list with evidence, once the index has what was recorded until now: it says which decisions are the newest.
+// listIndexed is a list with evidence, once the index has what was recorded until now: it says which decisions are the
+// newest.
 func (s *Store) listIndexed(ctx context.Context, f Filter) (*list, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -110,7 +111,8 @@ func (s *Store) newest(ctx context.Context, heads []head) (map[string]bool, erro
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	marks, args := placeholders(ids)
-	found, err := idRows(s.from(ctx).QueryContext(ctx, `SELECT decision FROM images WHERE decision IN (`+marks+`)`, args...))
+	found, err := idRows(s.from(ctx).QueryContext(ctx, `SELECT decision FROM images WHERE decision IN (`+marks+`)`,
+		args...))
 	for _, id := range found {
 		out[id] = true
 	}

@@ -22,11 +22,11 @@ const (
 	witnessAtMost = 5 * time.Minute
 	// witnessFor bounds a round.
 	witnessFor = time.Minute
-	// witnessTries is how often one round asks: once by the size that is remembered, once by the size that the witness names,
-	// and once more if another instance was quicker.
+	// witnessTries is how often one round asks: once by the size that is remembered, once by the size that the witness
+	// names, and once more if another instance was quicker.
 	witnessTries = 3
-	// keepCosigned is how many checkpoints are kept of each witness. Witnesses are asked one after the other to cosign one
-	// checkpoint before the next, so that of the newest few there is one which all of them cosigned that answer.
+	// keepCosigned is how many checkpoints are kept of each witness. Witnesses are asked one after the other to cosign
+	// one checkpoint before the next, so that of the newest few there is one which all of them cosigned that answer.
 	keepCosigned = 4
 )
 
@@ -52,9 +52,9 @@ type WitnessState struct {
 	Refused bool          // it saw a history of the log that this one does not continue
 }
 
-// WitnessLog has the log's checkpoints cosigned by the witnesses until ctx ends, each by itself, and calls report with the
-// error of each round and the witness's name, nil included. No decision, signature or copy waits for a witness. report is called
-// by one goroutine for each witness.
+// WitnessLog has the log's checkpoints cosigned by the witnesses until ctx ends, each by itself, and calls report with
+// the error of each round and the witness's name, nil included. No decision, signature or copy waits for a witness.
+// report is called by one goroutine for each witness.
 func (s *Store) WitnessLog(ctx context.Context, report func(name string, err error)) {
 	if s.none || s.notary == nil {
 		return
@@ -125,8 +125,8 @@ func (s *Store) witnessRound(ctx context.Context, c *cosigner) error {
 	return fmt.Errorf("the witness %s does not keep to the size that it names", c.client.Key().Name())
 }
 
-// proposed returns the checkpoint that a witness is asked to cosign: the newest one that another witness cosigned and this one
-// did not, so that there is one with the cosignatures of both, and else that of the tree of size entries.
+// proposed returns the checkpoint that a witness is asked to cosign: the newest one that another witness cosigned and
+// this one did not, so that there is one with the cosignatures of both, and else that of the tree of size entries.
 func (s *Store) proposed(ctx context.Context, c *cosigner, size int64) ([]byte, error) {
 	c.mu.Lock()
 	at := max(c.at, c.old)
@@ -150,7 +150,8 @@ func (n *notary) newestCosigned(size int64) []byte {
 	return signed
 }
 
-// grown reads the head again, because the witness saw next entries: another instance was quicker, or the log was put back.
+// grown reads the head again, because the witness saw next entries: another instance was quicker, or the log was put
+// back.
 func (s *Store) grown(ctx context.Context, c *cosigner, next int64) (translog.Head, error) {
 	head, err := translog.ReadHead(ctx, s.read)
 	if err != nil {
@@ -159,11 +160,14 @@ func (s *Store) grown(ctx context.Context, c *cosigner, next int64) (translog.He
 	if head.Size >= next {
 		return head, nil
 	}
-	return head, c.refuse(fmt.Errorf("the witness %s saw this log with size %d, and its size is %d: the database was put back to an "+
-		"earlier state, or another gate signs under this name", c.client.Key().Name(), next, head.Size))
+	return head,
+		c.refuse(fmt.Errorf("the witness %s saw this log with size %d, and its size is %d: the database was put "+
+			"back to an "+
+			"earlier state, or another gate signs under this name", c.client.Key().Name(), next, head.Size))
 }
 
-// ask asks once. next is the size to ask with again: that of the checkpoint which the witness cosigned last; 0: it cosigned.
+// ask asks once. next is the size to ask with again: that of the checkpoint which the witness cosigned last; 0: it
+// cosigned.
 func (s *Store) ask(ctx context.Context, c *cosigner, signed []byte, vkey string) (next int64, err error) {
 	checkpoint, err := translog.OpenCheckpoint(signed, vkey)
 	if err != nil {
@@ -196,8 +200,8 @@ func (s *Store) ask(ctx context.Context, c *cosigner, signed []byte, vkey string
 	return 0, s.storeCosigned(ctx, c, cosigned, checkpoint.Size)
 }
 
-// refuse remembers that the witness saw another history. It is a witness's word, which nobody signed: it is told, and does not
-// keep the log from being signed.
+// refuse remembers that the witness saw another history. It is a witness's word, which nobody signed: it is told, and
+// does not keep the log from being signed.
 func (c *cosigner) refuse(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,8 +209,8 @@ func (c *cosigner) refuse(err error) error {
 	return err
 }
 
-// waiting notes that a tree of size entries exists, and reports whether the witness need not be asked. Once after the start it
-// is asked whatever the database says: a database that was put back says that all is cosigned.
+// waiting notes that a tree of size entries exists, and reports whether the witness need not be asked. Once after the
+// start it is asked whatever the database says: a database that was put back says that all is cosigned.
 func (c *cosigner) waiting(size int64, now time.Time) (done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -306,7 +310,8 @@ func (s *Store) storeCosigned(ctx context.Context, c *cosigner, cosigned []byte,
 		}
 
 		for _, note := range foreign {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM log_cosigned WHERE witness = $1 AND note = $2`, key, note); err != nil {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM log_cosigned WHERE witness = $1 AND note = $2`, key,
+				note); err != nil {
 				return err
 			}
 		}
@@ -342,9 +347,9 @@ func (n *notary) verifier(ctx context.Context) (string, error) {
 	return n.key.Verifier()
 }
 
-// cosigned returns a checkpoint that covers an index, with the cosignatures of as many witnesses as possible, and of such
-// checkpoints the largest; nil if there is none. It is one of the few newest, so that a witness that is away for long does not
-// keep the others' from being told.
+// cosigned returns a checkpoint that covers an index, with the cosignatures of as many witnesses as possible, and of
+// such checkpoints the largest; nil if there is none. It is one of the few newest, so that a witness that is away for
+// long does not keep the others' from being told.
 func (n *notary) cosigned(index int64) []byte {
 	newest := n.newestSizes(index)
 	bySize := map[int64][][]byte{}
@@ -389,8 +394,8 @@ func (n *notary) newestSizes(index int64) []int64 {
 	return slices.DeleteFunc(out, func(size int64) bool { return size <= index })
 }
 
-// WitnessedCheckpoint returns one of the newest checkpoints that witnesses cosigned: with the cosignatures of as many as
-// possible, and of such checkpoints the largest. The error is of kind NotFound if there is none yet.
+// WitnessedCheckpoint returns one of the newest checkpoints that witnesses cosigned: with the cosignatures of as many
+// as possible, and of such checkpoints the largest. The error is of kind NotFound if there is none yet.
 func (s *Store) WitnessedCheckpoint(ctx context.Context) ([]byte, error) {
 	if s.none {
 		return nil, unsupported()
@@ -400,7 +405,8 @@ func (s *Store) WitnessedCheckpoint(ctx context.Context) ([]byte, error) {
 	}
 	if len(s.notary.cosigners) == 0 {
 		return nil, &attestor.Error{
-			Kind: attestor.Unsupported, Msg: "no witness cosigns the record's log", Fix: "set log.witnesses in the configuration",
+			Kind: attestor.Unsupported, Msg: "no witness cosigns the record's log",
+			Fix: "set log.witnesses in the configuration",
 		}
 	}
 

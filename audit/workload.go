@@ -35,7 +35,8 @@ type Workload struct {
 	Namespace      string `json:"namespace,omitempty"`      // of a pod
 	ServiceAccount string `json:"serviceAccount,omitempty"` // of a pod, in its namespace
 
-	// BinaryAuthorization is which policy a Cloud Run resource asks for: "default", a platform policy's name, or "" for none.
+	// BinaryAuthorization is which policy a Cloud Run resource asks for: "default", a platform policy's name, or "" for
+	// none.
 	BinaryAuthorization string `json:"binaryAuthorization,omitempty"`
 }
 
@@ -205,7 +206,8 @@ func podList(dec *json.Decoder, each func(*pod) bool) (stopped bool, err error) 
 				return false, err
 			}
 
-			// Kubernetes API conventions, "Retrieving large results sets in chunks": a list with continue is not complete.
+			// Kubernetes API conventions, "Retrieving large results sets in chunks": a list with continue is not
+			// complete.
 			if m.Continue != "" {
 				return false, &attestor.Error{
 					Kind: attestor.Invalid, Msg: "the list of pods is one page of several: its metadata has continue",
@@ -237,7 +239,8 @@ func podItems(dec *json.Decoder, each func(*pod) bool) (stopped bool, err error)
 		}
 		if p.Kind != "" && p.Kind != "Pod" {
 			return false, &attestor.Error{
-				Kind: attestor.Invalid, Msg: fmt.Sprintf("the list holds a %s, and is not one of pods", short200(p.Kind)),
+				Kind: attestor.Invalid, Msg: fmt.Sprintf("the list holds a %s, and is not one of pods",
+					short200(p.Kind)),
 				Fix: "write the output of kubectl get pods -A -o json",
 			}
 		}

@@ -35,7 +35,8 @@ func (b *harness) newBareClient(repository string, conns int) (*bareClient, erro
 		return nil, err
 	}
 	return &bareClient{
-		http: client(conns), conn: conn, google: grafeaspb.NewGrafeasClient(conn), kms: kmspb.NewKeyManagementServiceClient(conn),
+		http: client(conns), conn: conn, google: grafeaspb.NewGrafeasClient(conn),
+		kms:  kmspb.NewKeyManagementServiceClient(conn),
 		base: "http://" + b.world.Registry.Addr() + "/v2/" + repository,
 	}, nil
 }
@@ -88,7 +89,8 @@ func (r *bareClient) call(ctx context.Context, m proto.Message) (err error) {
 // bareDecisions makes the calls of decisions about single images again, in the
 // order in which they must be made: manifest and everything that is listed,
 // config, signature, occurrence.
-func (b *harness) bareDecisions(ctx context.Context, digests []string, heard [][]proto.Message) ([]time.Duration, error) {
+func (b *harness) bareDecisions(ctx context.Context, digests []string, heard [][]proto.Message) ([]time.Duration,
+	error) {
 	r, err := b.newBareClient(repository, 1)
 	if err != nil {
 		return nil, err

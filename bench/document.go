@@ -126,7 +126,8 @@ func (b *harness) loadTable(w *strings.Builder, name string) {
 		"and load each | KB allocated each | allocations each | failed |")
 	fmt.Fprintln(w, "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for i, l := range b.loads[name] {
-		fmt.Fprintf(w, "| %s | %d | %d | %.0f%s | %.1f | %.1f | %.1f | %.2f | %.2f | %s | %s | %d |\n", l.what, l.atOnce, l.decisions, l.rate, b.ratio(name, i),
+		fmt.Fprintf(w, "| %s | %d | %d | %.0f%s | %.1f | %.1f | %.1f | %.2f | %.2f | %s | %s | %d |\n", l.what,
+			l.atOnce, l.decisions, l.rate, b.ratio(name, i),
 			ms(percentile(l.times, .5)), ms(percentile(l.times, .9)), ms(percentile(l.times, .99)), ms(l.cpu),
 			ms(l.around), known(l.allocated/1000), known(l.mallocs), l.failed)
 	}
@@ -158,11 +159,13 @@ func (b *harness) processTable(w *strings.Builder) {
 	}
 
 	fmt.Fprintf(w, "\n### The process\n\n| | median | worst | target |\n| --- | ---: | ---: | ---: |\n")
-	fmt.Fprintf(w, "| exec to listening, ms (%d starts) | %.0f | %.0f | ≤ 200 |\n", len(listening), ms(percentile(listening, .5)), ms(slices.Max(listening)))
+	fmt.Fprintf(w, "| exec to listening, ms (%d starts) | %.0f | %.0f | ≤ 200 |\n", len(listening),
+		ms(percentile(listening, .5)), ms(slices.Max(listening)))
 	fmt.Fprintf(w, "| exec to ready, ms | %.0f | %.0f | |\n", ms(percentile(ready, .5)), ms(slices.Max(ready)))
 	fmt.Fprintf(w, "| resident when idle, MB | %.1f | | ≤ 60 |\n", float64(b.idle.rss)/1e6)
 	fmt.Fprintf(w, "| binary, stripped, MB | %.1f | | ≤ 60 |\n", float64(b.binarySize)/1e6)
-	fmt.Fprintf(w, "| binary compressed, as the image's one layer over its base, MB | %.1f | | |\n", float64(b.layerSize)/1e6)
+	fmt.Fprintf(w, "| binary compressed, as the image's one layer over its base, MB | %.1f | | |\n",
+		float64(b.layerSize)/1e6)
 }
 
 func (b *harness) sweepTable(w *strings.Builder) {
@@ -170,7 +173,8 @@ func (b *harness) sweepTable(w *strings.Builder) {
 		fmt.Fprintf(w, "\n### Sweep\n\n`attestor audit` of %d images, %d at once, %v added to every call: %.1f s, "+
 			"%.0f images a second, %d calls (%.2f an image), %.2f ms of CPU an image.\n",
 			s.images, sweepAtOnce, b.latency,
-			s.took.Seconds(), float64(s.images)/s.took.Seconds(), s.calls, float64(s.calls)/float64(s.images), ms(s.cpu))
+			s.took.Seconds(), float64(s.images)/s.took.Seconds(), s.calls, float64(s.calls)/float64(s.images),
+			ms(s.cpu))
 		fmt.Fprintf(w, "Bare clients making the same calls, each image's side by side after its manifest: %.1f s. "+
 			"The sweep reaches %.0f %% of that (target 85).\n", s.bare.Seconds(), 100*s.share())
 	}

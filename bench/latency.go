@@ -58,7 +58,8 @@ type sequence struct {
 
 // sequential asks about one image after the other, and checks that no decision
 // makes a call twice.
-func (b *harness) sequential(ctx context.Context, s *subject, what string, images []string, want expectation, target float64) error {
+func (b *harness) sequential(ctx context.Context, s *subject, what string, images []string, want expectation,
+	target float64) error {
 	out := sequence{what: what, target: target}
 	c := client(1)
 	defer c.CloseIdleConnections()
@@ -86,7 +87,8 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 
 	// A peer may ask as often as it likes; the gate promises not to.
 	if repeated > 0 && s.name == "attestor" {
-		b.broken = append(b.broken, fmt.Sprintf("%s: %d of %d decisions made a call twice, such as %s", what, repeated, len(images), twice))
+		b.broken = append(b.broken, fmt.Sprintf("%s: %d of %d decisions made a call twice, such as %s", what, repeated,
+			len(images), twice))
 	}
 	n := float64(len(images))
 	for _, k := range counts {
@@ -134,7 +136,8 @@ func (b *harness) tally(counts map[string]int, messages []proto.Message) (twice 
 // had been answered: what a decision would take, in round trips, if the gate
 // itself took no time. Unlike the time, it does not depend on the machine.
 func (b *harness) inARow() int {
-	calls := slices.DeleteFunc(b.world.Registry.Calls(), func(c standin.Call) bool { return strings.Contains(c.What, " /v2/base/") })
+	calls := slices.DeleteFunc(b.world.Registry.Calls(),
+		func(c standin.Call) bool { return strings.Contains(c.What, " /v2/base/") })
 	calls = append(calls, b.world.Google.Calls()...)
 
 	// A call's depth is one more than that of the deepest call that had ended when it began.
@@ -214,7 +217,8 @@ type loaded struct {
 }
 
 // load asks about images, so many at once.
-func (b *harness) load(ctx context.Context, s *subject, what string, images []string, atOnce int, want expectation) error {
+func (b *harness) load(ctx context.Context, s *subject, what string, images []string, atOnce int,
+	want expectation) error {
 	out := loaded{what: what, atOnce: atOnce, decisions: len(images), times: make([]time.Duration, len(images))}
 	c := client(atOnce)
 	defer c.CloseIdleConnections()
@@ -253,7 +257,8 @@ func (b *harness) load(ctx context.Context, s *subject, what string, images []st
 	out.rate, out.cpu = n/took.Seconds(), time.Duration(float64(after.cpu-before.cpu)/n)
 	out.allocated, out.mallocs = (after.allocated-before.allocated)/n, (after.mallocs-before.mallocs)/n
 	if out.failed = failed; failed > 0 {
-		b.broken = append(b.broken, fmt.Sprintf("%s, %s, %d at once: %d of %d failed; the first: %v", s.name, what, atOnce, failed, len(images), first))
+		b.broken = append(b.broken, fmt.Sprintf("%s, %s, %d at once: %d of %d failed; the first: %v", s.name, what,
+			atOnce, failed, len(images), first))
 	}
 	b.loads[s.name] = append(b.loads[s.name], out)
 	return nil

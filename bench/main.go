@@ -48,7 +48,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.BoolVar(&o.quick, "quick", false, "few of everything: under a minute, for CI")
-	f.DurationVar(&o.latency, "latency", 20*time.Millisecond, "added to every upstream call where round trips are counted")
+	f.DurationVar(&o.latency, "latency", 20*time.Millisecond,
+		"added to every upstream call where round trips are counted")
 	f.StringVar(&o.binary, "binary", "", "measure this attestor, and build none")
 	f.StringVar(&o.out, "out", "", "write the document to this file too")
 	f.StringVar(&o.peer, "peer", "", "measure another service side by side: a command that starts it, "+
@@ -58,7 +59,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	f.StringVar(&o.profile, "profile", "", "write CPU and allocation profiles of 64 at once to this directory; the "+
 		"program is built with a profiler that it does not have otherwise")
 	f.StringVar(&o.only, "only", "", "parts to run, of latency,load,start,readers,sweep,soak; default all")
-	f.StringVar(&o.record, "record", "", "the part readers begins with a copy of this SQLite record, such as bench/record makes, and else with an empty one")
+	f.StringVar(&o.record, "record", "", "the part readers begins with a copy of this SQLite record, such as "+
+		"bench/record makes, and else with an empty one")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -87,11 +89,13 @@ type size struct {
 }
 
 func full() size {
-	return size{sequence: 100, starts: 10, readers: 300, sweep: 10_000, soak: 100_000, load: map[int]int{1: 500, 16: 2000, 64: 3000, 256: 3000}}
+	return size{sequence: 100, starts: 10, readers: 300, sweep: 10_000, soak: 100_000,
+		load: map[int]int{1: 500, 16: 2000, 64: 3000, 256: 3000}}
 }
 
 func quick() size {
-	return size{sequence: 10, starts: 3, readers: 20, sweep: 300, soak: 2_000, load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}}
+	return size{sequence: 10, starts: 3, readers: 20, sweep: 300, soak: 2_000,
+		load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}}
 }
 
 // harness is one run.
@@ -152,7 +156,8 @@ func (b *harness) run(ctx context.Context) (err error) {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.start}, {"latency,load", b.decisions}, {"readers", b.readers}, {"peer", b.peers}, {"sweep", b.sweepAll}, {"soak", b.soak}} {
+	}{{"start", b.start}, {"latency,load", b.decisions}, {"readers", b.readers}, {"peer", b.peers},
+		{"sweep", b.sweepAll}, {"soak", b.soak}} {
 		if b.only != "" && part.name != "peer" && !slices.ContainsFunc(strings.Split(part.name, ","), b.wants) {
 			continue
 		}

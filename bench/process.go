@@ -243,7 +243,8 @@ func ownCPU() (time.Duration, error) {
 
 // client keeps as many connections as there are requests at once.
 func client(atOnce int) *http.Client {
-	return &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConns: atOnce, MaxIdleConnsPerHost: atOnce}}
+	return &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConns: atOnce,
+		MaxIdleConnsPerHost: atOnce}}
 }
 
 // post sends a JSON body and returns status and answer.

@@ -154,7 +154,8 @@ func (b *harness) readersTable(w *strings.Builder) {
 	if len(c.beside) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "### Decisions beside three readers of reports, one CPU (GOMAXPROCS=1), %v added to every upstream call\n\n", b.latency)
+	fmt.Fprintf(w, "### Decisions beside three readers of reports, one CPU (GOMAXPROCS=1), %v added to every "+
+		"upstream call\n\n", b.latency)
 	fmt.Fprintf(w, "| | p50 | p90 | p99 ms |\n| --- | ---: | ---: | ---: |\n")
 	for _, row := range []struct {
 		name  string

@@ -14,7 +14,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
-// limits are those that a load test needs: one caller makes all requests, and may hold three of four places in the queue.
+// limits are those that a load test needs: one caller makes all requests, and may hold three of four places in the
+// queue.
 const limits = "limits: {callerRate: 1000000, concurrency: 64, queue: 512}"
 
 const repository = "app/api"
@@ -143,7 +144,8 @@ func (b *harness) within(s *subject, calls budget) {
 	last := &b.sequences[s.name][len(b.sequences[s.name])-1]
 	last.budget = calls
 	if last.calls > float64(calls.most) && s.name == "attestor" {
-		b.broken = append(b.broken, fmt.Sprintf("%s: %.1f calls, at most %d are allowed", last.what, last.calls, calls.most))
+		b.broken = append(b.broken, fmt.Sprintf("%s: %.1f calls, at most %d are allowed", last.what,
+			last.calls, calls.most))
 	}
 }
 
@@ -206,9 +208,10 @@ func (b *harness) peers(ctx context.Context) error {
 		return nil
 	}
 	for name := range strings.SplitSeq(b.peerNote, ",") {
-		if _, err := b.world.Grafeas.CreateNote(ctx, &grafeas.CreateNoteRequest{Parent: "projects/dev", NoteId: name, Note: &grafeas.Note{
-			Type: &grafeas.Note_Attestation{Attestation: &grafeas.AttestationNote{Hint: &grafeas.AttestationNote_Hint{HumanReadableName: name}}},
-		}}); err != nil {
+		if _, err := b.world.Grafeas.CreateNote(ctx, &grafeas.CreateNoteRequest{Parent: "projects/dev", NoteId: name,
+			Note: &grafeas.Note{
+				Type: &grafeas.Note_Attestation{Attestation: &grafeas.AttestationNote{Hint: &grafeas.AttestationNote_Hint{HumanReadableName: name}}},
+			}}); err != nil {
 			return err
 		}
 	}
@@ -227,7 +230,8 @@ func (b *harness) peers(ctx context.Context) error {
 
 	b.world.SetLatency(b.latency)
 	images := b.refs(digests)
-	err = errors.Join(b.sequential(ctx, s, "fresh image by digest", images, passes, 0), b.sequential(ctx, s, "the same digest again", images, passes, 0))
+	err = errors.Join(b.sequential(ctx, s, "fresh image by digest", images, passes, 0),
+		b.sequential(ctx, s, "the same digest again", images, passes, 0))
 	b.world.SetLatency(0)
 	if err == nil {
 		err = b.allLoads(ctx, s)
@@ -293,9 +297,11 @@ func (b *harness) soak(ctx context.Context) error {
 		b.quiet()
 		var first error
 		failed := each(64, len(fresh), func(i int) error { return s.ask(ctx, c, images[i], passes) }, &first)
-		failed += each(64, len(images)-created, func(i int) error { return s.ask(ctx, c, images[created+i], expectation{verdict: "pass"}) }, &first)
+		failed += each(64, len(images)-created,
+			func(i int) error { return s.ask(ctx, c, images[created+i], expectation{verdict: "pass"}) }, &first)
 		if failed > 0 {
-			b.broken = append(b.broken, fmt.Sprintf("soak, round %d: %d of %d failed; the first: %v", round+1, failed, len(images), first))
+			b.broken = append(b.broken, fmt.Sprintf("soak, round %d: %d of %d failed; the first: %v", round+1, failed,
+				len(images), first))
 		}
 
 		u, err := p.used(ctx)

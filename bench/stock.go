@@ -72,7 +72,8 @@ func (s *stock) fresh(ctx context.Context, repository, user string, n int) ([]st
 	var out []string
 	for range n {
 		s.made++
-		d, err := s.image(repository, fmt.Sprintf("t%d", s.made), amd64(), user, baseLayers+appLayers, fmt.Sprint(s.made))
+		d, err := s.image(repository, fmt.Sprintf("t%d", s.made), amd64(), user, baseLayers+appLayers,
+			fmt.Sprint(s.made))
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +113,8 @@ func (s *stock) image(repository, tag string, p platform, user string, layers in
 	for i := range layers {
 		name := fmt.Sprintf("%s%s layer %d", p.architecture, p.variant, i)
 		diffIDs = append(diffIDs, sum([]byte(name+" unpacked")))
-		descriptors = append(descriptors, map[string]any{"mediaType": mediaLayer, "digest": sum([]byte(name)), "size": 1 << 20})
+		descriptors = append(descriptors, map[string]any{"mediaType": mediaLayer, "digest": sum([]byte(name)),
+			"size": 1 << 20})
 		history = append(history, map[string]any{"created": "2026-11-01T00:00:00Z", "created_by": "COPY " + name})
 	}
 
@@ -126,7 +128,8 @@ func (s *stock) image(repository, tag string, p platform, user string, layers in
 	}
 
 	config := map[string]any{
-		"created": "2026-11-01T00:00:00Z", "config": runtime, "history": history, "rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
+		"created": "2026-11-01T00:00:00Z", "config": runtime, "history": history,
+		"rootfs":           map[string]any{"type": "layers", "diff_ids": diffIDs},
 		"container_config": runtime, // as Docker's old builder wrote it, and peers read it
 	}
 	for k, v := range platform {
@@ -149,9 +152,11 @@ func (s *stock) index(repository, tag string, children []child) (digested, error
 		if c.variant != "" {
 			p["variant"] = c.variant
 		}
-		entries = append(entries, map[string]any{"mediaType": mediaManifest, "digest": c.digest, "size": c.size, "platform": p})
+		entries = append(entries, map[string]any{"mediaType": mediaManifest, "digest": c.digest,
+			"size": c.size, "platform": p})
 	}
-	return s.manifest(repository, tag, mediaIndex, map[string]any{"schemaVersion": 2, "mediaType": mediaIndex, "manifests": entries})
+	return s.manifest(repository, tag, mediaIndex, map[string]any{"schemaVersion": 2, "mediaType": mediaIndex,
+		"manifests": entries})
 }
 
 func (s *stock) manifest(repository, tag, mediaType string, document any) (digested, error) {
@@ -191,11 +196,13 @@ func (s *stock) scanned(ctx context.Context, repository string, digests []string
 		var occurrences []*grafeaspb.Occurrence
 		for _, d := range digests[:n] {
 			occurrences = append(occurrences, &grafeaspb.Occurrence{
-				ResourceUri: "https://" + s.world.Registry.Addr() + "/" + repository + "@" + d, NoteName: "projects/goog-analysis/notes/PACKAGE_VULNERABILITY",
+				ResourceUri: "https://" + s.world.Registry.Addr() + "/" + repository + "@" + d,
+				NoteName:    "projects/goog-analysis/notes/PACKAGE_VULNERABILITY",
 				Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{
-					ContinuousAnalysis: grafeaspb.DiscoveryOccurrence_ACTIVE, AnalysisStatus: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
-					AnalysisCompleted: &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}},
-					LastScanTime:      timestamppb.New(time.Now()),
+					ContinuousAnalysis: grafeaspb.DiscoveryOccurrence_ACTIVE,
+					AnalysisStatus:     grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
+					AnalysisCompleted:  &grafeaspb.DiscoveryOccurrence_AnalysisCompleted{AnalysisType: []string{"OS"}},
+					LastScanTime:       timestamppb.New(time.Now()),
 				}},
 			})
 		}

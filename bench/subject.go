@@ -27,7 +27,8 @@ type subject struct {
 }
 
 func newGate(p *process) *subject {
-	return &subject{process: p, name: "attestor", ask: func(ctx context.Context, c *http.Client, image string, want expectation) error {
+	return &subject{process: p, name: "attestor", ask: func(ctx context.Context, c *http.Client, image string,
+		want expectation) error {
 		status, answer, err := post(ctx, c, p.url+"/v1/attest", map[string]any{"image": image})
 		if err != nil {
 			return err
@@ -75,7 +76,8 @@ func startPeer(ctx context.Context, command, url string, w *standin.World) (*sub
 		_ = p.cmd.Wait() // it is stopped by a signal
 		close(p.done)
 	}()
-	s := &subject{process: p, name: "peer", ask: func(ctx context.Context, c *http.Client, image string, _ expectation) error {
+	s := &subject{process: p, name: "peer", ask: func(ctx context.Context, c *http.Client, image string,
+		_ expectation) error {
 		status, answer, err := post(ctx, c, url, map[string]any{"image_url": image})
 		if err != nil {
 			return err

@@ -65,7 +65,8 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	registry, _ := b.world.Registry.Totals()
 	google, _ := b.world.Google.Totals()
 	s.calls = int(registry + google)
-	if want := fmt.Sprintf("%s: %d pass", describe.Plural(images, "image"), images); !strings.Contains(string(out), want) {
+	if want := fmt.Sprintf("%s: %d pass", describe.Plural(images, "image"), images); !strings.Contains(string(out),
+		want) {
 		b.broken = append(b.broken, fmt.Sprintf("sweep: want %q, got %s", want, clip(out)))
 	}
 

@@ -128,8 +128,8 @@ func above(resource string) string {
 	return up
 }
 
-// hasMember is whether members name a caller. IAM, Binding: "allUsers" is "anyone who is on the internet; with or without
-// a Google account", "allAuthenticatedUsers" is "anyone who is authenticated".
+// hasMember is whether members name a caller. IAM, Binding: "allUsers" is "anyone who is on the internet; with or
+// without a Google account", "allAuthenticatedUsers" is "anyone who is authenticated".
 func hasMember(members []string, who string) bool {
 	return slices.Contains(members, "allUsers") ||
 		who != "" && (slices.Contains(members, who) || slices.Contains(members, "allAuthenticatedUsers"))
@@ -144,8 +144,9 @@ func policyPermission(resource, verb string) string {
 	}
 
 	service := map[string]string{
-		"keyRings": "cloudkms", "cryptoKeys": "cloudkms", "notes": "containeranalysis", "occurrences": "containeranalysis",
-		"attestors": "binaryauthorization", "policy": "binaryauthorization", "repositories": "artifactregistry",
+		"keyRings": "cloudkms", "cryptoKeys": "cloudkms", "notes": "containeranalysis",
+		"occurrences": "containeranalysis",
+		"attestors":   "binaryauthorization", "policy": "binaryauthorization", "repositories": "artifactregistry",
 		"projects": "resourcemanager",
 	}[collection]
 	return fmt.Sprintf("%s.%s.%sIamPolicy", service, collection, verb)

@@ -169,8 +169,8 @@ func (s artifactService) GetDockerImage(
 	return imageMessage(i), nil
 }
 
-// image is one image by its digest. Without a registry every digest is there: gcloud asks for the version before it asks
-// Container Analysis for what is known about it.
+// image is one image by its digest. Without a registry every digest is there: gcloud asks for the version before it
+// asks Container Analysis for what is known about it.
 func (e *Emulator) image(ctx context.Context, r imageRepository, pkg, digest string) (image, error) {
 	all, err := e.images(ctx, r)
 	if err != nil {

@@ -36,8 +36,8 @@ type behaviourJSON struct {
 }
 
 // ReadBehaviour reads what a trial of the live services found, from the document that deploy/trial wrote: "format" and
-// "behaviour"; the rest of it is for readers. What was not found out stays as the zero value has it. An unknown field of
-// the behaviour is an error, since it would be one that is silently not emulated.
+// "behaviour"; the rest of it is for readers. What was not found out stays as the zero value has it. An unknown field
+// of the behaviour is an error, since it would be one that is silently not emulated.
 func ReadBehaviour(r io.Reader) (Behaviour, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxTrial+1))
 	if err != nil {

@@ -38,8 +38,8 @@ type Options struct {
 	// 0 is two million.
 	MaxOccurrences int
 	// Registry, if set, is a registry by the distribution specification whose content Artifact Registry describes:
-	// PROJECT/REPOSITORY/IMAGE in it is IMAGE of a repository of that project, in every location. Without one, there are
-	// the images that occurrences are about.
+	// PROJECT/REPOSITORY/IMAGE in it is IMAGE of a repository of that project, in every location. Without one, there
+	// are the images that occurrences are about.
 	Registry http.Handler
 }
 

@@ -14,7 +14,8 @@ const maxPermissions = 100
 
 // testPermissions answers which permissions the caller has. IAM policies are
 // kept and given back; they grant and take nothing unless EnforceIAM is set.
-func (e *Emulator) testPermissions(ctx context.Context, r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
+func (e *Emulator) testPermissions(ctx context.Context,
+	r *iampb.TestIamPermissionsRequest) (*iampb.TestIamPermissionsResponse, error) {
 	if r.GetResource() == "" {
 		return nil, invalid("resource", "resource is required")
 	}

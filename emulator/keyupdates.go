@@ -58,8 +58,8 @@ func (s kmsService) UpdateCryptoKey(
 	return key, s.store.apply(change{table: tableKeys, name: name, data: encode(key)})
 }
 
-// UpdateCryptoKeyPrimaryVersion always fails: the emulator has keys that sign. google.cloud.kms.v1: "Returns an error if
-// called on a key whose purpose is not ENCRYPT_DECRYPT."
+// UpdateCryptoKeyPrimaryVersion always fails: the emulator has keys that sign. google.cloud.kms.v1: "Returns an error
+// if called on a key whose purpose is not ENCRYPT_DECRYPT."
 func (s kmsService) UpdateCryptoKeyPrimaryVersion(
 	ctx context.Context,
 	r *kmspb.UpdateCryptoKeyPrimaryVersionRequest,
@@ -78,7 +78,8 @@ func (s kmsService) UpdateCryptoKeyPrimaryVersion(
 
 // kmsLocations are some of the locations of Cloud KMS, in order.
 func kmsLocations() []string {
-	return []string{"asia", "asia-northeast1", "eur4", "europe", "europe-west1", "global", "us", "us-central1", "us-east1"}
+	return []string{"asia", "asia-northeast1", "eur4", "europe", "europe-west1", "global", "us",
+		"us-central1", "us-east1"}
 }
 
 func location(project, id string) *locationpb.Location {

@@ -86,7 +86,8 @@ func (s *grafeasService) BatchCreateNotes(
 }
 
 // createNotes creates all or none, in order of their ids.
-func (s *grafeasService) createNotes(ctx context.Context, parent string, in map[string]*grafeaspb.Note) ([]*grafeaspb.Note, error) {
+func (s *grafeasService) createNotes(ctx context.Context, parent string,
+	in map[string]*grafeaspb.Note) ([]*grafeaspb.Note, error) {
 	if err := checkName(s.names.parent, "parent", parent); err != nil {
 		return nil, err
 	}

@@ -81,13 +81,15 @@ func (s *grafeasService) BatchCreateOccurrences(
 
 	// grafeas: "errors encountered when batch creating occurrences: %d of %d occurrences failed".
 	if failed := len(all) - len(kept); failed > 0 {
-		return nil, invalid("occurrences", fmt.Sprintf("%d of %s failed", failed, describe.Plural(len(all), "occurrence")))
+		return nil,
+			invalid("occurrences", fmt.Sprintf("%d of %s failed", failed, describe.Plural(len(all), "occurrence")))
 	}
 	return &grafeaspb.BatchCreateOccurrencesResponse{Occurrences: out}, nil
 }
 
 // createOccurrences creates all or none of those it is given.
-func (s *grafeasService) createOccurrences(ctx context.Context, parent string, in []*grafeaspb.Occurrence) ([]*grafeaspb.Occurrence, error) {
+func (s *grafeasService) createOccurrences(ctx context.Context, parent string,
+	in []*grafeaspb.Occurrence) ([]*grafeaspb.Occurrence, error) {
 	if err := checkName(s.names.parent, "parent", parent); err != nil {
 		return nil, err
 	}

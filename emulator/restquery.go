@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// queryFields are the parameters of the registered services that Google's front end reads more liberally than protobuf's
-// JSON does, by name in both forms: booleans and field masks.
+// queryFields are the parameters of the registered services that Google's front end reads more liberally than
+// protobuf's JSON does, by name in both forms: booleans and field masks.
 type queryFields struct{ booleans, masks map[string]bool }
 
 // newQueryFields finds them in the requests of every method that a server has.
@@ -105,8 +105,8 @@ func policyGetter(path string) bool {
 	return false
 }
 
-// policyRequest makes of a GET of an IAM policy the POST that the transcoder has from google.iam.v1.IAMPolicy. It answers
-// false for a request by the method that the service does not have.
+// policyRequest makes of a GET of an IAM policy the POST that the transcoder has from google.iam.v1.IAMPolicy. It
+// answers false for a request by the method that the service does not have.
 func policyRequest(r *http.Request) bool {
 	if !strings.HasSuffix(r.URL.Path, ":getIamPolicy") || strings.Contains(r.URL.Path, "/repositories/") {
 		return true

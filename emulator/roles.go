@@ -85,7 +85,8 @@ func keyRole(name string) []string {
 			all(versions, "create", "destroy", "get", "list", "restore", "update"),
 		)
 	case "viewer":
-		return slices.Concat(locations, all(rings, "get", "list"), all(keys, "get", "list"), all(versions, "get", "list"))
+		return slices.Concat(locations, all(rings, "get", "list"), all(keys, "get", "list"),
+			all(versions, "get", "list"))
 	case "signer":
 		return append(locations, versions+".useToSign")
 	case "signerVerifier":
@@ -103,7 +104,8 @@ func binauthzRole(name string) []string {
 	const attestors, policy = "binaryauthorization.attestors", "binaryauthorization.policy"
 	switch name {
 	case "attestorsAdmin":
-		return all(attestors, "create", "delete", "get", "getIamPolicy", "list", "setIamPolicy", "update", "verifyImageAttested")
+		return all(attestors, "create", "delete", "get", "getIamPolicy", "list", "setIamPolicy", "update",
+			"verifyImageAttested")
 	case "attestorsEditor":
 		return all(attestors, "create", "delete", "get", "list", "update", "verifyImageAttested")
 	case "attestorsVerifier":
@@ -125,7 +127,8 @@ func registryRole(name string) []string {
 	const service = "artifactregistry."
 	read := slices.Concat(
 		all(service+"repositories", "get", "list"), all(service+"dockerimages", "get", "list"),
-		all(service+"packages", "get", "list"), all(service+"versions", "get", "list"), all(service+"tags", "get", "list"),
+		all(service+"packages", "get", "list"), all(service+"versions", "get", "list"),
+		all(service+"tags", "get", "list"),
 	)
 	switch name {
 	case "reader":

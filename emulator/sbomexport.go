@@ -48,8 +48,8 @@ func (e *Emulator) serveExportSBOM(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{field: value})
 }
 
-// exportSBOM marks the SBOM of a scanned resource as complete, and answers the name of the scan's discovery. There is no
-// bucket to write it to.
+// exportSBOM marks the SBOM of a scanned resource as complete, and answers the name of the scan's discovery. There is
+// no bucket to write it to.
 func (e *Emulator) exportSBOM(ctx context.Context, parent, resource string) (string, error) {
 	if err := checkName(e.names.parent, "name", parent); err != nil {
 		return "", err

@@ -125,14 +125,15 @@ func Test(path string) (CaseReport, error) {
 	return report, nil
 }
 
-// evidenceTypes reports values of evidence that are not of their field's type: read as something else, a case would test
-// another image than its author wrote down.
+// evidenceTypes reports values of evidence that are not of their field's type: read as something else, a case would
+// test another image than its author wrote down.
 func (d *decoder) evidenceTypes(f *CaseFile) {
 	check := func(n *yaml.Node, t reflect.Type, path string) {
 		shape := strictyaml.Shape{Tag: "json", NullRemoves: true}
 		for _, fault := range shape.Check(n, t) {
 			d.errs = append(d.errs, Diagnostic{
-				File: d.file, Line: fault.Line, Column: fault.Column, Path: join(path, fault.Path), Message: fault.Message,
+				File: d.file, Line: fault.Line, Column: fault.Column, Path: join(path, fault.Path),
+				Message: fault.Message,
 			})
 		}
 	}

@@ -290,8 +290,9 @@ func (l *linter) base() {
 
 func (a *Approved) exemplary() attestor.Base {
 	b := attestor.Base{
-		Name: a.Name, Reference: a.Repository + "@" + string(numbered('2')), Digest: numbered('2'), Evidence: attestor.LayersExact,
-		Layers: 1, SignedBy: a.SignedBy.rule().Text(), Current: len(a.Tags) > 0, Newest: numbered('2'),
+		Name: a.Name, Reference: a.Repository + "@" + string(numbered('2')), Digest: numbered('2'),
+		Evidence: attestor.LayersExact,
+		Layers:   1, SignedBy: a.SignedBy.rule().Text(), Current: len(a.Tags) > 0, Newest: numbered('2'),
 	}
 	if len(a.Digests) > 0 {
 		b.Reference, b.Digest, b.Newest, b.Listed = a.Repository+"@"+string(a.Digests[0]), a.Digests[0], "", true

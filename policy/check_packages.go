@@ -127,7 +127,8 @@ func (j *judgement) noSBOM(e *attestor.PlatformEvidence) []finding {
 		}
 		found = append(found, deny(
 			attestor.CodeSBOMUnsigned, s.Place,
-			fmt.Sprintf("the SBOM at %s is not signed by %s: it is a claim of whoever may push", s.Place, want.SignedBy.who()),
+			fmt.Sprintf("the SBOM at %s is not signed by %s: it is a claim of whoever may push", s.Place,
+				want.SignedBy.who()),
 			attach+image,
 		))
 	}
@@ -137,7 +138,8 @@ func (j *judgement) noSBOM(e *attestor.PlatformEvidence) []finding {
 	}
 	// Whoever excepts a document that could not be read has not excepted that there is none.
 	if !slices.ContainsFunc(found, func(f finding) bool { return f.reason.Code == attestor.CodeSBOMUnsigned }) {
-		found = append(found, deny(attestor.CodeSBOMMissing, image, "no SBOM that counts is attached to the image", attach+image))
+		found = append(found, deny(attestor.CodeSBOMMissing, image, "no SBOM that counts is attached to the image",
+			attach+image))
 	}
 	return found
 }
@@ -157,7 +159,8 @@ func (s *SignedBy) who() string {
 
 // exemplary is a document of the signer without packages.
 func (s *SBOM) exemplary() attestor.SBOM {
-	out := attestor.SBOM{Format: attestor.FormatSPDX, Version: "2.3", Place: "referrer", SignedBy: s.SignedBy.rule().Text()}
+	out := attestor.SBOM{Format: attestor.FormatSPDX, Version: "2.3", Place: "referrer",
+		SignedBy: s.SignedBy.rule().Text()}
 	if !s.accepts(out.Format) {
 		out.Format, out.Version = attestor.FormatCycloneDX, "1.6"
 	}
@@ -232,7 +235,8 @@ func (l *linter) packages() {
 	}
 	switch {
 	case s.SignedBy == nil:
-		l.d.at("spec.sbom", "names no signer: packages are judged only where an SBOM or the scan admits to one, and the check never passes")
+		l.d.at("spec.sbom", "names no signer: packages are judged only where an SBOM or the scan admits to one, and "+
+			"the check never passes")
 	case !s.Required && l.s.Packages != nil:
 		l.d.at("spec.sbom.required", "is false: packages are not judged in an image without an SBOM")
 	}

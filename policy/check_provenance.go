@@ -46,7 +46,8 @@ func provenanceCheck() check {
 			}
 			for _, w := range p.ReusableWorkflows {
 				out = append(out, fmt.Sprintf(
-					"level 3: the reusable workflow %s at %s", w.Workflow, strings.Join(slices.Concat(w.Refs, w.Commits), ", "),
+					"level 3: the reusable workflow %s at %s", w.Workflow,
+					strings.Join(slices.Concat(w.Refs, w.Commits), ", "),
 				))
 			}
 			return out
@@ -106,21 +107,24 @@ func (j *judgement) provenance(e *attestor.PlatformEvidence) {
 		problems = append(problems, nearest...)
 	case len(problems) == 0:
 		problems = append(problems, deny(
-			attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(), "no verified provenance was found"+why,
-			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name its signer in spec.provenance.signedBy",
+			attestor.CodeProvenanceMissing, j.ev.Image.Sibling(e.Digest).String(),
+			"no verified provenance was found"+why,
+			"build with Cloud Build, options.requestedVerifyOption: VERIFIED, or attach a signed statement and name "+
+				"its signer in spec.provenance.signedBy",
 		))
 	}
 
 	// What was proven is claimed only where nothing is left to be said against it.
-	if c, left := j.conclude(attestor.CheckProvenance, e.Platform, problems); len(left) == 0 && c.Status == attestor.StatusPass {
+	if c, left := j.conclude(attestor.CheckProvenance, e.Platform, problems); len(left) == 0 &&
+		c.Status == attestor.StatusPass {
 		c.BuildLevel = level
 	}
 }
 
 // unmet lists what one statement lacks. A statement attached with cosign counts only if the policy names its signer.
 func (p *Provenance) unmet(s *attestor.Provenance) (found []finding, counts bool) {
-	// Cloud Build's statements are verified with Google's keys. Anybody can attach one with cosign, which proves something
-	// only where the policy says who signs.
+	// Cloud Build's statements are verified with Google's keys. Anybody can attach one with cosign, which proves
+	// something only where the policy says who signs.
 	if s.Source != "cloud-build" && (s.Source != "cosign" || p.SignedBy == nil) {
 		return nil, false
 	}
@@ -183,7 +187,8 @@ func (p *Provenance) proven(s *attestor.Provenance) provenLevel {
 		if w.allows(ref, s.Workflow.Commit) {
 			return provenLevel{level: 3, builder: s.Workflow.URI, workflow: w.Workflow}
 		}
-		at.why = fmt.Sprintf("the workflow was called at %q, and its refs or commits in spec.provenance do not allow that", ref)
+		at.why = fmt.Sprintf("the workflow was called at %q, and its refs or commits in spec.provenance do "+
+			"not allow that", ref)
 	}
 	return at
 }
@@ -289,13 +294,15 @@ func (v *validator) reusableWorkflows(path string, p *Provenance) {
 		v.at(path, "needs signedBy: without it no statement that is attached to the image counts")
 	} else if len(p.ReusableWorkflows) > 0 && p.SignedBy != nil &&
 		(p.SignedBy.Keyless == nil || !attestor.IsGitHubIssuer(p.SignedBy.Keyless.Issuer)) {
-		v.at(path, "needs signedBy.keyless with the issuer https://token.actions.githubusercontent.com, or that of a ghe.com tenant")
+		v.at(path, "needs signedBy.keyless with the issuer https://token.actions.githubusercontent.com, or that of a "+
+			"ghe.com tenant")
 	}
 
 	seen := newSeen(len(p.ReusableWorkflows))
 	for i, w := range p.ReusableWorkflows {
 		at := index(path, i)
-		v.match(at+".workflow", w.Workflow, workflowForm, "https://github.com/OWNER/REPOSITORY/.github/workflows/FILE.yml")
+		v.match(at+".workflow", w.Workflow, workflowForm,
+			"https://github.com/OWNER/REPOSITORY/.github/workflows/FILE.yml")
 		if seen.again(w.Workflow) {
 			v.at(at+".workflow", "duplicate %q", clip(w.Workflow))
 		}
@@ -333,7 +340,8 @@ func (l *linter) provenance() {
 			if strings.HasPrefix(ref, "refs/heads/") {
 				l.d.at(
 					index(index("spec.provenance.reusableWorkflows", i)+".refs", n),
-					"%q is a branch: whoever may push to it changes what counts as level 3; name tags or commits", clip(ref),
+					"%q is a branch: whoever may push to it changes what counts as level 3; name tags or commits",
+					clip(ref),
 				)
 			}
 		}

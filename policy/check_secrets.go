@@ -145,7 +145,8 @@ func plainPath(p string) string { return clip(p) }
 // notJudged says what the report does not tell, and which secrets the policy leaves out.
 func notJudged(e *attestor.PlatformEvidence, left []*attestor.Secret) (f finding, ok bool) {
 	inform := func(code attestor.Code, message, fix string) (finding, bool) {
-		return finding{status: attestor.StatusPass, note: true, reason: attestor.Reason{Code: code, Message: message, Fix: fix}}, true
+		return finding{status: attestor.StatusPass, note: true, reason: attestor.Reason{Code: code, Message: message,
+			Fix: fix}}, true
 	}
 	switch {
 	case len(left) > 0:

@@ -48,7 +48,8 @@ func userCheck() check {
 			e := &ev.Platforms[0]
 			e.Config.User = "65532:65532"
 			e.User = attestor.User{
-				Configured: "65532:65532", UID: new(max(65532, s.User.MinimumUID)), GID: new(int64(65532)), Source: attestor.UserFromConfig,
+				Configured: "65532:65532", UID: new(max(65532, s.User.MinimumUID)), GID: new(int64(65532)),
+				Source: attestor.UserFromConfig,
 			}
 		},
 		found:      func(p attestor.PlatformSummary) string { return describe.User(p.User) },
@@ -104,13 +105,15 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 			if u.Configured == "" { // the config was not read, for a reason that another check gives
 				add(attestor.CodeUserLookupFailed, attestor.StatusError, "the image's user is not known")
 			} else {
-				add(attestor.CodeUserLookupFailed, attestor.StatusError, "the uid of user %q is not known", u.Configured)
+				add(attestor.CodeUserLookupFailed, attestor.StatusError, "the uid of user %q is not known",
+					u.Configured)
 			}
 		}
 		return found
 	}
 
-	// Kubernetes compares the number with 0 under runAsNonRoot; runtimes take 31 bits of it, so that 1<<32 would be root.
+	// Kubernetes compares the number with 0 under runAsNonRoot; runtimes take 31 bits of it, so that 1<<32 would be
+	// root.
 	switch id := *u.UID; {
 	case id == 0 && given(attestor.CodeUserRoot, attestor.CodeUserRootDisguised, attestor.CodeUserNotSet):
 	case id == 0 && u.Configured == "":
@@ -140,7 +143,8 @@ func uid(want User, u attestor.User, problems []finding) []finding {
 			"user %q is a name, which kubelet refuses under runAsNonRoot; a number is allowed", u.Configured)
 	default:
 		add(
-			attestor.CodeUserLookupFailed, attestor.StatusError, "the evidence does not say how the uid of user %q was found",
+			attestor.CodeUserLookupFailed, attestor.StatusError,
+			"the evidence does not say how the uid of user %q was found",
 			u.Configured,
 		)
 	}

@@ -44,7 +44,8 @@ func vulnerabilitiesCheck() check {
 func scanNeeds(s *Spec, n *attestor.Needs) {
 	want := &s.Vulnerabilities.Scan
 	n.Scan = attestor.ScanNeeds{
-		Required: want.required(), Trusted: want.Trusted, Projects: want.Projects, Advisories: len(s.Vulnerabilities.GracePeriod) > 0,
+		Required: want.required(), Trusted: want.Trusted, Projects: want.Projects,
+		Advisories: len(s.Vulnerabilities.GracePeriod) > 0,
 	}
 	n.System = s.Vulnerabilities.looksUpEnd()
 	if v := s.Vulnerabilities.VEX; v != nil {
@@ -58,7 +59,8 @@ func scanNeeds(s *Spec, n *attestor.Needs) {
 func scanLacks(earlier, next attestor.Needs) string {
 	e, n := earlier.Scan, next.Scan
 	switch {
-	case !covers(e.Trusted, n.Trusted) || !covers(n.Trusted, e.Trusted) || !covers(e.Projects, n.Projects) || !covers(n.Projects, e.Projects):
+	case !covers(e.Trusted, n.Trusted) || !covers(n.Trusted, e.Trusted) || !covers(e.Projects, n.Projects) ||
+		!covers(n.Projects, e.Projects):
 		return "other scanners or projects were asked"
 	case !covers(e.VEXProjects, n.VEXProjects):
 		return "VEX statements of other projects were read"
@@ -119,17 +121,20 @@ func allowedFindings(s *Spec) exception.List {
 	for i, a := range s.Vulnerabilities.AllowedCVEs {
 		out = append(out, exception.Exception{
 			ID: a.ID, Check: attestor.CheckVulnerabilities, Subject: a.ID, Packages: a.Packages, Images: a.Images,
-			Owner: a.Owner, Reason: a.Reason, Expires: a.Expires.start, Place: index("spec.vulnerabilities.allowedCves", i),
+			Owner: a.Owner, Reason: a.Reason, Expires: a.Expires.start,
+			Place: index("spec.vulnerabilities.allowedCves", i),
 		})
 	}
 	return out
 }
 
-// exemplaryScan is a finished scan without findings, by the scanner that a scan without a description is taken to be by.
+// exemplaryScan is a finished scan without findings, by the scanner that a scan without a description is taken to be
+// by.
 func exemplaryScan(s *Spec, ev *attestor.Evidence) {
 	ev.Platforms[0].Scan = attestor.Scan{
-		State: attestor.ScanComplete, Note: attestor.Scan{}.By().Note, Finished: new(ev.Time.Add(-time.Hour)), Continuous: "ACTIVE",
-		Analyses: slices.Concat([]string{"OS"}, s.Vulnerabilities.Scan.PackageTypes),
+		State: attestor.ScanComplete, Note: attestor.Scan{}.By().Note, Finished: new(ev.Time.Add(-time.Hour)),
+		Continuous: "ACTIVE",
+		Analyses:   slices.Concat([]string{"OS"}, s.Vulnerabilities.Scan.PackageTypes),
 	}
 }
 
@@ -216,7 +221,8 @@ func (v *validator) scan(path string, s *Scan) {
 
 // malware finds exceptions that look as if they let a malicious package pass, and do not.
 func (l *linter) malware() {
-	const want = "has no effect on a malicious package: name the code MALICIOUS_PACKAGE and the package in spec.exceptions"
+	const want = "has no effect on a malicious package: name the code MALICIOUS_PACKAGE and the package in " +
+		"spec.exceptions"
 	for i, a := range l.s.Vulnerabilities.AllowedCVEs {
 		if attestor.MaliciousID(a.ID) {
 			l.d.at(index("spec.vulnerabilities.allowedCves", i)+".id", want)

@@ -99,7 +99,8 @@ func (c *composer) merge(into, from *yaml.Node, file, path string) {
 			c.d.errorAt(mine, at, "is written twice", nil, "")
 			e := &c.d.errs[len(c.d.errs)-1]
 			e.File = cmp.Or(c.owners[mine], c.d.file)
-			e.Message = fmt.Sprintf("is written here and in %s:%d: a value is written once, in the policy or in one fragment; remove one of them",
+			e.Message = fmt.Sprintf("is written here and in %s:%d: a value is written once, in the policy or in one "+
+				"fragment; remove one of them",
 				file, value.Line)
 		}
 	}

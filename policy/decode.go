@@ -134,7 +134,8 @@ func (d *decoder) at(path, format string, args ...any) {
 
 	d.errs = append(
 		d.errs,
-		Diagnostic{File: cmp.Or(p.file, d.file), Line: p.line, Column: p.column, Path: path, Message: fmt.Sprintf(format, args...)},
+		Diagnostic{File: cmp.Or(p.file, d.file), Line: p.line, Column: p.column, Path: path,
+			Message: fmt.Sprintf(format, args...)},
 	)
 }
 
@@ -390,8 +391,8 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// bareScalar reads a bool, number or string written as such: a number is not a string until it is quoted, and what is quoted
-// is no number and no bool.
+// bareScalar reads a bool, number or string written as such: a number is not a string until it is quoted, and what is
+// quoted is no number and no bool.
 func bareScalar(n *yaml.Node, v reflect.Value) (err error) {
 	switch v.Kind() {
 	case reflect.Bool:

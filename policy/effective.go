@@ -24,8 +24,8 @@ type Effective struct {
 // maxUpcoming bounds how many dates a policy has: each costs one more judgement while it lies ahead.
 const maxUpcoming = 16
 
-// An upcoming is one part of a policy with a date of its own: the whole policy, an approved base, provenance, a rule, or
-// a limit.
+// An upcoming is one part of a policy with a date of its own: the whole policy, an approved base, provenance, a rule,
+// or a limit.
 type upcoming struct {
 	Effective
 	path  string        // of what refuses from then on, such as spec.user.nonRoot
@@ -179,8 +179,8 @@ func fieldNamed(t reflect.Type, name string) int {
 	panic("policy: no field " + name + " in " + t.String())
 }
 
-// makeStages compiles how the policy stood before and between its dates: in stage k the first k dates have come. The last
-// stage is the policy in full. A part whose effectiveFrom is still set in a stage does not refuse there.
+// makeStages compiles how the policy stood before and between its dates: in stage k the first k dates have come. The
+// last stage is the policy in full. A part whose effectiveFrom is still set in a stage does not refuse there.
 func (p *Policy) makeStages(dates []upcoming) {
 	p.upcoming = dates
 	p.stages = make([]*Spec, len(dates)+1)
@@ -198,8 +198,8 @@ func (p *Policy) makeStages(dates []upcoming) {
 	}
 }
 
-// inForce is the number of dates that have come at t. A date comes at its beginning. Without a clock every date counts as
-// come, since only then nothing is waived.
+// inForce is the number of dates that have come at t. A date comes at its beginning. Without a clock every date counts
+// as come, since only then nothing is waived.
 func (p *Policy) inForce(t time.Time) int {
 	if t.IsZero() {
 		return len(p.upcoming)
@@ -312,7 +312,8 @@ func (f finding) from(u upcoming) finding {
 	return f
 }
 
-// Dates says in sentences which parts of the policy refuse from a later day than now, and how they are judged until then.
+// Dates says in sentences which parts of the policy refuse from a later day than now, and how they are judged until
+// then.
 func (p *Policy) Dates(now time.Time) []string { return sentences(p.upcoming[p.inForce(now):]) }
 
 func sentences(dates []upcoming) []string {

@@ -23,7 +23,8 @@ func (s *Spec) exceptions(table []check) exception.List {
 
 	for i, e := range s.Exceptions {
 		out = append(out, exception.Exception{
-			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: strings.TrimPrefix(e.Subject, secretKindPrefix),
+			ID: cmp.Or(e.ID, e.Check+"/"+e.Subject), Check: e.Check, Subject: strings.TrimPrefix(e.Subject,
+				secretKindPrefix),
 			Packages: e.Packages, Paths: e.Paths, Images: e.Images, Platforms: e.Platforms,
 			Owner: e.Owner, Reason: e.Reason, Expires: e.Expires.start, Place: index("spec.exceptions", i),
 		})
@@ -57,7 +58,8 @@ func (j *judgement) excuse(check *attestor.Check, f finding) bool {
 
 	excused := false
 	found := exception.Finding{
-		Check: check.Name, Code: f.reason.Code, Subject: cmp.Or(f.about, f.reason.Subject), Package: f.pkg, Path: f.path,
+		Check: check.Name, Code: f.reason.Code, Subject: cmp.Or(f.about, f.reason.Subject),
+		Package: f.pkg, Path: f.path,
 	}
 	var void []attestor.AppliedException
 	for i, e := range j.policy.exceptions.About(found, j.image(check.Platform)) {
@@ -109,7 +111,8 @@ func (j *judgement) lapsed(e *exception.Exception) *attestor.Reason {
 	if longest > 0 && e.Expires.After(j.at.Add(longest)) {
 		return &attestor.Reason{Code: attestor.CodeExceptionTooLong, Subject: e.ID,
 			Message: fmt.Sprintf(
-				"the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and counts as absent",
+				"the exception of %s ends on %s, further away than the %s that exceptionMaxLifetime allows, and "+
+					"counts as absent",
 				e.Owner, e.Day(), Duration(longest),
 			),
 			Fix: "bring the end of " + e.Place + " nearer"}
@@ -143,8 +146,8 @@ func (j *judgement) stale() {
 			continue
 		}
 
-		// Of an exception for this repository alone, nothing here is nothing anywhere. One for many images is the matter of
-		// the report, which sees them all.
+		// Of an exception for this repository alone, nothing here is nothing anywhere. One for many images is the
+		// matter of the report, which sees them all.
 		r := attestor.Reason{
 			Code: attestor.CodeExceptionStale, Subject: e.ID,
 			Message: fmt.Sprintf(

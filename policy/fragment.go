@@ -18,8 +18,8 @@ type FragmentDocument struct {
 	Spec       yaml.Node `json:"spec" jsonschema:"required"`
 }
 
-// ownKeys are those of a spec that only the policy itself may have: what it governs, and whether it refuses, must be seen
-// in its own file.
+// ownKeys are those of a spec that only the policy itself may have: what it governs, and whether it refuses, must be
+// seen in its own file.
 func ownKeys() []string { return []string{"images", "mode"} }
 
 // joinedKeys are the lists of a spec that policy and fragments add to. Every other value is written once.
@@ -133,8 +133,8 @@ func (p *Policy) current(shared fragmentsByName) bool {
 	})
 }
 
-// policy reads a file as a policy, composed with the fragments that it uses. broken says that some fragment may be missing
-// because it does not load, which was told already.
+// policy reads a file as a policy, composed with the fragments that it uses. broken says that some fragment may be
+// missing because it does not load, which was told already.
 func (doc *document) policy(table []check, shared fragmentsByName, broken bool) (*Policy, Errors) {
 	if doc.root == nil {
 		return nil, doc.errs
@@ -149,7 +149,8 @@ func (doc *document) policy(table []check, shared fragmentsByName, broken bool) 
 	if len(uses) > 0 {
 		var err error
 		if text, origins, err = render(root, c.owners, doc.source.Name); err != nil {
-			return nil, Errors{{File: doc.source.Name, Line: 1, Column: 1, Message: "composing the policy: " + err.Error()}}
+			return nil,
+				Errors{{File: doc.source.Name, Line: 1, Column: 1, Message: "composing the policy: " + err.Error()}}
 		}
 	}
 	p, errs := parseOne(table, Source{Name: doc.source.Name, Text: text}, root, c.owners)

@@ -49,8 +49,8 @@ func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict {
 	return p.judgeKnowing(ev, nil, ev.Time)
 }
 
-// judgeKnowing judges evidence that was gathered for another policy, by the dates of the policy as they stand at a time.
-// unknown says of each check that it cannot answer, why.
+// judgeKnowing judges evidence that was gathered for another policy, by the dates of the policy as they stand at a
+// time. unknown says of each check that it cannot answer, why.
 func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string, at time.Time) attestor.Verdict {
 	// Without a name nothing was loaded: the zero policy, which asks nothing and so denies.
 	if p == nil || p.ref.Name == "" {
@@ -188,8 +188,8 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	found = j.dated(answer{name, platform}, found)
 
-	// Evidence that was not gathered for this question cannot refuse by it, and must not pass by it either: whatever was
-	// found becomes an error.
+	// Evidence that was not gathered for this question cannot refuse by it, and must not pass by it either: whatever
+	// was found becomes an error.
 	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
 		found = []finding{deny(
 			attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why,
@@ -366,8 +366,8 @@ func (j *judgement) fit() []finding {
 		}
 	}
 
-	// An image of which no platform is left was not judged at all: that is a denial, unless it was never resolved, which a
-	// problem says.
+	// An image of which no platform is left was not judged at all: that is a denial, unless it was never resolved,
+	// which a problem says.
 	had := len(j.ev.Platforms)
 	j.ev.Platforms, j.ev.Left = kept, left
 	if len(kept) > 0 || had == 0 && len(j.ev.Problems) > 0 {

@@ -139,7 +139,8 @@ func (l *loader) load(sources []Source) (*Set, error) {
 	return set, nil
 }
 
-// read parses the files that are not what they were, and keeps the fragments that are. Of other files it returns nothing.
+// read parses the files that are not what they were, and keeps the fragments that are. Of other files it returns
+// nothing.
 func (l *loader) read(sources []Source, former loader) []*document {
 	documents := make([]*document, len(sources))
 	for _, s := range sources {

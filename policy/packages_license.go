@@ -31,7 +31,8 @@ func (c *contents) license(p *attestor.Package, by string) {
 		if l.denied != "" {
 			c.add(deny(
 				attestor.CodeLicenseDenied, clip(p.String()),
-				fmt.Sprintf("%s says that %s is under %s, and the policy denies %s", by, clip(p.String()), clip(expression), l.denied),
+				fmt.Sprintf("%s says that %s is under %s, and the policy denies %s", by, clip(p.String()),
+					clip(expression), l.denied),
 				"remove the package, or agree on another license and state it in the SBOM",
 			), p)
 			return
@@ -45,7 +46,8 @@ func (c *contents) license(p *attestor.Package, by string) {
 	}
 
 	f, ok := deny(
-		attestor.CodeLicenseUnknown, clip(p.String()), fmt.Sprintf("%s lists %s, which %s", by, clip(p.String()), unknown),
+		attestor.CodeLicenseUnknown, clip(p.String()), fmt.Sprintf("%s lists %s, which %s", by,
+			clip(p.String()), unknown),
 		"state its license in the SBOM as an SPDX expression, or set spec.packages.licenses.unknown",
 	).treat(c.want.Licenses.Unknown)
 	if ok {
@@ -161,8 +163,8 @@ func (p *licenseParser) leaf(depth int) (expression, error) {
 	return expression{license: id}, nil
 }
 
-// satisfiable reports whether the expression can be complied with without a denied license. Otherwise it returns one that
-// stands in the way.
+// satisfiable reports whether the expression can be complied with without a denied license. Otherwise it returns one
+// that stands in the way.
 func (e *expression) satisfiable(denied []string) (string, bool) {
 	if e.license != "" {
 		for _, d := range denied {

@@ -10,14 +10,15 @@ import (
 
 // contents judges what the documents and the scan say is in the image. counting are the documents that speak for it.
 func (j *judgement) contents(e *attestor.PlatformEvidence, counting []*attestor.SBOM) []finding {
-	c := &contents{want: j.spec.Packages, seen: map[string]bool{}, licenses: map[string]license{}, named: map[string][]int{}}
+	c := &contents{want: j.spec.Packages, seen: map[string]bool{}, licenses: map[string]license{},
+		named: map[string][]int{}}
 	for i := range c.want.Deny {
 		key := bareName(c.want.Deny[i].Name)
 		c.named[key] = append(c.named[key], i)
 	}
 
-	// A denied package refuses the image whoever says that it is there: nobody says so in the image's favour. Everything else
-	// is judged by the documents of the signer.
+	// A denied package refuses the image whoever says that it is there: nobody says so in the image's favour.
+	// Everything else is judged by the documents of the signer.
 	for i := range e.SBOMs {
 		s := &e.SBOMs[i]
 		counts := slices.Contains(counting, s)
@@ -96,7 +97,8 @@ func (c *contents) denied(p *attestor.Package, types []string, by string) {
 		if d.Reason != "" {
 			message += ": " + clip(d.Reason)
 		}
-		c.add(deny(attestor.CodePackageDenied, clip(p.String()), message, "remove the package, or use a version that is not denied"), p)
+		c.add(deny(attestor.CodePackageDenied, clip(p.String()), message, "remove the package, or use a version that "+
+			"is not denied"), p)
 		return
 	}
 }
@@ -113,8 +115,8 @@ func (c *contents) notAllowed(p *attestor.Package, by string) {
 	), p)
 }
 
-// matches reports whether a package is denied. how says what was not known, in which case it counts as denied. types are
-// the package URL types that a scanner's kind of package can have; nil for a package of a document.
+// matches reports whether a package is denied. how says what was not known, in which case it counts as denied. types
+// are the package URL types that a scanner's kind of package can have; nil for a package of a document.
 func (d *DeniedPackage) matches(p *attestor.Package, types []string) (how string, ok bool) {
 	if !sameName(d.Name, p.Name) {
 		return "", false
@@ -128,7 +130,8 @@ func (d *DeniedPackage) matches(p *attestor.Package, types []string) (how string
 	}
 
 	switch {
-	case anyVersion(d.Versions) || slices.ContainsFunc(d.Versions, func(v string) bool { return sameVersion(v, p.Version) }):
+	case anyVersion(d.Versions) ||
+		slices.ContainsFunc(d.Versions, func(v string) bool { return sameVersion(v, p.Version) }):
 		return how, true
 	case p.Version == "":
 		return how + " (its version is not stated)", true
@@ -141,7 +144,8 @@ func (a *AllowedPackage) matches(p *attestor.Package, types []string) bool {
 	if p.Type != strings.ToLower(a.Type) && !slices.Contains(types, strings.ToLower(a.Type)) {
 		return false
 	}
-	if p.Name != a.Name && (!distribution(strings.ToLower(a.Type)) || strings.Contains(a.Name, "/") || p.Bare() != a.Name) {
+	if p.Name != a.Name && (!distribution(strings.ToLower(a.Type)) || strings.Contains(a.Name, "/") ||
+		p.Bare() != a.Name) {
 		return false
 	}
 	return anyVersion(a.Versions) || p.Version != "" && slices.Contains(a.Versions, p.Version)
@@ -160,8 +164,8 @@ func withoutEpoch(v string) string {
 	return v
 }
 
-// sameName reports whether a name is that of a denied package, with or without its namespace. Where the letters' case or
-// separators make no difference to a package manager, they make none here.
+// sameName reports whether a name is that of a denied package, with or without its namespace. Where the letters' case
+// or separators make no difference to a package manager, they make none here.
 func sameName(denied, name string) bool {
 	denied, name = folded(denied), folded(name)
 	return denied == name || !strings.Contains(denied, "/") && denied == bareName(name)
@@ -183,8 +187,8 @@ func distribution(kind string) bool {
 	return kind == "deb" || kind == "rpm" || kind == "apk" || kind == "alpm"
 }
 
-// purlTypes are the types of package URLs that a scanner's kind of package can have. A kind that is not known has its own
-// name.
+// purlTypes are the types of package URLs that a scanner's kind of package can have. A kind that is not known has its
+// own name.
 func purlTypes(kind string) []string {
 	switch kind {
 	case "OS":

@@ -44,8 +44,8 @@ var _ attestor.Policy = (*Policy)(nil)
 // Ref names the policy's text.
 func (p *Policy) Ref() attestor.PolicyRef { return p.ref }
 
-// Text is the file as it was read or, where it uses fragments, the policy that they are together. Loaded alone, it means
-// the same.
+// Text is the file as it was read or, where it uses fragments, the policy that they are together. Loaded alone, it
+// means the same.
 func (p *Policy) Text() []byte { return p.text }
 
 // File is where it was read from.

@@ -10,8 +10,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/vsa"
 )
 
-// earlierStage reports whether summaries of an earlier stage satisfy the policy, and which build level they prove: 0 for
-// none. Where they do not, why is a clause for the message; "" where none is asked for.
+// earlierStage reports whether summaries of an earlier stage satisfy the policy, and which build level they prove: 0
+// for none. Where they do not, why is a clause for the message; "" where none is asked for.
 func (j *judgement) earlierStage(e *attestor.PlatformEvidence) (level int, satisfied bool, why string) {
 	want := j.spec.Provenance.VSA
 	if want == nil {
@@ -41,7 +41,8 @@ func (j *judgement) earlierStage(e *attestor.PlatformEvidence) (level int, satis
 	// Every verifier and policy that the demand is about must have said yes last.
 	for i, p := range newest {
 		if unmet := d.Unmet(p, j.ev.Time); unmet != "" {
-			return 0, false, fmt.Sprintf(", and the verification summary by %q does not satisfy: %s", clip(p.Verifier.ID), unmet)
+			return 0, false, fmt.Sprintf(", and the verification summary by %q does not satisfy: %s",
+				clip(p.Verifier.ID), unmet)
 		}
 		if proven := vsa.Build(p.VerifiedLevels); i == 0 || proven < level {
 			level = proven
@@ -64,7 +65,8 @@ func (s *StageVSA) demand(repository string, slsaLevel int64) vsa.Demand {
 			if len(s.Resources) == 0 {
 				return named != "" && named == repository
 			}
-			return named != "" && slices.ContainsFunc(s.Resources, func(p attestor.Pattern) bool { return p.Match(named) })
+			return named != "" &&
+				slices.ContainsFunc(s.Resources, func(p attestor.Pattern) bool { return p.Match(named) })
 		},
 	}
 }
@@ -89,8 +91,10 @@ func (v *validator) stageVSA(path string, p *Provenance) {
 
 	// A level that no summary of a pass has would refuse all, or be one that a refusal has.
 	for i, l := range s.Levels {
-		if l == vsa.Failed || l != vsa.Unevaluated && strings.HasPrefix(l, "SLSA_BUILD_LEVEL_") && vsa.Build([]string{l}) == 0 {
-			v.at(index(path+".levels", i), "%q is no level: want SLSA_BUILD_LEVEL_1 to 3, SLSA_BUILD_LEVEL_UNEVALUATED for "+
+		if l == vsa.Failed || l != vsa.Unevaluated && strings.HasPrefix(l, "SLSA_BUILD_LEVEL_") &&
+			vsa.Build([]string{l}) == 0 {
+			v.at(index(path+".levels", i), "%q is no level: want SLSA_BUILD_LEVEL_1 to 3, "+
+				"SLSA_BUILD_LEVEL_UNEVALUATED for "+
 				"no level of the build, or a word of the verifier", clip(l))
 		}
 	}

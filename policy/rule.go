@@ -139,7 +139,8 @@ func (v *validator) sbomRule(path string, read map[string]bool) {
 	case s == nil:
 		v.at(path, "reads sbom, which needs spec.sbom: without it none is looked for")
 	case !s.Required && !read["formats"]:
-		v.at(path, "would be judged of an image without an SBOM as of one without packages: test size(sbom.formats) > 0, or set spec.sbom.required")
+		v.at(path, "would be judged of an image without an SBOM as of one without packages: test size(sbom.formats) > "+
+			"0, or set spec.sbom.required")
 	}
 }
 
@@ -167,7 +168,8 @@ type sizes struct{}
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	switch n.Type().Kind() {
 	case types.ListKind:
-		if path := n.Path(); len(path) > 0 && slices.Contains([]string{"findings", "packages", "claims", "vex"}, path[len(path)-1]) {
+		if path := n.Path(); len(path) > 0 && slices.Contains([]string{"findings", "packages", "claims", "vex"},
+			path[len(path)-1]) {
 			return &cost.SizeEstimate{Max: assumedFindings}
 		}
 		return &cost.SizeEstimate{Max: assumedElements}
@@ -235,7 +237,8 @@ func (r *rule) evaluate(variables map[string]any, clipped []string) []finding {
 		if r.claims[field] || r.claims[""] {
 			return []finding{deny(
 				attestor.CodeRuleFailed, r.Name,
-				"the rule could not be evaluated: image."+field+" is larger than what is kept of it (256 entries of 64 KiB)",
+				"the rule could not be evaluated: image."+field+" is larger than what is kept of it (256 "+
+					"entries of 64 KiB)",
 				"build the image with less in it",
 			).as(attestor.StatusError)}
 		}
@@ -260,7 +263,8 @@ func (j *judgement) unreadVEX(rule string, e *attestor.PlatformEvidence) []findi
 	if slices.ContainsFunc(slices.Concat(j.ev.Problems, e.Problems), func(p attestor.Problem) bool {
 		return p.Code == attestor.CodeVEXUnavailable
 	}) {
-		return failed(attestor.CodeRuleFailed, "the rule reads vex, and documents could not be read, so that not all statements are known",
+		return failed(attestor.CodeRuleFailed, "the rule reads vex, and documents could not be read, so that not all "+
+			"statements are known",
 			"repeat the request when the documents can be read; the evidence says why they could not")
 	}
 	return nil

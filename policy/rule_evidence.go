@@ -80,7 +80,8 @@ type (
 	}
 	// RuleSBOM is what the bills of materials list: variable sbom. It needs spec.sbom.
 	RuleSBOM struct {
-		Formats  []string      `cel:"formats"`  // of the documents by the policy's signer; none: there is no such document
+		// of the documents by the policy's signer; none: there is no such document
+		Formats  []string      `cel:"formats"`
 		Packages []RulePackage `cel:"packages"` // of those documents
 		Claims   []RulePackage `cel:"claims"`   // of all others: that a package is missing here says nothing
 	}
@@ -91,8 +92,8 @@ type (
 		Version  string   `cel:"version"`
 		Licenses []string `cel:"licenses"`
 	}
-	// RuleVEX is one statement of whether a vulnerability affects the image; variable vex lists those by whom the policy
-	// names. It needs spec.vulnerabilities.vex. That there is none says nothing.
+	// RuleVEX is one statement of whether a vulnerability affects the image; variable vex lists those by whom the
+	// policy names. It needs spec.vulnerabilities.vex. That there is none says nothing.
 	RuleVEX struct {
 		By            string    `cel:"by"`  // the project, or the name of the source in the policy
 		IDs           []string  `cel:"ids"` // of the vulnerability, with its aliases
@@ -116,8 +117,10 @@ type (
 func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence, want *Provenance) map[string]any {
 	c := e.Config
 	subject := RuleSubject{
-		Registry: ev.Image.Registry(), Repository: ev.Image.Repository(), Digest: string(e.Digest), Platform: e.Platform,
-		MediaType: ev.MediaType, Index: ev.Index, Size: c.Size, Layers: int64(len(e.Layers)), Uploaded: orYearOne(ev.Uploaded),
+		Registry: ev.Image.Registry(), Repository: ev.Image.Repository(), Digest: string(e.Digest),
+		Platform:  e.Platform,
+		MediaType: ev.MediaType, Index: ev.Index, Size: c.Size, Layers: int64(len(e.Layers)),
+		Uploaded: orYearOne(ev.Uploaded),
 	}
 
 	user := RuleUser{UID: -1, Source: string(e.User.Source)}

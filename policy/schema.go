@@ -69,8 +69,8 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 	return nil
 }
 
-// datedLimits lets every limit be written with a date beside its short form. Tags of fields say which are limits, so that
-// the types alone do not make their schema.
+// datedLimits lets every limit be written with a date beside its short form. Tags of fields say which are limits, so
+// that the types alone do not make their schema.
 func datedLimits(s *jsonschema.Schema, t reflect.Type, effective *jsonschema.Schema) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		if t.Kind() == reflect.Slice && s != nil {

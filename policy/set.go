@@ -83,7 +83,8 @@ func (s *Set) matches(repository string) []Match {
 	})
 
 	slices.SortFunc(out, func(a, b Match) int { return cmp.Compare(a.Policy.ref.Name, b.Policy.ref.Name) })
-	// The most specific pattern governs. Two of equal rank were refused at load, so that the order of files decides nothing.
+	// The most specific pattern governs. Two of equal rank were refused at load, so that the order of files decides
+	// nothing.
 	slices.SortStableFunc(out, func(a, b Match) int { return b.Pattern.Compare(a.Pattern) })
 	return out
 }
@@ -155,11 +156,12 @@ func (s *Set) tiesOf(g governed, errs *Errors) {
 		}
 		path := fmt.Sprintf("spec.images[%d]", later.n)
 		at := later.policy.places[path]
-		*errs = append(*errs, Diagnostic{File: later.policy.file, Line: at.line, Column: at.column, Path: path, Message: fmt.Sprintf(
-			"%q and %q of policy %q (%s) are equally specific for some image, so that neither governs it; "+
-				"make one of them more specific",
-			later.pattern, former.pattern, former.policy.ref.Name, former.policy.file,
-		)})
+		*errs = append(*errs, Diagnostic{File: later.policy.file, Line: at.line, Column: at.column, Path: path,
+			Message: fmt.Sprintf(
+				"%q and %q of policy %q (%s) are equally specific for some image, so that neither governs it; "+
+					"make one of them more specific",
+				later.pattern, former.pattern, former.policy.ref.Name, former.policy.file,
+			)})
 	})
 }
 

@@ -90,12 +90,13 @@ func SimulateAt(set *Set, records iter.Seq2[attestor.Record, error], at time.Tim
 // goroutine.
 func NewSimulation(set *Set, at time.Time) *Simulation {
 	return &Simulation{
-		set: set, day: at, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{}, report: newReport(),
+		set: set, day: at, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{},
+		report: newReport(),
 	}
 }
 
-// Add judges a record. newest says that it is the newest decision on its image, by which the image counts: whoever gives all
-// records of a period, and of each image one as newest, gets the same numbers in parts as at once.
+// Add judges a record. newest says that it is the newest decision on its image, by which the image counts: whoever
+// gives all records of a period, and of each image one as newest, gets the same numbers in parts as at once.
 func (s *Simulation) Add(r attestor.Record, newest bool) {
 	j, inside := s.add(r)
 	if !inside || !newest {
@@ -212,7 +213,8 @@ func (s *Simulation) again(
 	}
 	return attestor.Deny, []attestor.Check{
 		{Name: attestor.CheckPolicy, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{
-			Code: attestor.CodeNoPolicy, Subject: repository, Message: "policy " + r.Decision.Policy.Name + " no longer covers it",
+			Code: attestor.CodeNoPolicy, Subject: repository, Message: "policy " + r.Decision.Policy.Name +
+				" no longer covers it",
 			Fix: "add the repository to spec.images",
 		}}},
 	}, "", true
@@ -368,7 +370,8 @@ func (r Report) Summary() string {
 		flips = append(flips, fmt.Sprintf("%d from %s", n, what))
 	}
 	slices.Sort(flips)
-	text := describe.Plural(r.Judged, "recorded decision") + " on " + describe.Plural(r.Images.Judged, "image") + " judged again; "
+	text := describe.Plural(r.Judged, "recorded decision") + " on " + describe.Plural(r.Images.Judged, "image") +
+		" judged again; "
 	if r.Sample > 1 {
 		text = "a SAMPLE of one in " + describe.Plural(r.Sample, "decision") + ": " + text
 	}
@@ -381,7 +384,8 @@ func (r Report) Summary() string {
 	}
 
 	for _, u := range r.Upcoming {
-		text += fmt.Sprintf("; refused from %s (owner: %s): %s", u.EffectiveFrom, u.Owner, describe.Plural(u.Images, "image"))
+		text += fmt.Sprintf("; refused from %s (owner: %s): %s", u.EffectiveFrom, u.Owner,
+			describe.Plural(u.Images, "image"))
 	}
 	return text
 }

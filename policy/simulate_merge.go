@@ -7,8 +7,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// A Merger joins the reports of parts of a record into one: of each image one decision was given as its newest one, in one of
-// the parts.
+// A Merger joins the reports of parts of a record into one: of each image one decision was given as its newest one, in
+// one of the parts.
 type Merger struct {
 	report Report
 	flips  map[string]int // position in the report, by image and direction
@@ -81,7 +81,8 @@ func mergeUpcoming(a, b []attestor.Upcoming) []attestor.Upcoming {
 			return o.EffectiveFrom == u.EffectiveFrom && o.Owner == u.Owner
 		})
 		if i < 0 {
-			a = append(a, attestor.Upcoming{EffectiveFrom: u.EffectiveFrom, Owner: u.Owner, ByReason: map[attestor.Code]int{}, Examples: []string{}})
+			a = append(a, attestor.Upcoming{EffectiveFrom: u.EffectiveFrom, Owner: u.Owner,
+				ByReason: map[attestor.Code]int{}, Examples: []string{}})
 			i = len(a) - 1
 		}
 		a[i].Images += u.Images

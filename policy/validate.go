@@ -212,7 +212,8 @@ func (v *validator) attest(s *Spec) {
 	if path := "spec.attest.vsa.repository"; v.has(path) {
 		got := s.Attest.VSA.Repository
 		if ref, err := attestor.ParseReference(got); err != nil || ref.Repository() != got {
-			v.at(path, "%q is not a repository: want HOST/PATH, such as us-docker.pkg.dev/acme/summaries/prod", clip(got))
+			v.at(path, "%q is not a repository: want HOST/PATH, such as us-docker.pkg.dev/acme/summaries/prod",
+				clip(got))
 		}
 	}
 }

@@ -194,7 +194,8 @@ func (s *findingsOf) severity(v *attestor.Vulnerability, add func(code attestor.
 		limit, kind, code = fixable, "fixable", attestor.CodeFixableSeverityExceeded
 	}
 
-	// A severity of a later version may be worse than all that the limits know: no limit is about it, ALLOW_ALL included.
+	// A severity of a later version may be worse than all that the limits know: no limit is about it, ALLOW_ALL
+	// included.
 	if v.Severity.Foreign() && limit != attestor.BlockAll {
 		if s.unknown != TreatIgnore {
 			f := add(attestor.CodeUnknownFinding, "; this version does not know the severity")
@@ -269,7 +270,8 @@ func (s *findingsOf) notes() []finding {
 	if s.noKEV > 0 && s.want.KnownExploited != RespondAllow {
 		note(
 			attestor.CodeNotReported, "knownExploited",
-			fmt.Sprintf("the scanner does not report whether they are exploited: %d of %s", s.noKEV, describe.Plural(s.judged, "finding")),
+			fmt.Sprintf("the scanner does not report whether they are exploited: %d of %s", s.noKEV,
+				describe.Plural(s.judged, "finding")),
 			"rely on the severity limits for these",
 		)
 	}
@@ -277,7 +279,8 @@ func (s *findingsOf) notes() []finding {
 	if s.noEPSS > 0 {
 		note(
 			attestor.CodeNotReported, "EPSS",
-			fmt.Sprintf("the scanner does not report the probability of exploitation: %d of %s", s.noEPSS, describe.Plural(s.judged, "finding")),
+			fmt.Sprintf("the scanner does not report the probability of exploitation: %d of %s", s.noEPSS,
+				describe.Plural(s.judged, "finding")),
 			"rely on the severity limits for these",
 		)
 	}
@@ -297,8 +300,8 @@ func (s *findingsOf) notes() []finding {
 	return append(found, s.unread()...)
 }
 
-// unread names the occurrences about the image that nobody here judges. They warn: whoever may write occurrences could otherwise
-// stop every deployment by a kind of their own.
+// unread names the occurrences about the image that nobody here judges. They warn: whoever may write occurrences could
+// otherwise stop every deployment by a kind of their own.
 func (s *findingsOf) unread() []finding {
 	var found []finding
 	for _, k := range s.ev.Scan.Unread {
@@ -312,9 +315,11 @@ func (s *findingsOf) unread() []finding {
 
 	if s.ev.Scan.KindsUnlisted {
 		found = append(found, finding{status: attestor.StatusPass, note: true, reason: attestor.Reason{
-			Code:    attestor.CodeKindNotJudged,
-			Message: "the service lists known kinds of occurrences only; whether there are findings of other kinds is not known",
-			Fix:     "look at all that is known of the image: gcloud artifacts docker images describe IMAGE --show-all-metadata",
+			Code: attestor.CodeKindNotJudged,
+			Message: "the service lists known kinds of occurrences only; whether there are findings of other kinds " +
+				"is not known",
+			Fix: "look at all that is known of the image: gcloud artifacts docker images describe IMAGE " +
+				"--show-all-metadata",
 		}})
 	}
 	return found

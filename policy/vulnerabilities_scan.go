@@ -134,7 +134,8 @@ func (j *judgement) scanNotFound(e *attestor.PlatformEvidence, image string) fin
 		),
 		fmt.Sprintf(
 			"one of: restrict the policy to what is deployed (spec.platforms: [%s]); "+
-				"bring a scan of this child under a trusted note (attestor import REPORT --image %s --to-project PROJECT, "+
+				"bring a scan of this child under a trusted note (attestor import REPORT --image %s "+
+				"--to-project PROJECT, "+
 				"with the note in spec.vulnerabilities.scan.trusted); or add a waiver to spec.exceptions: "+
 				"{check: vulnerabilities, subject: %s, platforms: [%s], owner: …, reason: …, expires: …}",
 			by.Platform, image, attestor.CodeScanNotOfChild, e.Platform,
@@ -182,7 +183,8 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 		found = append(found, deny(
 			attestor.CodeScanInactive,
 			image,
-			"continuous analysis is "+clip(state)+"; ACTIVE is required, since findings are not kept up to date otherwise",
+			"continuous analysis is "+clip(state)+"; ACTIVE is required, since findings are not kept up to "+
+				"date otherwise",
 			fix,
 		))
 	}
@@ -200,7 +202,8 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 		case !j.ev.Time.IsZero() && scan.Finished.Sub(j.ev.Time) > maxClockError:
 			found = append(found, deny(
 				attestor.CodeScanTooOld, image,
-				fmt.Sprintf("the scan says that it was made on %s, which has not come yet, so that its age is not known; at most %s is allowed",
+				fmt.Sprintf("the scan says that it was made on %s, which has not come yet, so that its age is not "+
+					"known; at most %s is allowed",
 					scan.Finished.UTC().Format(dateForm), want.MaxAge),
 				"set the clock of the machine that scans, and scan the image again",
 			))
@@ -220,7 +223,8 @@ func (j *judgement) scanFreshness(scan *attestor.Scan, image string) []finding {
 			found = append(found, deny(
 				attestor.CodeScanPackageTypeMissing, t,
 				fmt.Sprintf("packages of type %s were not analysed; analysed were: %s", t, orNone(scan.Analyses)),
-				"have the image scanned for them, or name only the types that must be in spec.vulnerabilities.scan.packageTypes",
+				"have the image scanned for them, or name only the types that must be in "+
+					"spec.vulnerabilities.scan.packageTypes",
 			))
 		}
 	}

@@ -153,7 +153,8 @@ func isAbout(st *attestor.VEXStatement, v *attestor.Vulnerability, exactly bool)
 			// Without a version it is about all of them, also those that come later.
 			return sameType && p.Name == v.Package && p.Version != "" && p.Version == v.Version
 		}
-		return (sameType || v.PackageType == "" || len(scannedTypes(p.Type)) == 0) && lastName(p.Name) == lastName(v.Package) &&
+		return (sameType || v.PackageType == "" || len(scannedTypes(p.Type)) == 0) &&
+			lastName(p.Name) == lastName(v.Package) &&
 			(p.Version == "" || v.Version == "" || p.Version == v.Version)
 	})
 }
@@ -236,7 +237,8 @@ func (v *VEX) demand() string {
 	for _, s := range v.Sources {
 		by = append(by, s.Name)
 	}
-	out := fmt.Sprintf("vulnerabilities: excused by VEX statements (%s) of %s", strings.Join(accept, ", "), strings.Join(by, ", "))
+	out := fmt.Sprintf("vulnerabilities: excused by VEX statements (%s) of %s", strings.Join(accept, ", "),
+		strings.Join(by, ", "))
 	if len(v.Order) > 0 {
 		return out + ", in the order " + strings.Join(v.Order, ", ")
 	}

@@ -156,8 +156,8 @@ func (w *Watcher) Reload(ctx context.Context) (changed bool) {
 	return changed
 }
 
-// reload looks once: into every file, or into those whose times changed. again says that something was read for the first
-// time, and counts if it is read alike once more.
+// reload looks once: into every file, or into those whose times changed. again says that something was read for the
+// first time, and counts if it is read alike once more.
 func (w *Watcher) reload(ctx context.Context, whole bool) (changed, again bool) {
 	w.looking.Lock()
 	defer w.looking.Unlock()

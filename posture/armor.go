@@ -89,7 +89,8 @@ func readArmorRule(n *node) armorRule {
 	return r
 }
 
-// limited reports whether options of a rate limit limit anything: what exceeds the rate must not be allowed all the same.
+// limited reports whether options of a rate limit limit anything: what exceeds the rate must not be allowed all the
+// same.
 func limited(options *node) bool {
 	return present(options) && !isOneOf(options.at("exceed_action"), "allow")
 }
@@ -148,13 +149,16 @@ func excludesAll(n *node) bool {
 		return false
 	}
 
-	// Terraform has "request_header" with "operator" and "value", the API "requestHeadersToExclude" with "op" and "val".
-	for part, written := range map[string]string{"request_header": "request_headers_to_exclude", "request_cookie": "request_cookies_to_exclude",
-		"request_uri": "request_uris_to_exclude", "request_query_param": "request_query_params_to_exclude"} {
+	// Terraform has "request_header" with "operator" and "value", the API "requestHeadersToExclude" with "op" and
+	// "val".
+	for part, written := range map[string]string{"request_header": "request_headers_to_exclude",
+		"request_cookie": "request_cookies_to_exclude",
+		"request_uri":    "request_uris_to_exclude", "request_query_param": "request_query_params_to_exclude"} {
 		for _, field := range slices.Concat(items(n.at(part)), items(n.at(written))) {
 			value := cmp.Or(field.at("value").written(), field.at("val").written())
 			operator := cmp.Or(field.at("operator").written(), field.at("op").written())
-			if operator == "EQUALS_ANY" || value == "" || part == "request_uri" && value == "/" && operator != "EQUALS" {
+			if operator == "EQUALS_ANY" || value == "" || part == "request_uri" && value == "/" &&
+				operator != "EQUALS" {
 				return true
 			}
 		}
@@ -201,7 +205,8 @@ func (r *armorRule) holds(e ast.Expr, q request) bool {
 		switch args := call.Args(); {
 		case strings.HasPrefix(call.FunctionName(), "evaluatePreconfigured") && len(args) > 0:
 			set, _ := literal(args[0]).(string)
-			return q.attack != "" && strings.HasPrefix(set, q.attack) && !silenced(call) && !slices.Contains(r.excluded, set)
+			return q.attack != "" && strings.HasPrefix(set, q.attack) && !silenced(call) &&
+				!slices.Contains(r.excluded, set)
 		case call.FunctionName() == "inIpRange" && len(args) == 2:
 			text, _ := literal(args[1]).(string)
 			p, ok := addressRange(text)
@@ -303,7 +308,10 @@ func crowds(family netip.Prefix, ranges []netip.Prefix) []crowd {
 		}
 
 		for _, inner := range within {
-			if !slices.ContainsFunc(within, func(o netip.Prefix) bool { return o.Bits() < inner.Bits() && o.Contains(inner.Addr()) }) {
+			if !slices.ContainsFunc(within, func(o netip.Prefix) bool {
+				return o.Bits() < inner.Bits() &&
+					o.Contains(inner.Addr())
+			}) {
 				share -= math.Pow(2, -float64(inner.Bits()))
 			}
 			candidates = append(candidates, lastOf(inner).Next())

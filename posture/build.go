@@ -28,7 +28,8 @@ type build struct {
 
 func isDockerfile(name string) bool {
 	base := strings.ToLower(path.Base(name))
-	return base == "dockerfile" || base == "containerfile" || strings.HasPrefix(base, "dockerfile.") && !isDockerignore(name) ||
+	return base == "dockerfile" || base == "containerfile" || strings.HasPrefix(base, "dockerfile.") &&
+		!isDockerignore(name) ||
 		strings.HasSuffix(base, ".dockerfile")
 }
 
@@ -58,7 +59,8 @@ func (m *model) builds(in []Source) (rest []Source, errs []error) {
 		case !isDockerfile(src.Name):
 			rest = append(rest, src)
 		case len(src.Text) > maxDockerfile:
-			errs = append(errs, fmt.Errorf("%s: has %d bytes, a Dockerfile may have %d", plain.Text(src.Name), len(src.Text), maxDockerfile))
+			errs = append(errs, fmt.Errorf("%s: has %d bytes, a Dockerfile may have %d", plain.Text(src.Name),
+				len(src.Text), maxDockerfile))
 		default:
 			b, err := dockerfile.Parse(src.Text)
 			if err != nil {
@@ -75,7 +77,8 @@ func (m *model) builds(in []Source) (rest []Source, errs []error) {
 
 	for name := range ignores {
 		if !used[name] && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("%s: belongs to no Dockerfile of the input: pass the Dockerfile too", plain.Text(name)))
+			errs = append(errs, fmt.Errorf("%s: belongs to no Dockerfile of the input: pass the Dockerfile too",
+				plain.Text(name)))
 		}
 	}
 
@@ -110,14 +113,15 @@ func (m *model) addBuild(file string, b *build) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(b.Frontend, "docker.io/"), "@")
 	name, _, _ = strings.Cut(name, ":")
 	if f := b.Frontend; f != "" && name != "docker/dockerfile" && name != "docker/dockerfile-upstream" {
-		m.unjudged = append(m.unjudged, unjudgedPart{file: file, name: file, kind: kindDockerfile, line: 1, unread: true,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: file, name: file, kind: kindDockerfile,
+			line: 1, unread: true,
 			message: "the frontend " + quote(f) + " reads the file by rules of its own",
 			fix:     "judge the image that it builds: attestor check IMAGE"})
 	}
 }
 
-// approves reports whether a reference is one of the bases that a policy approves, and whether the reference says enough
-// to tell.
+// approves reports whether a reference is one of the bases that a policy approves, and whether the reference says
+// enough to tell.
 func approves(bases []attestor.ApprovedBase, text string) (approved, known bool) {
 	ref, err := attestor.ParseReference(qualified(text))
 	if err != nil {
@@ -127,7 +131,8 @@ func approves(bases []attestor.ApprovedBase, text string) (approved, known bool)
 	// A tag beside a digest says which tag is meant; the reference itself keeps the digest alone.
 	tag := ref.Tag()
 	if name, _, pinned := strings.Cut(text, "@"); pinned {
-		if named, err := attestor.ParseReference(qualified(name)); err == nil && strings.Contains(path.Base(name), ":") {
+		if named, err := attestor.ParseReference(qualified(name)); err == nil &&
+			strings.Contains(path.Base(name), ":") {
 			tag = named.Tag()
 		}
 	}
@@ -151,8 +156,8 @@ func approves(bases []attestor.ApprovedBase, text string) (approved, known bool)
 	return false, !known
 }
 
-// qualified is a reference as BuildKit takes it: a name without a registry is Docker Hub's, and one without a path is of
-// its library.
+// qualified is a reference as BuildKit takes it: a name without a registry is Docker Hub's, and one without a path is
+// of its library.
 func qualified(ref string) string {
 	first, _, nested := strings.Cut(ref, "/")
 	switch {

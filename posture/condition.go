@@ -64,8 +64,8 @@ func (c condition) value(known func(ast.Expr) truth) truth {
 	return fold(c.root, known)
 }
 
-// byCases is the value of a condition whose questions are answered with yes and no in turn: "a || !a" always holds. With
-// many questions it is sometimes.
+// byCases is the value of a condition whose questions are answered with yes and no in turn: "a || !a" always holds.
+// With many questions it is sometimes.
 func (c condition) byCases() truth {
 	var questions []string
 	c.value(func(e ast.Expr) truth {

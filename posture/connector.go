@@ -26,11 +26,13 @@ func (m *model) connected(r *reader, n *node, apiVersion, kind string) {
 
 	name := r.text(n.at("metadata", "name"), "metadata.name").text
 	project := first(r.text(spec.at("project"), "spec.projectRef"),
-		r.text(n.at("metadata", "annotations", "cnrm.cloud.google.com/project-id"), "the annotation cnrm.cloud.google.com/project-id"),
+		r.text(n.at("metadata", "annotations", "cnrm.cloud.google.com/project-id"),
+			"the annotation cnrm.cloud.google.com/project-id"),
 		r.text(n.at("metadata", "namespace"), "metadata.namespace"))
 	project.text = strings.TrimPrefix(project.text, "projects/")
 
-	switch workload := map[string]string{"RunService": kindService, "RunJob": kindJob, "RunWorkerPool": kindPool}[kind]; {
+	switch workload := map[string]string{"RunService": kindService, "RunJob": kindJob,
+		"RunWorkerPool": kindPool}[kind]; {
 	case workload != "" && !present(spec.at("template")):
 		m.unjudged = append(m.unjudged, otherDocument(r.file, apiVersion, kind, n))
 	case workload != "":
@@ -46,8 +48,10 @@ func (m *model) connected(r *reader, n *node, apiVersion, kind string) {
 func (m *model) connectedWorkload(r *reader, n, spec *node, kind, name string, project text) {
 	// A reference to an account by name is to one of the same project.
 	for _, template := range []*node{spec.at("template"), spec.at("template", "template")} {
-		if account := template.at("serviceAccount"); account != nil && account.kind == nodeText && !strings.Contains(account.text, "@") && project.text != "" {
-			template.fields["serviceAccount"] = textNode(account.text+"@"+project.text+".iam.gserviceaccount.com", account.line)
+		if account := template.at("serviceAccount"); account != nil && account.kind == nodeText &&
+			!strings.Contains(account.text, "@") && project.text != "" {
+			template.fields["serviceAccount"] = textNode(account.text+"@"+project.text+".iam.gserviceaccount.com",
+				account.line)
 		}
 	}
 
@@ -68,19 +72,24 @@ func (m *model) connectedWorkload(r *reader, n, spec *node, kind, name string, p
 	m.addWorkload(r, s)
 }
 
-// grantedKinds are the families of Terraform's IAM resources, by the kind of what a grant of Config Connector is on, with
-// the field that names it.
+// grantedKinds are the families of Terraform's IAM resources, by the kind of what a grant of Config Connector is on,
+// with the field that names it.
 func grantedKinds() map[string][2]string {
 	return map[string][2]string{
 		"RunService": {"google_cloud_run_v2_service", "name"}, "RunJob": {"google_cloud_run_v2_job", "name"},
-		"RunWorkerPool": {"google_cloud_run_v2_worker_pool", "name"}, "CloudFunctions2Function": {"google_cloudfunctions2_function", "cloud_function"},
-		"Project": {"google_project", "project"}, "Folder": {"google_folder", "folder"}, "Organization": {"google_organization", "org_id"},
-		"SecretManagerSecret": {"google_secret_manager_secret", "secret_id"}, "KMSCryptoKey": {"google_kms_crypto_key", "crypto_key_id"},
-		"KMSKeyRing": {"google_kms_key_ring", "key_ring_id"}, "IAMServiceAccount": {"google_service_account", "service_account_id"},
+		"RunWorkerPool":           {"google_cloud_run_v2_worker_pool", "name"},
+		"CloudFunctions2Function": {"google_cloudfunctions2_function", "cloud_function"},
+		"Project":                 {"google_project", "project"}, "Folder": {"google_folder", "folder"},
+		"Organization":        {"google_organization", "org_id"},
+		"SecretManagerSecret": {"google_secret_manager_secret", "secret_id"}, "KMSCryptoKey": {"google_kms_crypto_key",
+			"crypto_key_id"},
+		"KMSKeyRing": {"google_kms_key_ring", "key_ring_id"}, "IAMServiceAccount": {"google_service_account",
+			"service_account_id"},
 		"ArtifactRegistryRepository":  {repositoryType, "repository"},
 		"BinaryAuthorizationAttestor": {"google_binary_authorization_attestor", "attestor"},
-		"PubSubTopic":                 {"google_pubsub_topic", "topic"}, "PubSubSubscription": {"google_pubsub_subscription", "subscription"},
-		"CloudTasksQueue": {"google_cloud_tasks_queue", "name"},
+		"PubSubTopic":                 {"google_pubsub_topic", "topic"},
+		"PubSubSubscription":          {"google_pubsub_subscription", "subscription"},
+		"CloudTasksQueue":             {"google_cloud_tasks_queue", "name"},
 	}
 }
 
@@ -95,7 +104,8 @@ func (m *model) connectedGrants(r *reader, written, spec *node, kind, name strin
 	}
 
 	at := referredName(on)
-	after := &node{kind: nodeMapping, line: written.lineOf(), fields: map[string]*node{"project": textNode(project.text, written.lineOf())}}
+	after := &node{kind: nodeMapping, line: written.lineOf(),
+		fields: map[string]*node{"project": textNode(project.text, written.lineOf())}}
 	if !project.set {
 		delete(after.fields, "project")
 	}
@@ -120,7 +130,8 @@ func (m *model) connectedGrants(r *reader, written, spec *node, kind, name strin
 		}
 	}
 
-	m.gather(r.file, &planned{kind: family[0] + suffix, address: kind + "/" + cmp.Or(name, "unnamed"), name: name, after: after})
+	m.gather(r.file, &planned{kind: family[0] + suffix, address: kind + "/" + cmp.Or(name, "unnamed"),
+		name: name, after: after})
 }
 
 func (n *node) lineOf() int {
@@ -157,29 +168,36 @@ func bindingsOf(n *node, project text) *node {
 			}
 			members.items = append(members.items, member)
 		}
-		out.items = append(out.items, &node{kind: nodeMapping, line: b.line, fields: map[string]*node{"role": b.at("role"), "members": members}})
+		out.items = append(out.items,
+			&node{kind: nodeMapping, line: b.line, fields: map[string]*node{"role": b.at("role"), "members": members}})
 	}
 
 	return out
 }
 
-// connectedTypes are the types of Terraform whose names are not those of Config Connector's kinds in snake case; a second
-// one is that of a regional resource.
+// connectedTypes are the types of Terraform whose names are not those of Config Connector's kinds in snake case; a
+// second one is that of a regional resource.
 func connectedTypes() map[string][2]string {
 	return map[string][2]string{
-		"ComputeSecurityPolicy": {globalArmor, regionalArmor}, "ComputeBackendService": {globalBackend, regionalBackend},
+		"ComputeSecurityPolicy": {globalArmor, regionalArmor}, "ComputeBackendService": {globalBackend,
+			regionalBackend},
 		"ComputeURLMap": {urlMaps()[0], urlMaps()[1]}, "ComputeSSLPolicy": {sslPolicies()[0], sslPolicies()[1]},
-		"ComputeTargetHTTPSProxy": {httpsProxies()[0], httpsProxies()[1]}, "ComputeTargetHTTPProxy": {httpProxies()[0], httpProxies()[1]},
-		"ComputeTargetSSLProxy": {httpsProxies()[2]}, "ComputeRouterNAT": {natType, natType}, "SQLInstance": {databaseType, databaseType},
-		"ComputeNetworkEndpointGroup": {endpointGroup, endpointGroup}, "ComputeRegionNetworkEndpointGroup": {endpointGroup, endpointGroup},
-		"VPCAccessConnector": {connectorType, connectorType}, "OrgPolicyPolicy": {organizationPolicy},
-		"ResourceManagerPolicy":                        {legacyPolicies()[0]},
-		"IAMServiceAccountKey":                         {"google_service_account_key"},
-		"IAMWorkloadIdentityPoolProvider":              {providerType, providerType},
-		"AccessContextManagerAccessLevel":              {levelType},
-		"AlloyDBInstance":                              {alloyType, alloyType},
-		"CloudFunctions2Function":                      {"google_cloudfunctions2_function", "google_cloudfunctions2_function"},
-		"CloudFunctionsFunction":                       {"google_cloudfunctions_function", "google_cloudfunctions_function"},
+		"ComputeTargetHTTPSProxy": {httpsProxies()[0], httpsProxies()[1]}, "ComputeTargetHTTPProxy": {httpProxies()[0],
+			httpProxies()[1]},
+		"ComputeTargetSSLProxy": {httpsProxies()[2]}, "ComputeRouterNAT": {natType, natType},
+		"SQLInstance":                       {databaseType, databaseType},
+		"ComputeNetworkEndpointGroup":       {endpointGroup, endpointGroup},
+		"ComputeRegionNetworkEndpointGroup": {endpointGroup, endpointGroup},
+		"VPCAccessConnector":                {connectorType, connectorType}, "OrgPolicyPolicy": {organizationPolicy},
+		"ResourceManagerPolicy":           {legacyPolicies()[0]},
+		"IAMServiceAccountKey":            {"google_service_account_key"},
+		"IAMWorkloadIdentityPoolProvider": {providerType, providerType},
+		"AccessContextManagerAccessLevel": {levelType},
+		"AlloyDBInstance":                 {alloyType, alloyType},
+		"CloudFunctions2Function": {"google_cloudfunctions2_function",
+			"google_cloudfunctions2_function"},
+		"CloudFunctionsFunction": {"google_cloudfunctions_function",
+			"google_cloudfunctions_function"},
 		"AccessContextManagerServicePerimeterResource": {perimeterType + "_resource"},
 	}
 }
@@ -220,7 +238,8 @@ func (m *model) connectedResource(r *reader, n, spec *node, apiVersion, kind, na
 		m.addWorkload(r, s)
 	case isOutside(typed):
 		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: name, kind: cleanKind(kind), line: n.line,
-			message: quote(kind) + " runs outside Cloud Run, and is not judged", fix: "judge it with the tool for its platform"})
+			message: quote(kind) + " runs outside Cloud Run, and is not judged",
+			fix:     "judge it with the tool for its platform"})
 	case strings.HasPrefix(apiVersion, "run"+connectorDomain), runsContainers(typed, after), listsContainers(spec, 0):
 		m.unjudged = append(m.unjudged, otherDocument(r.file, apiVersion, kind, n))
 	default:

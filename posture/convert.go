@@ -22,7 +22,8 @@ func camel(name string) string {
 	return b.String()
 }
 
-// isReference reports a reference of Config Connector: it names a resource of the cluster, or one outside by "external".
+// isReference reports a reference of Config Connector: it names a resource of the cluster, or one outside by
+// "external".
 func isReference(n *node) bool {
 	if n == nil || n.kind != nodeMapping || !n.has("external", "name") {
 		return false
@@ -85,8 +86,8 @@ func referenceLists() []string {
 	return []string{"accessLevels", "requireAttestationsBy", "natIps", "instances", "resources"}
 }
 
-// dereferencedItem is an element of a list: a value, a reference, or a mapping that holds one reference alone. In a list
-// of references a name alone is one.
+// dereferencedItem is an element of a list: a value, a reference, or a mapping that holds one reference alone. In a
+// list of references a name alone is one.
 func dereferencedItem(n *node, references bool) *node {
 	if isReference(n) && !n.has("kind") && (references || n.has("external") || n.has("namespace")) {
 		return referredName(n)
@@ -105,11 +106,12 @@ func dereferencedItem(n *node, references bool) *node {
 
 // keyed are the fields whose keys are data, and no names of fields.
 func keyed() []string {
-	return []string{"labels", "annotations", "userLabels", "environmentVariables", "attributeMapping", "limits", "metadata"}
+	return []string{"labels", "annotations", "userLabels", "environmentVariables", "attributeMapping",
+		"limits", "metadata"}
 }
 
-// asBlocks writes a resource of an API as Terraform does: names in snake case, and objects as blocks, which are lists of
-// one.
+// asBlocks writes a resource of an API as Terraform does: names in snake case, and objects as blocks, which are lists
+// of one.
 func asBlocks(n *node) *node {
 	if n == nil || n.kind != nodeMapping {
 		return n
@@ -124,7 +126,8 @@ func asBlocks(n *node) *node {
 		case strings.HasSuffix(name, "AdmissionRules") && field.kind == nodeMapping:
 			out.fields[key] = valuesOf(field) // a map by cluster, namespace or identity
 		case field.kind == nodeMapping:
-			out.fields[key] = &node{kind: nodeList, line: field.line, column: field.column, items: []*node{asBlocks(field)}}
+			out.fields[key] = &node{kind: nodeList, line: field.line, column: field.column,
+				items: []*node{asBlocks(field)}}
 		case field.kind == nodeList:
 			list := &node{kind: nodeList, line: field.line, column: field.column}
 			for _, item := range field.items {

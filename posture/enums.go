@@ -13,8 +13,9 @@ func ingressValues() map[string]string {
 
 func egressValues() map[string]string {
 	return map[string]string{
-		"VPC_EGRESS_UNSPECIFIED": "private-ranges-only", "ALL_TRAFFIC": "all-traffic", "PRIVATE_RANGES_ONLY": "private-ranges-only",
-		"0": "private-ranges-only", "1": "all-traffic", "2": "private-ranges-only",
+		"VPC_EGRESS_UNSPECIFIED": "private-ranges-only", "ALL_TRAFFIC": "all-traffic",
+		"PRIVATE_RANGES_ONLY": "private-ranges-only",
+		"0":                   "private-ranges-only", "1": "all-traffic", "2": "private-ranges-only",
 	}
 }
 

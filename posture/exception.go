@@ -67,7 +67,8 @@ func (j *Judge) reportExceptions(m *model, used []use) []attestor.PostureFinding
 
 		judged := false
 		for _, s := range m.workloads {
-			judged = judged || e.CoversName(s.target()) && e.Fits(exception.Finding{Check: e.Check, Subject: e.Subject, Path: s.file})
+			judged = judged || e.CoversName(s.target()) &&
+				e.Fits(exception.Finding{Check: e.Check, Subject: e.Subject, Path: s.file})
 		}
 
 		f := attestor.PostureFinding{

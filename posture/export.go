@@ -62,15 +62,17 @@ func (m *model) finishGathered() []error {
 	return r.errs
 }
 
-// relevant reports whether some rule is about resources of a type, or looks at them to judge others, or they grant something.
+// relevant reports whether some rule is about resources of a type, or looks at them to judge others, or they grant
+// something.
 func relevant(kind string, judged map[string]bool) bool {
 	_, _, grants := grantTypeOf(kind)
-	return grants || judged[kind] || slices.Contains([]string{urlMaps()[0], urlMaps()[1], networkType, routerType, natType, endpointGroup,
-		levelType, perimeterType + "_resource"}, kind)
+	return grants || judged[kind] ||
+		slices.Contains([]string{urlMaps()[0], urlMaps()[1], networkType, routerType, natType, endpointGroup,
+			levelType, perimeterType + "_resource"}, kind)
 }
 
-// computeTypes are Terraform's types of the resources that Compute Engine and Cloud SQL print, by "kind"; a second one is
-// that of a regional resource.
+// computeTypes are Terraform's types of the resources that Compute Engine and Cloud SQL print, by "kind"; a second one
+// is that of a regional resource.
 func computeTypes() map[string][2]string {
 	return map[string][2]string{
 		"compute#securityPolicy":       {globalArmor, regionalArmor},
@@ -155,13 +157,16 @@ func (m *model) exported(file string, n *node) bool {
 
 	full := cmp.Or(n.at("name").written(), n.at("constraint").written())
 	name := full[strings.LastIndex(full, "/")+1:]
-	m.gather(file, &planned{kind: kind, address: strings.TrimPrefix(kind, "google_") + "." + cmp.Or(name, "unnamed"), name: name,
+	m.gather(file, &planned{kind: kind, address: strings.TrimPrefix(kind, "google_") + "." + cmp.Or(name, "unnamed"),
+		name:  name,
 		after: after})
 
 	// A router lists its gateways of Cloud NAT.
 	for _, nat := range items(after.at("nats")) {
-		nat.fields["router"], nat.fields["region"] = textNode(name, nat.line), textNode(lastPart(n.at("region").written()), nat.line)
-		m.gather(file, &planned{kind: natType, address: "compute_router_nat." + nat.at("name").written(), name: nat.at("name").written(), after: nat})
+		nat.fields["router"], nat.fields["region"] = textNode(name, nat.line),
+			textNode(lastPart(n.at("region").written()), nat.line)
+		m.gather(file, &planned{kind: natType, address: "compute_router_nat." + nat.at("name").written(),
+			name: nat.at("name").written(), after: nat})
 	}
 
 	return true
@@ -171,7 +176,8 @@ func (m *model) exported(file string, n *node) bool {
 // Cloud Run.
 func (m *model) exportedFunction(r *reader, n *node, parts []string) {
 	if !n.has("serviceConfig") || isOneOf(n.at("environment"), "GEN_1") {
-		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: clip(parts[5]), kind: kindFunction, line: n.line,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: clip(parts[5]),
+			kind: kindFunction, line: n.line,
 			message: "a function of the first generation runs outside Cloud Run, and is not judged",
 			fix:     "judge it with the tool for its platform"})
 		return
@@ -204,8 +210,8 @@ func legacyList(n *node) *node {
 		"allow": of(n.at("allowedValues"), "ALLOW"), "deny": of(n.at("deniedValues"), "DENY")}}}}
 }
 
-// exportedGrants adds an IAM policy that is given as a definition, if it grants something to everybody, or a basic role.
-// Since it does not say what it is on, any other is no evidence for anything, and passes nothing.
+// exportedGrants adds an IAM policy that is given as a definition, if it grants something to everybody, or a basic
+// role. Since it does not say what it is on, any other is no evidence for anything, and passes nothing.
 func (m *model) exportedGrants(r *reader, n *node) []error {
 	p := policy{planned: true, file: r.file, address: r.file, bindings: r.bindings(n)}
 	if len(r.errs) > 0 {
@@ -218,20 +224,22 @@ func (m *model) exportedGrants(r *reader, n *node) []error {
 
 	m.loose = append(m.loose, p)
 	m.gather(r.file, &planned{kind: "google_project_iam_policy", address: plain.Text(r.file), name: r.file,
-		after: &node{kind: nodeMapping, line: n.line, fields: map[string]*node{"bindings": n.at("bindings"), "project": {kind: nodeUnknown}}}})
+		after: &node{kind: nodeMapping, line: n.line, fields: map[string]*node{"bindings": n.at("bindings"),
+			"project": {kind: nodeUnknown}}}})
 
 	return nil
 }
 
-// stateChanges are the resources of a Terraform state, as changes of a plan that leaves them as they are. There are two forms:
-// that of `terraform show -json`, and that of the file itself.
+// stateChanges are the resources of a Terraform state, as changes of a plan that leaves them as they are. There are two
+// forms: that of `terraform show -json`, and that of the file itself.
 func stateChanges(n *node) (*node, error) {
 	list := &node{kind: nodeList, line: n.line}
 	add := func(r *node, address string, after *node) {
-		list.items = append(list.items, &node{kind: nodeMapping, line: r.line, column: r.column, fields: map[string]*node{
-			"address": textNode(address, r.line), "mode": r.at("mode"), "type": r.at("type"), "name": r.at("name"),
-			"change": {kind: nodeMapping, line: r.line, fields: map[string]*node{"after": after,
-				"actions": {kind: nodeList, items: []*node{textNode("no-op", r.line)}}}}}})
+		list.items = append(list.items, &node{kind: nodeMapping, line: r.line, column: r.column,
+			fields: map[string]*node{
+				"address": textNode(address, r.line), "mode": r.at("mode"), "type": r.at("type"), "name": r.at("name"),
+				"change": {kind: nodeMapping, line: r.line, fields: map[string]*node{"after": after,
+					"actions": {kind: nodeList, items: []*node{textNode("no-op", r.line)}}}}}})
 	}
 
 	if n.has("values") {
@@ -262,7 +270,8 @@ func stateChanges(n *node) (*node, error) {
 				at = fmt.Sprintf("%s[%q]", address, key)
 			}
 			if one.at("attributes") == nil {
-				return nil, fmt.Errorf("line %d: the state is of an old Terraform; pass the output of `terraform show -json`", one.line)
+				return nil, fmt.Errorf("line %d: the state is of an old Terraform; pass the output of `terraform "+
+					"show -json`", one.line)
 			}
 			add(r, at, one.at("attributes"))
 		}

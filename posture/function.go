@@ -12,8 +12,9 @@ func (r *reader) function(n *node) *workload {
 	at := func(name string) text { return r.text(service.at(name), "service_config."+name) }
 
 	// "ALLOW_ALL" is the default.
-	s.ingress = gcloudName(at("ingress_settings"), map[string]string{"ALLOW_ALL": "all", "ALLOW_INTERNAL_ONLY": "internal",
-		"ALLOW_INTERNAL_AND_GCLB": "internal-and-cloud-load-balancing"})
+	s.ingress = gcloudName(at("ingress_settings"),
+		map[string]string{"ALLOW_ALL": "all", "ALLOW_INTERNAL_ONLY": "internal",
+			"ALLOW_INTERNAL_AND_GCLB": "internal-and-cloud-load-balancing"})
 	s.account = at("service_account_email")
 	s.connector = at("vpc_connector")
 	s.egress = gcloudName(at("vpc_connector_egress_settings"), map[string]string{"ALL_TRAFFIC": "all-traffic",
@@ -26,8 +27,9 @@ func (r *reader) function(n *node) *workload {
 		s.egress = gcloudName(at("direct_vpc_egress"), map[string]string{"VPC_EGRESS_ALL_TRAFFIC": "all-traffic",
 			"VPC_EGRESS_PRIVATE_RANGES_ONLY": "private-ranges-only"})
 		for _, i := range interfaces.items {
-			s.interfaces = append(s.interfaces, link{network: r.text(i.at("network"), "service_config.direct_vpc_network_interface.network"),
-				subnetwork: r.text(i.at("subnetwork"), "service_config.direct_vpc_network_interface.subnetwork")})
+			s.interfaces = append(s.interfaces,
+				link{network: r.text(i.at("network"), "service_config.direct_vpc_network_interface.network"),
+					subnetwork: r.text(i.at("subnetwork"), "service_config.direct_vpc_network_interface.subnetwork")})
 		}
 	}
 
@@ -35,9 +37,11 @@ func (r *reader) function(n *node) *workload {
 	s.min = r.count(service.at("min_instance_count"), "service_config.min_instance_count")
 	s.max = r.count(service.at("max_instance_count"), "service_config.max_instance_count")
 	s.timeout = r.seconds(service.at("timeout_seconds"), "service_config.timeout_seconds")
-	s.concurrency = r.count(service.at("max_instance_request_concurrency"), "service_config.max_instance_request_concurrency")
+	s.concurrency = r.count(service.at("max_instance_request_concurrency"),
+		"service_config.max_instance_request_concurrency")
 
-	if latest := r.flag(service.at("all_traffic_on_latest_revision"), "service_config.all_traffic_on_latest_revision"); latest.text == "false" {
+	if latest := r.flag(service.at("all_traffic_on_latest_revision"),
+		"service_config.all_traffic_on_latest_revision"); latest.text == "false" {
 		s.otherRevisions = []string{"an older revision"}
 	}
 
@@ -49,7 +53,8 @@ func (r *reader) function(n *node) *workload {
 	// "on_deploy_update_policy" keeps the base image that was built upon; an automatic
 	// one replaces it while the function runs.
 	build := r.mapping(n.block("build_config"), "build_config")
-	if automatic := listed(build, "automatic_update_policy"); automatic != nil && automatic.kind == nodeList && len(automatic.items) > 0 {
+	if automatic := listed(build, "automatic_update_policy"); automatic != nil && automatic.kind == nodeList &&
+		len(automatic.items) > 0 {
 		s.baseImages = text{set: true, text: "automatic_update_policy"}
 	}
 
@@ -77,7 +82,8 @@ func (r *reader) functionContainer(service *node) container {
 			value: r.secretValue(variables.fields[name], name, "service_config.environment_variables."+name)})
 	}
 
-	for i, e := range r.list(service.at("secret_environment_variables"), "service_config.secret_environment_variables") {
+	for i, e := range r.list(service.at("secret_environment_variables"),
+		"service_config.secret_environment_variables") {
 		at := fmt.Sprintf("service_config.secret_environment_variables[%d]", i)
 		name := r.text(e.at("key"), at+".key").text
 		c.env = append(c.env, variable{name: name, secret: &secretRef{name: name,
@@ -88,7 +94,8 @@ func (r *reader) functionContainer(service *node) container {
 }
 
 func (r *reader) functionVolume(s *workload, v *node, path string) {
-	ref := secretRef{name: r.text(v.at("mount_path"), path+".mount_path").text, secret: r.text(v.at("secret"), path+".secret").text}
+	ref := secretRef{name: r.text(v.at("mount_path"), path+".mount_path").text,
+		secret: r.text(v.at("secret"), path+".secret").text}
 	versions := r.list(v.at("versions"), path+".versions")
 	if len(versions) == 0 {
 		s.volumes = append(s.volumes, ref) // without versions the latest is mounted

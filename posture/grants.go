@@ -57,7 +57,8 @@ func (m *model) plannedGrants(r *reader, resource *planned, p *plan) {
 
 	n := resource.after
 	grant := policy{planned: true, file: r.file, address: resource.address, kind: t.kind, proxy: t.proxy,
-		project: t.level != "", level: t.level, target: r.text(n.at(t.field), t.field), owner: r.text(n.at("project"), "project"),
+		project: t.level != "", level: t.level, target: r.text(n.at(t.field), t.field),
+		owner:  r.text(n.at("project"), "project"),
 		region: r.text(n.at("location"), "location")}
 
 	// Grants on folders and organisations hold in every project beneath. Which

@@ -51,8 +51,8 @@ func (p *plan) called(name string, kinds ...string) []*planned {
 	return out
 }
 
-// attachments groups the resources of one type by the resource of another that an attribute of theirs names. Under nil are
-// those of which that is not known.
+// attachments groups the resources of one type by the resource of another that an attribute of theirs names. Under nil
+// are those of which that is not known.
 func (p *plan) attachments(kind, attribute, to string) map[*planned][]*planned {
 	key := kind + " " + to
 	if out, ok := p.attached[key]; ok {
@@ -179,7 +179,8 @@ func (s *scope) collect(out map[string]map[string][]string) {
 
 func (s *scope) child(name string) *scope {
 	call := s.module.at("module_calls", name)
-	return &scope{prefix: s.prefix + "module." + name + ".", module: call.at("module"), call: call.at("expressions"), parent: s,
+	return &scope{prefix: s.prefix + "module." + name + ".", module: call.at("module"),
+		call: call.at("expressions"), parent: s,
 		depth: s.depth + 1}
 }
 

@@ -84,7 +84,8 @@ func (m *model) readPolicies(in Input) []error {
 	}
 
 	for _, src := range in.ProjectIAM {
-		all = append(all, policySource{name: src.Name, project: true, read: func() ([]binding, error) { return readPolicy(src) }})
+		all = append(all, policySource{name: src.Name, project: true,
+			read: func() ([]binding, error) { return readPolicy(src) }})
 	}
 
 	var errs []error
@@ -115,7 +116,8 @@ func (m *model) readPolicies(in Input) []error {
 					plain.Text(g.name), quote(g.service), named))
 			}
 		case m.defined() > 1:
-			errs = append(errs, fmt.Errorf("%s: the definitions have more than one service (%d): name the policy's own, --iam NAME=FILE",
+			errs = append(errs, fmt.Errorf("%s: the definitions have more than one service (%d): name the policy's "+
+				"own, --iam NAME=FILE",
 				plain.Text(g.name), m.defined()))
 		}
 
@@ -190,8 +192,9 @@ func (m *model) request(file string, n *node) []error {
 	}
 
 	for i, p := range r.list(n.at("projectIam"), "projectIam") {
-		m.requestPolicies = append(m.requestPolicies, policySource{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
-			read: func() ([]binding, error) { return policyOf(file, p) }})
+		m.requestPolicies = append(m.requestPolicies,
+			policySource{name: fmt.Sprintf("%s: projectIam[%d]", file, i), project: true,
+				read: func() ([]binding, error) { return policyOf(file, p) }})
 	}
 
 	return append(errs, r.errs...)
@@ -250,7 +253,8 @@ func isPublic(member string) bool {
 // own contains is not known here, so that it may.
 func invokes(role text) bool {
 	return role.unknown || isBasic(role.text) || strings.HasPrefix(role.text, "roles/run.") ||
-		strings.HasPrefix(role.text, "roles/cloudfunctions.") || role.text != "" && !strings.HasPrefix(role.text, "roles/")
+		strings.HasPrefix(role.text, "roles/cloudfunctions.") || role.text != "" &&
+		!strings.HasPrefix(role.text, "roles/")
 }
 
 // grants are the known grants on a service.
@@ -285,7 +289,8 @@ func (m *model) grantsOn(s *workload) grants {
 				// Cloud Run; on the service itself every public grant is a finding.
 				switch {
 				case isPublic(m.text) && (!p.project || invokes(b.role)):
-					g.public = append(g.public, fault{subject: m.text, found: clip(m.text) + " has " + clip(b.role.text)})
+					g.public = append(g.public,
+						fault{subject: m.text, found: clip(m.text) + " has " + clip(b.role.text)})
 				case b.role.text == invokerRole && m.set:
 					g.invoker = append(g.invoker, m.text)
 				}
@@ -310,7 +315,8 @@ func (m *model) policiesOf(s *workload) []policy {
 		}
 	}
 
-	found := slices.Concat(m.byTarget[""], m.byTarget["name "+s.name], m.byTarget["member serviceaccount:"+strings.ToLower(s.account.text)])
+	found := slices.Concat(m.byTarget[""], m.byTarget["name "+s.name],
+		m.byTarget["member serviceaccount:"+strings.ToLower(s.account.text)])
 	if s.address != "" {
 		found = append(found, m.byTarget["address "+s.address]...)
 	}
@@ -327,8 +333,8 @@ func (m *model) policiesOf(s *workload) []policy {
 	return out
 }
 
-// keys are those under which policiesOf finds a policy; "" is every workload. Grants on a project, or above it, that name
-// single accounts are found by these.
+// keys are those under which policiesOf finds a policy; "" is every workload. Grants on a project, or above it, that
+// name single accounts are found by these.
 func (p policy) keys() []string {
 	switch {
 	case p.of != "":
@@ -376,7 +382,10 @@ func (m *model) addForeign() {
 		if p.target.set {
 			known = named[p.target.text]
 		}
-		if slices.ContainsFunc(known, func(s *workload) bool { return slices.Contains(workloadKinds(), s.kind) && !s.foreign && p.covers(s) }) {
+		if slices.ContainsFunc(known, func(s *workload) bool {
+			return slices.Contains(workloadKinds(), s.kind) &&
+				!s.foreign && p.covers(s)
+		}) {
 			continue
 		}
 

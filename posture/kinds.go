@@ -54,13 +54,18 @@ func workloadTypes() map[string]string {
 // not judged as a whole, and the report says so.
 func outsideTypes() []string {
 	return []string{
-		"google_cloudfunctions_function", "google_app_engine_standard_app_version", "google_app_engine_flexible_app_version",
-		"google_container_cluster", "google_container_node_pool", "google_container_aws_cluster", "google_container_azure_cluster",
+		"google_cloudfunctions_function", "google_app_engine_standard_app_version",
+		"google_app_engine_flexible_app_version",
+		"google_container_cluster", "google_container_node_pool", "google_container_aws_cluster",
+		"google_container_azure_cluster",
 		"google_container_attached_cluster", "google_edgecontainer_cluster",
-		"google_compute_instance", "google_compute_instance_from_template", "google_compute_instance_from_machine_image",
-		"google_compute_instance_template", "google_compute_region_instance_template", "google_compute_instance_group_manager",
+		"google_compute_instance", "google_compute_instance_from_template",
+		"google_compute_instance_from_machine_image",
+		"google_compute_instance_template", "google_compute_region_instance_template",
+		"google_compute_instance_group_manager",
 		"google_compute_region_instance_group_manager", "google_tpu_vm", "google_tpu_v2_vm", "google_tpu_node",
-		"google_composer_environment", "google_dataflow_job", "google_dataflow_flex_template_job", "google_dataproc_cluster",
+		"google_composer_environment", "google_dataflow_job", "google_dataflow_flex_template_job",
+		"google_dataproc_cluster",
 		"google_dataproc_job", "google_dataproc_batch", "google_notebooks_instance", "google_notebooks_runtime",
 		"google_workbench_instance", "google_workstations_workstation_config", "google_vertex_ai_custom_job",
 		"google_vertex_ai_endpoint_with_model_garden_deployment", "google_vertex_ai_reasoning_engine",
@@ -78,7 +83,8 @@ func isOutside(kind string) bool {
 	name, ok := strings.CutPrefix(kind, "kubernetes_")
 	name, _, _ = strings.Cut(name, "_v")
 
-	return ok && slices.Contains([]string{"deployment", "stateful_set", "daemonset", "daemon_set", "replication_controller",
+	return ok && slices.Contains([]string{"deployment", "stateful_set", "daemonset", "daemon_set",
+		"replication_controller",
 		"job", "cron_job", "pod"}, name)
 }
 
@@ -141,7 +147,8 @@ func outsideDocument(apiVersion string) bool {
 // otherDocument is a document of a kind that is not judged.
 func otherDocument(file, apiVersion, kind string, n *node) unjudgedPart {
 	a := unjudgedPart{file: file, line: n.line, kind: cleanKind(kind), unread: true,
-		name: n.at("metadata", "name").written(), fix: "judge it with the tool for its platform, or remove it from the input"}
+		name: n.at("metadata", "name").written(), fix: "judge it with the tool for its platform, or remove it " +
+			"from the input"}
 	if a.name == "" {
 		a.name = "(unnamed)"
 	}
@@ -149,12 +156,14 @@ func otherDocument(file, apiVersion, kind string, n *node) unjudgedPart {
 	switch {
 	case outsideDocument(apiVersion):
 		a.unread = false
-		a.message = "unknown kind " + quote(kind) + " of " + quote(apiVersion) + " runs on a Kubernetes cluster, outside Cloud Run"
+		a.message = "unknown kind " + quote(kind) + " of " + quote(apiVersion) + " runs on a Kubernetes cluster, " +
+			"outside Cloud Run"
 	case listsContainers(n, 0):
 		a.message = "unknown kind " + quote(kind) + " of " + quote(apiVersion) + " runs containers that no rule judges"
 		a.fix = "judge what it makes, as `gcloud run services describe NAME --format export` prints it"
 	default:
-		a.message = "unknown kind " + quote(kind) + " of " + quote(apiVersion) + "; Service of serving.knative.dev/v1, or " +
+		a.message = "unknown kind " + quote(kind) + " of " + quote(apiVersion) + "; Service of " +
+			"serving.knative.dev/v1, or " +
 			"Job, WorkerPool, Instance or DomainMapping of Cloud Run is required"
 	}
 

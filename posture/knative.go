@@ -84,7 +84,8 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 	s.invokerDisabled = r.flag(outer.at(runPrefix+"invoker-iam-disabled"),
 		"the annotation "+runPrefix+"invoker-iam-disabled")
 	s.iap = r.flag(outer.at(runPrefix+"iap-enabled"), "the annotation "+runPrefix+"iap-enabled")
-	s.urlDisabled = r.flag(outer.at(runPrefix+"default-url-disabled"), "the annotation "+runPrefix+"default-url-disabled")
+	s.urlDisabled = r.flag(outer.at(runPrefix+"default-url-disabled"),
+		"the annotation "+runPrefix+"default-url-disabled")
 	s.binauthz = of(outer, runPrefix+"binary-authorization")
 	s.breakglass = of(outer, runPrefix+"binary-authorization-breakglass")
 	s.connector = of(inner, runPrefix+"vpc-access-connector")
@@ -276,9 +277,12 @@ func (r *reader) container(n *node, path string, sh shape) container {
 		if ref := sh.at(e, sh.name("secretRef")); present(ref) {
 			name := r.text(ref.at("name"), fmt.Sprintf("%s.envFrom[%d].secretRef.name", path, i)).text
 			if name == "" {
-				name = r.text(sh.at(ref, sh.name("localObjectReference"), "name"), fmt.Sprintf("%s.envFrom[%d].secretRef", path, i)).text
+				name = r.text(sh.at(ref, sh.name("localObjectReference"), "name"),
+					fmt.Sprintf("%s.envFrom[%d].secretRef", path, i)).text
 			}
-			c.env = append(c.env, variable{name: cmp.Or(name, "envFrom"), secret: &secretRef{name: cmp.Or(name, "envFrom"), secret: name}})
+			c.env = append(c.env,
+				variable{name: cmp.Or(name, "envFrom"),
+					secret: &secretRef{name: cmp.Or(name, "envFrom"), secret: name}})
 		}
 	}
 

@@ -108,7 +108,8 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 				continue
 			}
 
-			c := &judging{ctx: ctx, s: s, model: m, profile: j.c.Profile, attested: j.c.Attested, bases: j.c.Bases, known: known}
+			c := &judging{ctx: ctx, s: s, model: m, profile: j.c.Profile, attested: j.c.Attested,
+				bases: j.c.Bases, known: known}
 			f, missing := j.finding(c, rule, used)
 
 			// A plan that only makes services gets no skipped finding for each
@@ -277,7 +278,8 @@ func invalid(errs []error) error {
 
 	return &attestor.Error{
 		Kind: attestor.Invalid, Msg: errors.Join(errs...).Error() + left,
-		Fix: "pass the output of `gcloud run services describe NAME --format export`, the v2 API's JSON, or the output of " +
+		Fix: "pass the output of `gcloud run services describe NAME --format export`, the v2 API's JSON, or " +
+			"the output of " +
 			"`terraform show -json PLAN`",
 	}
 }

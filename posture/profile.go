@@ -59,7 +59,8 @@ func Builtin(name string) (Profile, bool) {
 		set(off, "IDENTITY_AWARE_PROXY", "CONNECTOR_SIZED")
 		set(warn, "PRIVATE_SERVICE_CONNECT", "BASE_BY_DIGEST", "CONTEXT_IGNORED")
 		set(warn, advice()...)
-		set(warn, "SHELL_DISABLED", "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET", "SECRETS_AS_FILES",
+		set(warn, "SHELL_DISABLED", "DEFAULT_URL_DISABLED", "VPC_EGRESS", "MIN_INSTANCES", "CONCURRENCY_SET",
+			"SECRETS_AS_FILES",
 			"SECRET_VERSION_PINNED", "PROBES")
 	case "hipaa":
 		set(off, "STATIC_EGRESS_IP")
@@ -79,7 +80,8 @@ func Builtin(name string) (Profile, bool) {
 
 // advice are the rules about Dockerfiles whose breach is no way in.
 func advice() []string {
-	return []string{"USER_NOT_NUMERIC", "GROUP_ROOT", "BASE_SLIM", "PACKAGES_CLEANED", "ENTRYPOINT_EXEC", "DOCKERFILE_LINT"}
+	return []string{"USER_NOT_NUMERIC", "GROUP_ROOT", "BASE_SLIM", "PACKAGES_CLEANED", "ENTRYPOINT_EXEC",
+		"DOCKERFILE_LINT"}
 }
 
 // reachAdvice are the rules about what a workload reaches that the source documents do not ask for.

@@ -51,7 +51,8 @@ func LoadProfile(name string) (Profile, error) {
 func ParseProfile(src Source) (Profile, error) {
 	docs, err := parse(src)
 	if err != nil {
-		return Profile{}, &attestor.Error{Kind: attestor.Invalid, Msg: plain.Text(src.Name) + ": " + attestorMessage(err)}
+		return Profile{},
+			&attestor.Error{Kind: attestor.Invalid, Msg: plain.Text(src.Name) + ": " + attestorMessage(err)}
 	}
 
 	r := &profileReader{reader: reader{file: src.Name}}
@@ -302,7 +303,8 @@ func (r *profileReader) exception(n *node, where string) exception.Exception {
 		e.Paths = r.names(n.at("files"), where+".files")
 		for _, pattern := range e.Paths {
 			if why := attestor.CheckPathPattern(pattern); why != "" {
-				r.fault(n.at("files"), where+".files: "+quote(pattern)+" "+why+"; the pattern", "a path, in which * and ** stand for others")
+				r.fault(n.at("files"), where+".files: "+quote(pattern)+" "+why+"; the pattern",
+					"a path, in which * and ** stand for others")
 			}
 		}
 	}

@@ -24,8 +24,8 @@ const (
 // textOf is a value that is set unless it is empty.
 func textOf(s string) text { return text{set: s != "", text: s} }
 
-// direct is Direct VPC egress by a list of interfaces. "At least one of network or subnetwork must be specified" (run/v2):
-// one that names neither leads nowhere.
+// direct is Direct VPC egress by a list of interfaces. "At least one of network or subnetwork must be specified"
+// (run/v2): one that names neither leads nowhere.
 func direct(interfaces *node) text {
 	for _, i := range items(interfaces) {
 		if isSet(i.at("network")) || isSet(i.at("subnetwork")) {
@@ -45,11 +45,13 @@ func (r *reader) mount(s *workload, v *node, path string, sh shape) {
 
 	if csi := sh.at(v, "csi"); present(csi) && r.text(csi.at("driver"), path+".csi.driver").text == gcsDriver {
 		bucket := sh.at(csi, sh.name("volumeAttributes"), "bucketName")
-		s.mounts = append(s.mounts, mount{name: name, kind: mountBucket, source: r.text(bucket, path+".csi.volumeAttributes.bucketName"),
-			readOnly: r.flag(csi.at(sh.name("readOnly")), path+".csi.readOnly")})
+		s.mounts = append(s.mounts,
+			mount{name: name, kind: mountBucket, source: r.text(bucket, path+".csi.volumeAttributes.bucketName"),
+				readOnly: r.flag(csi.at(sh.name("readOnly")), path+".csi.readOnly")})
 	}
 
-	r.share(s, name, sh.at(v, "nfs"), path, func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) })
+	r.share(s, name, sh.at(v, "nfs"), path,
+		func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) })
 }
 
 // share reads an NFS volume, which all forms of definition write alike.
@@ -58,8 +60,9 @@ func (r *reader) share(s *workload, name string, nfs *node, path string, f field
 		return
 	}
 
-	s.mounts = append(s.mounts, mount{name: name, kind: mountShare, source: r.text(f(nfs, "server"), path+".nfs.server"),
-		readOnly: r.flag(f(nfs, "readOnly"), path+".nfs.readOnly")})
+	s.mounts = append(s.mounts,
+		mount{name: name, kind: mountShare, source: r.text(f(nfs, "server"), path+".nfs.server"),
+			readOnly: r.flag(f(nfs, "readOnly"), path+".nfs.readOnly")})
 }
 
 // v2Mount reads a volume as the v2 API and Terraform have it: a bucket, a share, or the sockets of databases.
@@ -67,8 +70,9 @@ func (r *reader) v2Mount(s *workload, v *node, path string, f fieldOf) {
 	name := r.text(v.at("name"), path+".name").text
 
 	if gcs := f(v, "gcs"); present(gcs) {
-		s.mounts = append(s.mounts, mount{name: name, kind: mountBucket, source: r.text(f(gcs, "bucket"), path+".gcs.bucket"),
-			readOnly: r.flag(f(gcs, "readOnly"), path+".gcs.readOnly")})
+		s.mounts = append(s.mounts,
+			mount{name: name, kind: mountBucket, source: r.text(f(gcs, "bucket"), path+".gcs.bucket"),
+				readOnly: r.flag(f(gcs, "readOnly"), path+".gcs.readOnly")})
 	}
 
 	r.share(s, name, f(v, "nfs"), path, f)
@@ -169,7 +173,8 @@ func (m *model) subnetworkNetwork(name string) text {
 	}
 
 	if name[strings.LastIndex(name, "/")+1:] == defaultNetwork {
-		return textOf(defaultNetwork) // the network "default" has a subnetwork "default" in each region, and no other has one
+		// the network "default" has a subnetwork "default" in each region, and no other has one
+		return textOf(defaultNetwork)
 	}
 
 	return text{}
@@ -221,7 +226,8 @@ func (m *model) referred(s *workload, i int) text {
 	}
 
 	from := place{s.in, s.from}
-	for _, block := range [][]string{{"template", "vpc_access", "network_interfaces"}, {"template", "template", "vpc_access", "network_interfaces"},
+	for _, block := range [][]string{{"template", "vpc_access", "network_interfaces"},
+		{"template", "template", "vpc_access", "network_interfaces"},
 		{"vpc_access", "network_interfaces"}} {
 		if network := m.networkNamed(from, append(slices.Clone(block), "network")...); network.set {
 			return network
@@ -245,7 +251,8 @@ func (m *model) connectors(s *workload) []place {
 	}
 
 	var out []place
-	for _, path := range [][]string{{"template", "vpc_access", "connector"}, {"template", "template", "vpc_access", "connector"},
+	for _, path := range [][]string{{"template", "vpc_access", "connector"},
+		{"template", "template", "vpc_access", "connector"},
 		{"vpc_access", "connector"}, {"service_config", "vpc_connector"}} {
 		to, _ := m.pointed(place{s.in, s.from}, path, connectorType)
 		out = append(out, to...)
@@ -299,8 +306,8 @@ func (m *model) gateways() []gateway {
 	return m.allGateways
 }
 
-// natOf are the gateways of Cloud NAT that may serve a workload: those of its networks and its region, and those of which
-// the input does not say so.
+// natOf are the gateways of Cloud NAT that may serve a workload: those of its networks and its region, and those of
+// which the input does not say so.
 func (m *model) natOf(s *workload) []wayOut {
 	networks, open := m.networks(s)
 

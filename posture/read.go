@@ -92,7 +92,8 @@ func (m *model) file(name string, docs []*node) (errs []error) {
 
 	m.unjudged = m.unjudged[:unjudged]
 	if len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("%s: has no Cloud Run workload, and no resource that a rule is about", plain.Text(name)))
+		errs = append(errs, fmt.Errorf("%s: has no Cloud Run workload, and no resource that a rule is about",
+			plain.Text(name)))
 	}
 
 	return errs
@@ -141,7 +142,8 @@ func (m *model) document(file string, n *node) []error {
 		return append(m.documents(file, r.list(n.at("items"), "items")), r.errs...)
 	case kind != "" || apiVersion != "":
 		m.unjudged = append(m.unjudged, otherDocument(file, apiVersion, kind, n))
-	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values") || n.has("lineage") && n.has("resources"):
+	case n.has("format_version") || n.has("resource_changes") || n.has("planned_values") || n.has("lineage") &&
+		n.has("resources"):
 		return m.plan(file, n)
 	default:
 		return m.answer(r, n)
@@ -153,13 +155,15 @@ func (m *model) document(file string, n *node) []error {
 // answer adds what an answer of the v2 API defines. It has no "kind": the collection in the name tells.
 func (m *model) answer(r *reader, n *node) []error {
 	name := r.text(n.at("name"), "name").text
-	collections := map[string]string{"services": kindService, "jobs": kindJob, "workerPools": kindPool, "instances": kindInstance}
+	collections := map[string]string{"services": kindService, "jobs": kindJob, "workerPools": kindPool,
+		"instances": kindInstance}
 
 	switch parts := strings.Split(name, "/"); {
 	case len(parts) == 6 && parts[4] == "functions":
 		m.exportedFunction(r, n, parts)
 	case len(parts) > 6: // an execution, a task or a revision: what its parent made
-		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: name, kind: clip(parts[len(parts)-2]), line: n.line, unread: true,
+		m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: name, kind: clip(parts[len(parts)-2]),
+			line: n.line, unread: true,
 			message: "is no definition that is kept, but what one made", fix: "judge its service or job"})
 	case len(parts) == 6 && collections[parts[4]] != "" && n.has("template", "containers"):
 		m.addWorkload(r, r.v2(n, collections[parts[4]], knativeShape()))
@@ -179,7 +183,8 @@ func (m *model) answer(r *reader, n *node) []error {
 	case n.has("bindings"):
 		return m.exportedGrants(r, n)
 	default:
-		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor resource_changes",
+		return []error{fmt.Errorf("%s: line %d: unknown kind of document: it has neither kind, template nor "+
+			"resource_changes",
 			plain.Text(r.file), n.line)}
 	}
 
@@ -199,7 +204,8 @@ func (m *model) addWorkload(r *reader, s *workload) {
 		places = append(slices.Clone(places[:3]), fmt.Sprintf("%d more places", len(r.unrendered)-3))
 	}
 
-	m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: s.fullName(), kind: s.kind, line: s.line, unread: true,
+	m.unjudged = append(m.unjudged, unjudgedPart{file: r.file, name: s.fullName(), kind: s.kind,
+		line: s.line, unread: true,
 		message: "a template was not rendered: " + strings.Join(places, ", ") + " has a variable",
 		fix:     "render it first, by `helm template`, `kustomize build` or envsubst, and judge the result"})
 }
@@ -212,7 +218,8 @@ func (r *reader) truncated(n *node) error {
 		return nil // a definition, or a plan: no list
 	}
 
-	for _, token := range []*node{n.at("nextPageToken"), n.at("metadata", "continue"), n.at("metadata", "remainingItemCount")} {
+	for _, token := range []*node{n.at("nextPageToken"), n.at("metadata", "continue"),
+		n.at("metadata", "remainingItemCount")} {
 		if token.written() != "" && token.written() != "0" {
 			return fmt.Errorf("%s: line %d: the list is truncated: it says that a next page follows; pass every page",
 				plain.Text(r.file), token.line)
@@ -221,7 +228,8 @@ func (r *reader) truncated(n *node) error {
 
 	// "unreachable" names the locations that did not answer a list call.
 	if n.at("unreachable") != nil && isSet(n.at("unreachable")) {
-		return fmt.Errorf("%s: line %d: the list is incomplete: unreachable names locations that did not answer; list again",
+		return fmt.Errorf("%s: line %d: the list is incomplete: unreachable names locations that did not "+
+			"answer; list again",
 			plain.Text(r.file), n.at("unreachable").line)
 	}
 

@@ -18,8 +18,8 @@ type Rewritten struct {
 }
 
 // Fix returns the files of definitions, YAML or JSON, with the fixes that need no choice of a person: no name, no image
-// and no secret is made up, and a finding that the profile does not ask for changes nothing. Comments and everything else
-// stay. Terraform plans and Dockerfiles are not changed.
+// and no secret is made up, and a finding that the profile does not ask for changes nothing. Comments and everything
+// else stay. Terraform plans and Dockerfiles are not changed.
 func (j *Judge) Fix(ctx context.Context, in Input) ([]Rewritten, error) {
 	all := map[string]Rewritten{}
 	in.Definitions = slices.Clone(in.Definitions)
@@ -115,7 +115,8 @@ func (j *Judge) rewrite(ctx context.Context, m *model, s *workload, r *Rewritten
 
 		text := r.Text
 		for _, e := range edits {
-			changed, err := inplace.Apply(text, s.line, s.column, inplace.Change{Path: s.place(e.path), Value: e.value, Remove: e.remove, Keep: e.keep})
+			changed, err := inplace.Apply(text, s.line, s.column, inplace.Change{Path: s.place(e.path), Value: e.value,
+				Remove: e.remove, Keep: e.keep})
 			if errors.Is(err, inplace.ErrForm) {
 				text = nil // written in a way that is left to a person
 				break

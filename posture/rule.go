@@ -36,12 +36,13 @@ func Rules() []RuleInfo {
 	return out
 }
 
-// concerns reports whether a rule is put to a subject at all. Of workloads that the input does not define only the grants
-// are known.
+// concerns reports whether a rule is put to a subject at all. Of workloads that the input does not define only the
+// grants are known.
 func (r rule) concerns(s *workload) bool {
 	switch {
 	case s.kind == kindPlan || s.kind == kindDockerfile:
-		return (r.resources != nil) == (s.kind == kindPlan) && slices.Contains(r.on, kindDockerfile) == (s.kind == kindDockerfile)
+		return (r.resources != nil) == (s.kind == kindPlan) &&
+			slices.Contains(r.on, kindDockerfile) == (s.kind == kindDockerfile)
 	case r.resources != nil || slices.Contains(r.on, kindDockerfile):
 		return false
 	}
@@ -68,7 +69,8 @@ func rules() []rule { return slices.Concat(serviceRules(), planRules(), buildRul
 func serviceRules() []rule {
 	all := workloadKinds()
 	return []rule{
-		{id: "REGION_APPROVED", means: "the region is in the profile's list", on: all, whole: true, judge: regionApproved},
+		{id: "REGION_APPROVED", means: "the region is in the profile's list", on: all, whole: true,
+			judge: regionApproved},
 		{id: "INVOKER_AUTH", means: "unauthenticated calls are not allowed", on: all, whole: true, judge: invokerAuth},
 		{id: "INGRESS_RESTRICTED", means: "ingress is internal or internal-and-cloud-load-balancing",
 			judge: ingressRestricted, on: called()},
@@ -81,7 +83,8 @@ func serviceRules() []rule {
 		{id: "VPC_EGRESS", means: "a connector or Direct VPC egress is set", on: all, judge: vpcEgress},
 		{id: "STATIC_EGRESS_IP", means: "all traffic leaves through the VPC, where Cloud NAT gives it a fixed address",
 			on: all, judge: staticEgressIP},
-		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", on: all, judge: secretsByReference,
+		{id: "SECRETS_BY_REFERENCE", means: "no environment value looks like a secret", on: all,
+			judge:  secretsByReference,
 			inputs: true},
 		{id: "SECRETS_AS_FILES", means: "secrets are mounted as files rather than set in the environment", on: all,
 			judge: secretsAsFiles, inputs: true},
@@ -99,18 +102,22 @@ func serviceRules() []rule {
 			judge: binaryAuthorization},
 		{id: "CMEK", means: "a customer-managed encryption key is set", on: all, judge: cmek},
 		{id: "PROBES", means: "a startup or liveness probe is set", judge: probes, on: []string{kindService}},
-		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition", judge: revisionJudged,
-			on: []string{kindService, kindPool, kindFunction}},
+		{id: "REVISION_JUDGED", means: "no traffic goes to a revision that is not this definition",
+			judge: revisionJudged,
+			on:    []string{kindService, kindPool, kindFunction}},
 		{id: "SHELL_DISABLED", means: "nobody can open an SSH session in a running container", judge: shellDisabled,
 			on: []string{kindService, kindPool, kindInstance}},
 		{id: "ACCOUNT_REACH", means: "the service account cannot take the project over, nor read every secret", on: all,
 			judge: accountReach},
-		{id: "DATABASE_REGION", means: "the databases that it connects to are in regions of the profile's list", on: all,
+		{id: "DATABASE_REGION", means: "the databases that it connects to are in regions of the profile's list",
+			on:    all,
 			judge: databaseRegion, inputs: true},
 		{id: "BUILD_ACCOUNT", means: "source is built by an account of its own", judge: buildAccount},
-		{id: "NETWORK_OWN", means: "traffic leaves by a network of one's own, not by the network default", on: all, judge: networkOwn},
+		{id: "NETWORK_OWN", means: "traffic leaves by a network of one's own, not by the network default", on: all,
+			judge: networkOwn},
 		{id: "NFS_PRIVATE", means: "NFS shares are reached within the VPC", on: mounting(), judge: sharePrivate},
-		{id: "MOUNTS_READ_ONLY", means: "buckets and shares are mounted for reading only", on: mounting(), judge: mountsReadOnly},
+		{id: "MOUNTS_READ_ONLY", means: "buckets and shares are mounted for reading only", on: mounting(),
+			judge: mountsReadOnly},
 		{id: "KEY_REVOCATION", means: "the definition says what happens when the encryption key is revoked",
 			on: []string{kindService, kindPool, kindInstance}, judge: keyRevocation},
 	}

@@ -4,7 +4,8 @@ import "strings"
 
 const (
 	globalArmor, regionalArmor         = "google_compute_security_policy", "google_compute_region_security_policy"
-	globalArmorRule, regionalArmorRule = "google_compute_security_policy_rule", "google_compute_region_security_policy_rule"
+	globalArmorRule, regionalArmorRule = "google_compute_security_policy_rule",
+		"google_compute_region_security_policy_rule"
 )
 
 // armored applies wrong to every security policy that guards a backend.
@@ -39,7 +40,8 @@ func guardsBackends(n *node) bool {
 // wafRules asks for a rule that denies SQL injection and one that denies
 // cross-site scripting, each before any rule that lets everybody in.
 func wafRules(c *judging) answer {
-	return c.armored("rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable, before any rule for all callers",
+	return c.armored("rules with deny(403) that evaluate sqli-v33-stable and xss-v33-stable, before any rule for "+
+		"all callers",
 		block("rule", `action   = "deny(403)"`, `priority = 1000 # and a like rule for xss-v33-stable at 1001`,
 			block("match", block("expr", `expression = "evaluatePreconfiguredWaf('sqli-v33-stable')"`))),
 		"SQL injection and cross-site scripting are denied", func(a armor) string {

@@ -21,12 +21,14 @@ func buildRules() []rule {
 	return []rule{
 		on(string(attestor.CodeUserNotSet), "the last stage sets USER", userSet),
 		on(string(attestor.CodeUserRoot), "the image's user is not root", userNotRoot),
-		on(string(attestor.CodeUserNotNumeric), "the image's user is a number, which Kubernetes can tell from root", userNumeric),
+		on(string(attestor.CodeUserNotNumeric), "the image's user is a number, which Kubernetes can tell from root",
+			userNumeric),
 		on(string(attestor.CodeGroupRoot), "the image's group is not root", groupNotRoot),
 		on("BASE_BY_DIGEST", "every image that the build takes is named by digest", basesByDigest),
 		on(string(attestor.CodeBaseNotApproved), "the base is one of those that a policy approves", baseApproved),
 		on("BASE_SLIM", "the base has no more than the program needs", baseSlim),
-		on(string(attestor.CodeSecretFound), "no secret is in a variable, a command, a label or a copied file", noSecretsBuilt),
+		on(string(attestor.CodeSecretFound), "no secret is in a variable, a command, a label or a copied file",
+			noSecretsBuilt),
 		on("CONTEXT_IGNORED", ".dockerignore keeps secrets, keys and history out of what is copied", contextIgnored),
 		on("DOWNLOAD_VERIFIED", "what the build downloads is checked before it is used", downloadsVerified),
 		on("PACKAGES_CLEANED", "package managers leave no caches in the image", packagesCleaned),
@@ -62,8 +64,9 @@ func userSet(c *judging) answer {
 		return satisfied("the base %s has a user that is not root", clip(base.Text))
 	}
 
-	return violated("USER with a number in the last stage", userRemedy, fault{found: "no USER is set, so that the base's user runs " +
-		"the program, which is root by default"})
+	return violated("USER with a number in the last stage", userRemedy,
+		fault{found: "no USER is set, so that the base's user runs " +
+			"the program, which is root by default"})
 }
 
 // userParts are the user and the group of USER, where it is set and known.
@@ -91,7 +94,8 @@ func userNotRoot(c *judging) answer {
 
 	// "00" and "+0" are 0 as well; an empty name is the base's user.
 	n, err := strconv.ParseInt(user, 10, 64)
-	administrator := strings.EqualFold(user, "ContainerAdministrator") || strings.EqualFold(user, "Administrator") // of Windows
+	// of Windows
+	administrator := strings.EqualFold(user, "ContainerAdministrator") || strings.EqualFold(user, "Administrator")
 	if strings.EqualFold(user, "root") || administrator || user == "" || err == nil && n == 0 {
 		return violated("a user that is not root", userRemedy, fault{subject: user, found: "USER is " + quote(user)})
 	}
@@ -121,7 +125,8 @@ func groupNotRoot(c *judging) answer {
 
 	n, err := strconv.ParseInt(group, 10, 64)
 	if strings.EqualFold(group, "root") || err == nil && n == 0 {
-		return violated("a group that is not root", userRemedy, fault{subject: group, found: "USER has the group " + quote(group)})
+		return violated("a group that is not root", userRemedy,
+			fault{subject: group, found: "USER has the group " + quote(group)})
 	}
 	if group == "" {
 		return satisfied("no group is written; the gate looks it up in the image")
@@ -130,8 +135,8 @@ func groupNotRoot(c *judging) answer {
 	return satisfied("the group is %s", clip(group))
 }
 
-// basesByDigest asks for a digest in every FROM, COPY --from and RUN --mount: of intermediate stages too, whose programs
-// make what gets into the image.
+// basesByDigest asks for a digest in every FROM, COPY --from and RUN --mount: of intermediate stages too, whose
+// programs make what gets into the image.
 func basesByDigest(c *judging) answer {
 	var faults []fault
 	unknown := false
@@ -157,7 +162,8 @@ func basesByDigest(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("NAME@sha256:DIGEST, so that a moved tag changes nothing", remedy{dockerfile: "FROM IMAGE:TAG@sha256:DIGEST"}, faults...)
+		return violated("NAME@sha256:DIGEST, so that a moved tag changes nothing",
+			remedy{dockerfile: "FROM IMAGE:TAG@sha256:DIGEST"}, faults...)
 	case unknown:
 		return missingEvidence("a base is a variable without a value", "give the ARG a default that names a digest")
 	}
@@ -167,7 +173,8 @@ func basesByDigest(c *judging) answer {
 
 func line(n int) string { return "line " + strconv.Itoa(n) + ": " }
 
-// baseApproved asks for a base of the policy's catalogue. The gate proves by layers or signatures what this file claims.
+// baseApproved asks for a base of the policy's catalogue. The gate proves by layers or signatures what this file
+// claims.
 func baseApproved(c *judging) answer {
 	base := c.s.build.base()
 	if c.bases == nil {
@@ -196,14 +203,16 @@ func baseApproved(c *judging) answer {
 		fault{subject: base.Text, found: "the base is " + quote(base.Text)})
 }
 
-var slim = regexp.MustCompile(`(?i)scratch|distroless|slim|alpine|minimal|micro|static|wolfi|chainguard|busybox|nonroot|nanoserver`)
+var slim = regexp.MustCompile(
+	`(?i)scratch|distroless|slim|alpine|minimal|micro|static|wolfi|chainguard|busybox|nonroot|nanoserver`)
 
 // slimFamily are folders of registries that hold small images alone.
 var slimFamily = regexp.MustCompile(`(^|/)(distroless|chainguard)/`)
 
 // full are repositories of images that are whole systems, unless their tag says otherwise.
-var full = regexp.MustCompile(`(^|/)(debian|ubuntu|centos|fedora|rockylinux|almalinux|amazonlinux|oraclelinux|opensuse|node|python|ruby|golang|rust|` +
-	`openjdk|eclipse-temurin|php|perl|gcc|buildpack-deps|debian1[0-9]|ubuntu[0-9]{4}|ubi[0-9]?)$`)
+var full = regexp.MustCompile(
+	`(^|/)(debian|ubuntu|centos|fedora|rockylinux|almalinux|amazonlinux|oraclelinux|opensuse|node|python|ruby|golang|rust|` +
+		`openjdk|eclipse-temurin|php|perl|gcc|buildpack-deps|debian1[0-9]|ubuntu[0-9]{4}|ubi[0-9]?)$`)
 
 // baseSlim tells by the names of well-known images. Of others nothing is known, and nothing is said.
 func baseSlim(c *judging) answer {
@@ -262,11 +271,13 @@ func linted(c *judging) answer {
 
 var (
 	// By a pipe, or by what a shell is given to run.
-	pipedToShell = regexp.MustCompile(`\b(curl|wget)\b[^|;&\n]*\|\s*(sudo\s+(-\S+\s+)*)?(env\s+)?(/\S*/)?((ba|da|z|k)?sh|python[0-9.]*|perl|ruby|node|php)\b|` +
-		`\b((ba|da|z|k)?sh|eval|source|exec)\b[^;&|\n]*[$<]\(\s*(curl|wget)\b|` +
-		"\\b((ba|da|z|k)?sh|eval|source|exec)\\b[^;&|\\n]*`\\s*(curl|wget)\\b")
-	insecure = regexp.MustCompile(`\bcurl\b[^|;&\n]*\s(-[fsSLlgiIjJnNqRvOZ0-9#]*k[fsSLlgiIjJnNqRvOZ0-9#]*|--insecure)(\s|$)|` +
-		`\bwget\b[^|;&\n]*--no-check-certificate|--trusted-host\b|--allow-unauthenticated\b|--force-yes\b|--nogpgcheck\b|--allow-untrusted\b`)
+	pipedToShell = regexp.MustCompile(
+		`\b(curl|wget)\b[^|;&\n]*\|\s*(sudo\s+(-\S+\s+)*)?(env\s+)?(/\S*/)?((ba|da|z|k)?sh|python[0-9.]*|perl|ruby|node|php)\b|` +
+			`\b((ba|da|z|k)?sh|eval|source|exec)\b[^;&|\n]*[$<]\(\s*(curl|wget)\b|` +
+			"\\b((ba|da|z|k)?sh|eval|source|exec)\\b[^;&|\\n]*`\\s*(curl|wget)\\b")
+	insecure = regexp.MustCompile(
+		`\bcurl\b[^|;&\n]*\s(-[fsSLlgiIjJnNqRvOZ0-9#]*k[fsSLlgiIjJnNqRvOZ0-9#]*|--insecure)(\s|$)|` +
+			`\bwget\b[^|;&\n]*--no-check-certificate|--trusted-host\b|--allow-unauthenticated\b|--force-yes\b|--nogpgcheck\b|--allow-untrusted\b`)
 	commit = regexp.MustCompile(`#[0-9a-f]{40}\b`)
 )
 
@@ -278,7 +289,8 @@ func downloadsVerified(c *judging) answer {
 		for _, a := range s.Copies {
 			for _, source := range a.Sources {
 				if a.Add && isRemote(source) && a.Checksum == "" && !commit.MatchString(source) {
-					faults = append(faults, fault{subject: source, found: line(a.Line) + "ADD of an address without --checksum"})
+					faults = append(faults,
+						fault{subject: source, found: line(a.Line) + "ADD of an address without --checksum"})
 				}
 			}
 		}
@@ -294,7 +306,8 @@ func downloadsVerified(c *judging) answer {
 	}
 
 	if len(faults) > 0 {
-		return violated("a checksum, or a commit", remedy{dockerfile: "ADD --checksum=sha256:DIGEST ADDRESS /FILE"}, faults...)
+		return violated("a checksum, or a commit", remedy{dockerfile: "ADD --checksum=sha256:DIGEST ADDRESS /FILE"},
+			faults...)
 	}
 
 	return satisfied("no download is used unchecked")
@@ -348,18 +361,21 @@ func packagesCleaned(c *judging) answer {
 			text := r.Text()
 			for _, m := range managers() {
 				mounted := slices.ContainsFunc(r.Caches, func(target string) bool {
-					return target == m.cache || strings.HasPrefix(target, m.cache+"/") || strings.HasPrefix(m.cache, target+"/")
+					return target == m.cache || strings.HasPrefix(target, m.cache+"/") ||
+						strings.HasPrefix(m.cache, target+"/")
 				})
 				if m.install.MatchString(text) && !m.clean.MatchString(text+environment) && !mounted {
-					faults = append(faults, fault{subject: m.name, found: line(r.Line) + m.name + " leaves its cache in the image"})
+					faults = append(faults,
+						fault{subject: m.name, found: line(r.Line) + m.name + " leaves its cache in the image"})
 				}
 			}
 		}
 	}
 
 	if len(faults) > 0 {
-		return violated("the cache removed in the same RUN, or mounted", remedy{dockerfile: "RUN apt-get update && apt-get install -y " +
-			"--no-install-recommends PACKAGE && rm -rf /var/lib/apt/lists/*"}, faults...)
+		return violated("the cache removed in the same RUN, or mounted",
+			remedy{dockerfile: "RUN apt-get update && apt-get install -y " +
+				"--no-install-recommends PACKAGE && rm -rf /var/lib/apt/lists/*"}, faults...)
 	}
 
 	return satisfied("no package manager leaves a cache")
@@ -367,7 +383,8 @@ func packagesCleaned(c *judging) answer {
 
 // contextFiles are files that no image needs, one for each kind.
 func contextFiles() []string {
-	return []string{".git/config", ".env", "config/.env.production", "server.key", "certs/server.pem", "id_rsa", "keystore.p12"}
+	return []string{".git/config", ".env", "config/.env.production", "server.key", "certs/server.pem",
+		"id_rsa", "keystore.p12"}
 }
 
 // contextIgnored asks that where whole folders of the context are copied, .dockerignore keeps out what no image needs.
@@ -389,7 +406,8 @@ func contextIgnored(c *judging) answer {
 	case whole == "":
 		return satisfied("only named files of the context are copied")
 	case b.ignore == nil:
-		return missingEvidence(whole+", and no .dockerignore was given", "pass the .dockerignore too; without one, write it")
+		return missingEvidence(whole+", and no .dockerignore was given",
+			"pass the .dockerignore too; without one, write it")
 	}
 
 	var faults []fault
@@ -400,7 +418,8 @@ func contextIgnored(c *judging) answer {
 	}
 
 	if len(faults) > 0 {
-		return violated(want, remedy{dockerfile: ".git\n**/.env*\n**/*.key\n**/*.pem\n**/*.p12\n**/id_rsa* # in .dockerignore"}, faults...)
+		return violated(want, remedy{dockerfile: ".git\n**/.env*\n**/*.key\n**/*.pem\n**/*.p12\n**/id_rsa* # in " +
+			".dockerignore"}, faults...)
 	}
 
 	return satisfied("%s keeps secrets, keys and history out", clip(b.ignored))

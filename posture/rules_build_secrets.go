@@ -11,20 +11,24 @@ import (
 
 var (
 	// A file that is copied by its name, and holds a secret by its name.
-	secretFile = regexp.MustCompile(`(?i)^(\.env(\..+)?|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|jks|keystore)|\.npmrc|\.netrc|\.pypirc|` +
-		`\.git-credentials|credentials(\.json)?|application_default_credentials\.json|service[-_]account.*\.json|.*-sa-key.*\.json|` +
-		`kubeconfig|\.dockerconfigjson)$`)
+	secretFile = regexp.MustCompile(
+		`(?i)^(\.env(\..+)?|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|jks|keystore)|\.npmrc|\.netrc|\.pypirc|` +
+			`\.git-credentials|credentials(\.json)?|application_default_credentials\.json|service[-_]account.*\.json|.*-sa-key.*\.json|` +
+			`kubeconfig|\.dockerconfigjson)$`)
 	// Folders of credentials.
-	secretFolder = regexp.MustCompile(`(^|/)(\.(ssh|aws|gnupg|kube|azure)|\.config/gcloud)(/|$)|(^|/)\.docker/config\.json$`)
+	secretFolder = regexp.MustCompile(
+		`(^|/)(\.(ssh|aws|gnupg|kube|azure)|\.config/gcloud)(/|$)|(^|/)\.docker/config\.json$`)
 	harmlessFile = regexp.MustCompile(`(?i)(example|sample|template|\.pub$|public|ca-cert|ca\.pem|cacert)`)
 
 	// What a command sets or passes: NAME=value, and headers.
-	assigned      = regexp.MustCompile(`(?:^|[\s;&|"'(:/])_?(?:export\s+)?(?:--?)?([A-Za-z][A-Za-z0-9_-]*)=("[^"$]*"|'[^'$]*'|[^\s"'$;&|]+)`)
-	authorization = regexp.MustCompile(`(?i)(authorization|private-token|x-api-key)\s*:\s*(bearer|basic|token)?\s*[A-Za-z0-9+/=_.-]{8,}`)
+	assigned = regexp.MustCompile(
+		`(?:^|[\s;&|"'(:/])_?(?:export\s+)?(?:--?)?([A-Za-z][A-Za-z0-9_-]*)=("[^"$]*"|'[^'$]*'|[^\s"'$;&|]+)`)
+	authorization = regexp.MustCompile(
+		`(?i)(authorization|private-token|x-api-key)\s*:\s*(bearer|basic|token)?\s*[A-Za-z0-9+/=_.-]{8,}`)
 )
 
-// noSecretsBuilt looks in every stage. Layers and build arguments of intermediate stages stay in the build's cache and in
-// its provenance; a file that a later layer removes stays in the earlier one.
+// noSecretsBuilt looks in every stage. Layers and build arguments of intermediate stages stay in the build's cache and
+// in its provenance; a file that a later layer removes stays in the earlier one.
 func noSecretsBuilt(c *judging) answer {
 	var faults []fault
 	add := func(subject string, at int, found string) {
@@ -70,7 +74,8 @@ func noSecretsBuilt(c *judging) answer {
 		}
 
 		// Arguments of the program are in the image's configuration.
-		for name, run := range map[string]*dockerfile.Run{"ENTRYPOINT": s.Entrypoint, "CMD": s.Command, "HEALTHCHECK": s.Health} {
+		for name, run := range map[string]*dockerfile.Run{"ENTRYPOINT": s.Entrypoint, "CMD": s.Command,
+			"HEALTHCHECK": s.Health} {
 			if run == nil {
 				continue
 			}
@@ -87,7 +92,8 @@ func noSecretsBuilt(c *judging) answer {
 				if cp.From == "" && secretFolder.MatchString(source) {
 					add(path.Base(source), cp.Line, "copies "+quote(source)+", which holds credentials")
 				}
-				if name := path.Base(source); cp.From == "" && secretFile.MatchString(name) && !harmlessFile.MatchString(source) {
+				if name := path.Base(source); cp.From == "" && secretFile.MatchString(name) &&
+					!harmlessFile.MatchString(source) {
 					add(name, cp.Line, "copies "+quote(source)+", which has the name of a secret")
 				}
 			}
@@ -100,16 +106,17 @@ func noSecretsBuilt(c *judging) answer {
 	}
 
 	if len(faults) > 0 {
-		return violated("a secret mount of the one command that needs it, and a new secret, since this one is exposed", remedy{
-			dockerfile: "RUN --mount=type=secret,id=TOKEN,env=TOKEN COMMAND",
-		}, faults...)
+		return violated("a secret mount of the one command that needs it, and a new secret, since this one is exposed",
+			remedy{
+				dockerfile: "RUN --mount=type=secret,id=TOKEN,env=TOKEN COMMAND",
+			}, faults...)
 	}
 
 	return satisfied("no variable, command, label or copied file looks like a secret")
 }
 
-// secretProperty says which line "NAME: VALUE" of a here-document has the name of a secret, or "". Assignments in it are
-// those of a script, see commandSecret.
+// secretProperty says which line "NAME: VALUE" of a here-document has the name of a secret, or "". Assignments in it
+// are those of a script, see commandSecret.
 func secretProperty(text string) string {
 	for _, m := range property.FindAllStringSubmatch(text, -1) {
 		if secretive(m[1]) && !harmless(m[2]) && !strings.HasPrefix(m[2], "$") {
@@ -120,8 +127,8 @@ func secretProperty(text string) string {
 	return ""
 }
 
-// builtSecret judges ARG and ENV. A value that is only another variable's has none of its own, but a build argument with
-// the name of a secret is one that the caller passes.
+// builtSecret judges ARG and ENV. A value that is only another variable's has none of its own, but a build argument
+// with the name of a secret is one that the caller passes.
 func builtSecret(name, value string, argument bool) string {
 	value = strings.Trim(value, `"'`)
 	if argument && secretive(name) && !isSwitch(value) && !filePath.MatchString(value) {

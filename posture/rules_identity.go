@@ -30,7 +30,8 @@ func invokerAuth(c *judging) answer {
 	// invokerIamDisabled "disables IAM permission check for run.routes.invoke for
 	// callers of this service" (run/v2): no policy, however strict, is evidence.
 	if s.invokerDisabled.text == "true" {
-		faults = append([]fault{{subject: "invoker-iam-disabled", found: "the invoker IAM check is disabled"}}, faults...)
+		faults = append([]fault{{subject: "invoker-iam-disabled", found: "the invoker IAM check is disabled"}},
+			faults...)
 		m = remedy{
 			flag: "--invoker-iam-check", knative: []edit{annotation(runPrefix+"invoker-iam-disabled", "false")},
 			fields: []edit{field(false, "invokerIamDisabled")},
@@ -49,7 +50,8 @@ func invokerAuth(c *judging) answer {
 	switch {
 	case len(faults) > 0 && behindIAP && restricted(s) && !g.opened:
 		return answer{
-			state: stateWarned, found: listFaults(faults) + ", as older set-ups of Identity-Aware Proxy needed; ingress " +
+			state: stateWarned, found: listFaults(faults) + ", as older set-ups of Identity-Aware Proxy " +
+				"needed; ingress " +
 				s.ingress.text + " lets callers in through the load balancer only",
 			required: iapRequired, remedy: m,
 		}
@@ -67,7 +69,8 @@ func invokerAuth(c *judging) answer {
 		return afterApply("a member of the IAM policy")
 	case !g.whole:
 		return missingEvidence("the callers are unknown: a definition does not contain its IAM policy",
-			"pass the output of `gcloud run "+s.collection()+" get-iam-policy "+shell(s.name, "NAME")+s.inRegion()+" --format json` as --iam")
+			"pass the output of `gcloud run "+s.collection()+" get-iam-policy "+shell(s.name, "NAME")+s.inRegion()+
+				" --format json` as --iam")
 	case s.iap.text == "true" && !slices.ContainsFunc(g.invoker, iapAgent.MatchString):
 		return violated("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", remedy{
 			command: "gcloud run services add-iam-policy-binding " + shell(s.name, "NAME") + s.inRegion() +
@@ -141,7 +144,8 @@ func leastPrivilege(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("the narrowest predefined roles, each on one resource", remedy{
-			command: "gcloud projects remove-iam-policy-binding PROJECT --member=serviceAccount:" + shellAccount(a.text) +
+			command: "gcloud projects remove-iam-policy-binding PROJECT --member=serviceAccount:" +
+				shellAccount(a.text) +
 				" --role=" + faults[0].subject,
 		}, faults...)
 	case a.text == "" && c.s.identity.text != "agent":
@@ -151,7 +155,8 @@ func leastPrivilege(c *judging) answer {
 			"pass the output of `gcloud projects get-iam-policy PROJECT --format json` as --project-iam")
 	}
 
-	return satisfied("%s holds no basic role on the project in its own name", cmp.Or(clip(a.text), "the agent identity"))
+	return satisfied("%s holds no basic role on the project in its own name",
+		cmp.Or(clip(a.text), "the agent identity"))
 }
 
 var roleName = regexp.MustCompile(`^((projects|organi[z]ations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$`)
@@ -189,9 +194,11 @@ func buildAccount(c *judging) answer {
 			found += " " + clip(email)
 		}
 		return violated("a service account for builds", remedy{
-			flag:     "--build-service-account=projects/PROJECT/serviceAccounts/" + sampleAccount,
-			knative:  []edit{annotation(runPrefix+"build-service-account", "projects/PROJECT/serviceAccounts/"+sampleAccount).toFill()},
-			fields:   []edit{field("projects/PROJECT/serviceAccounts/"+sampleAccount, "buildConfig", "serviceAccount").toFill()},
+			flag: "--build-service-account=projects/PROJECT/serviceAccounts/" + sampleAccount,
+			knative: []edit{annotation(runPrefix+"build-service-account",
+				"projects/PROJECT/serviceAccounts/"+sampleAccount).toFill()},
+			fields: []edit{field("projects/PROJECT/serviceAccounts/"+sampleAccount, "buildConfig",
+				"serviceAccount").toFill()},
 			function: block("build_config", `service_account = "projects/PROJECT/serviceAccounts/`+sampleAccount+`"`),
 		}, fault{subject: email, found: found})
 	}

@@ -28,7 +28,8 @@ func imageByDigest(c *judging) answer {
 		// Source code that Cloud Run builds, or runs beneath an image of its own, is in
 		// no image that the gate judged, whatever the container's image is.
 		if k.source != "" {
-			faults = append(faults, fault{subject: k.name, found: k.label(i) + " runs " + k.source + ", which no image holds"})
+			faults = append(faults,
+				fault{subject: k.name, found: k.label(i) + " runs " + k.source + ", which no image holds"})
 			continue
 		}
 
@@ -97,7 +98,8 @@ func imageAttested(c *judging) answer {
 
 	for i, k := range c.s.containers {
 		if k.source != "" {
-			faults = append(faults, fault{subject: k.name, found: k.label(i) + " runs " + k.source + ", which has no attestation"})
+			faults = append(faults,
+				fault{subject: k.name, found: k.label(i) + " runs " + k.source + ", which has no attestation"})
 			continue
 		}
 		if k.image.unknown {
@@ -121,7 +123,8 @@ func imageAttested(c *judging) answer {
 			undecided = &a
 		case err != nil:
 			a := undetermined("looking up attestations of "+img.String()+" failed: "+clip(attestor.Message(err)),
-				"retry; if it fails again, grant the caller roles/containeranalysis.notes.occurrences.viewer on the note")
+				"retry; if it fails again, grant the caller roles/containeranalysis.notes.occurrences.viewer "+
+					"on the note")
 			undecided = &a
 		case !ok:
 			faults = append(faults, fault{subject: img.String(), found: img.String() + " has no valid attestation"})
@@ -130,7 +133,8 @@ func imageAttested(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("an attestation of this gate", remedy{command: "attestor attest IMAGE, then deploy the digest in its output"},
+		return violated("an attestation of this gate",
+			remedy{command: "attestor attest IMAGE, then deploy the digest in its output"},
 			faults...)
 	case undecided != nil:
 		return *undecided
@@ -144,7 +148,8 @@ func imageAttested(c *judging) answer {
 func binaryAuthorization(c *judging) answer {
 	s := c.s
 	m := remedy{
-		flag: "--binary-authorization=default", knative: []edit{annotation(runPrefix+"binary-authorization", "default")},
+		flag:     "--binary-authorization=default",
+		knative:  []edit{annotation(runPrefix+"binary-authorization", "default")},
 		fields:   []edit{field(true, "binaryAuthorization", "useDefault")},
 		function: block("service_config", `binary_authorization_policy = "default"`),
 	}
@@ -156,7 +161,8 @@ func binaryAuthorization(c *judging) answer {
 			flag:    "--binary-authorization=default", // a deployment without --breakglass drops the justification
 			knative: []edit{without(annotation(runPrefix+"binary-authorization-breakglass", ""))},
 			fields:  []edit{without(field(nil, "binaryAuthorization", "breakglassJustification"))},
-		}, fault{subject: "breakglass", found: "a break-glass justification is set, so that Cloud Run does not enforce the policy"})
+		}, fault{subject: "breakglass", found: "a break-glass justification is set, so that Cloud Run does not " +
+			"enforce the policy"})
 	}
 
 	// Only the two documented values pass: "default", and the name of a platform
@@ -172,5 +178,6 @@ func binaryAuthorization(c *judging) answer {
 		return violated("default, or a named policy", m, fault{found: "Binary Authorization is off"})
 	}
 
-	return violated("default, or a named policy", m, fault{found: "Binary Authorization names " + quote(s.binauthz.text)})
+	return violated("default, or a named policy", m,
+		fault{found: "Binary Authorization names " + quote(s.binauthz.text)})
 }

@@ -27,7 +27,8 @@ func regionApproved(c *judging) answer {
 	return violated("one of "+strings.Join(c.profile.regions, ", "), remedy{
 		command: "gcloud run " + c.s.collection() + " describe " + shell(c.s.name, "NAME") + " --region=" +
 			shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
-		fields: []edit{field("projects/PROJECT/locations/"+c.profile.regions[0]+"/"+c.s.kind+"s/"+cmp.Or(clip(c.s.name), "NAME"),
+		fields: []edit{field("projects/PROJECT/locations/"+c.profile.regions[0]+"/"+c.s.kind+"s/"+
+			cmp.Or(clip(c.s.name), "NAME"),
 			"name").toFill()},
 		terraform: "location = \"" + c.profile.regions[0] + "\"",
 	}, fault{found: "region " + clip(r.text)})
@@ -53,7 +54,8 @@ func regionsApproved(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{flag: "--remove-regions=" +
-			shell(faults[0].subject, "REGION"), fields: []edit{field([]any{c.profile.regions[0]}, "multiRegionSettings", "regions").toFill()},
+			shell(faults[0].subject, "REGION"),
+			fields:    []edit{field([]any{c.profile.regions[0]}, "multiRegionSettings", "regions").toFill()},
 			terraform: "# remove the region from multi_region_settings { regions }"}, faults...)
 	case unknown:
 		return afterApply("a region")
@@ -110,10 +112,12 @@ func defaultURLDisabled(c *judging) answer {
 	domain, mapped := c.model.mapped(s)
 	switch {
 	case fronted && mapped && !restricted(s):
-		return violated("no domain mapping, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
-			command:   "gcloud beta run domain-mappings delete --domain=DOMAIN",
-			terraform: "# remove google_cloud_run_domain_mapping, and point the domain at the load balancer",
-		}, fault{subject: domain, found: "a load balancer fronts the service, and the domain mapping " + quote(domain) + " leads past it"})
+		return violated(
+			"no domain mapping, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
+				command:   "gcloud beta run domain-mappings delete --domain=DOMAIN",
+				terraform: "# remove google_cloud_run_domain_mapping, and point the domain at the load balancer",
+			}, fault{subject: domain, found: "a load balancer fronts the service, and the domain mapping " +
+				quote(domain) + " leads past it"})
 	case s.urlDisabled.text == "true":
 		return satisfied("the run.app address is off")
 	case s.urlDisabled.unknown:
@@ -125,14 +129,17 @@ func defaultURLDisabled(c *judging) answer {
 		// so that there is no guard that the address would bypass.
 		return satisfied("ingress is %s: the run.app address answers no request from the Internet", s.ingress.text)
 	case !fronted:
-		return missingEvidence("the run.app address is on, and the definition does not show whether a load balancer fronts it",
-			"pass the Terraform plan with its serverless network endpoint group, or turn the address off with --no-default-url")
+		return missingEvidence("the run.app address is on, and the definition does not show whether a load "+
+			"balancer fronts it",
+			"pass the Terraform plan with its serverless network endpoint group, or turn the address off with "+
+				"--no-default-url")
 	}
 
-	return violated("the address off, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
-		flag: "--no-default-url", knative: []edit{annotation(runPrefix+"default-url-disabled", "true")},
-		fields: []edit{field(true, "defaultUriDisabled")},
-	}, fault{found: "a load balancer fronts the service, and the run.app address is on"})
+	return violated("the address off, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer",
+		remedy{
+			flag: "--no-default-url", knative: []edit{annotation(runPrefix+"default-url-disabled", "true")},
+			fields: []edit{field(true, "defaultUriDisabled")},
+		}, fault{found: "a load balancer fronts the service, and the run.app address is on"})
 }
 
 // vpcEgress asks for a connector or Direct VPC egress, so that requests to
@@ -143,7 +150,8 @@ func vpcEgress(c *judging) answer {
 	case s.connector.text == "" && !s.network.set && (s.connector.unknown || s.network.unknown):
 		return afterApply("the VPC connector")
 	case s.connector.text == "" && !s.network.set:
-		return violated("a connector or Direct VPC egress", vpcRemedy("private-ranges-only"), fault{found: "no VPC egress is set"})
+		return violated("a connector or Direct VPC egress", vpcRemedy("private-ranges-only"),
+			fault{found: "no VPC egress is set"})
 	case s.egress.unknown:
 		return afterApply("the VPC egress")
 	case !s.egress.set:
@@ -169,20 +177,23 @@ func vpcRemedy(egress string) remedy {
 	return remedy{
 		flag: "--network=NETWORK --subnet=SUBNET --vpc-egress=" + egress,
 		knative: []edit{
-			revisionAnnotation(runPrefix+"network-interfaces", `[{"network":"NETWORK","subnetwork":"SUBNET"}]`).toFill(),
+			revisionAnnotation(runPrefix+"network-interfaces",
+				`[{"network":"NETWORK","subnetwork":"SUBNET"}]`).toFill(),
 			revisionAnnotation(runPrefix+"vpc-access-egress", egress),
 		},
 		fields: []edit{
-			field([]any{map[string]any{"network": "NETWORK", "subnetwork": "SUBNET"}}, "template", "vpcAccess", "networkInterfaces").toFill(),
+			field([]any{map[string]any{"network": "NETWORK", "subnetwork": "SUBNET"}}, "template", "vpcAccess",
+				"networkInterfaces").toFill(),
 			field(enum, "template", "vpcAccess", "egress"),
 		},
-		function: block("service_config", block("direct_vpc_network_interface", `network    = "NETWORK"`, `subnetwork = "SUBNET"`),
+		function: block("service_config", block("direct_vpc_network_interface", `network    = "NETWORK"`,
+			`subnetwork = "SUBNET"`),
 			`direct_vpc_egress = "VPC_EGRESS_`+enum+`"`),
 	}
 }
 
-// staticEgressIP asks that all traffic leaves through the VPC, without which no outbound address is fixed, and that each
-// Cloud NAT of the input that may serve the workload has reserved addresses.
+// staticEgressIP asks that all traffic leaves through the VPC, without which no outbound address is fixed, and that
+// each Cloud NAT of the input that may serve the workload has reserved addresses.
 func staticEgressIP(c *judging) answer {
 	s := c.s
 	switch {
@@ -207,15 +218,18 @@ func fixedAddress(c *judging) answer {
 
 		// "AUTO_ONLY: Nat IPs are allocated by GCP": the address changes with the number of machines.
 		if !nat.fixed && !nat.unknown {
-			faults = append(faults, fault{subject: nat.address, found: clip(nat.address) + " has addresses that Google allocates"})
+			faults = append(faults, fault{subject: nat.address, found: clip(nat.address) + " has addresses that " +
+				"Google allocates"})
 		}
 	}
 
 	switch {
 	case len(faults) > 0:
-		return violated("reserved addresses for Cloud NAT", remedy{command: "gcloud compute routers nats update NAT --router=ROUTER" +
-			" --router-region=REGION --nat-external-ip-pool=ADDRESS",
-			terraform: "nat_ip_allocate_option = \"MANUAL_ONLY\"\nnat_ips = [google_compute_address.NAME.id]"}, faults...)
+		return violated("reserved addresses for Cloud NAT",
+			remedy{command: "gcloud compute routers nats update NAT --router=ROUTER" +
+				" --router-region=REGION --nat-external-ip-pool=ADDRESS",
+				terraform: "nat_ip_allocate_option = \"MANUAL_ONLY\"\nnat_ips = [google_compute_address.NAME.id]"},
+			faults...)
 	case unknown:
 		return afterApply("how Cloud NAT gets its addresses")
 	case len(gateways) > 0:

@@ -15,7 +15,8 @@ const organizationPolicy = "google_org_policy_policy"
 
 // legacyPolicies are the older resources for organisation policies, by what they are on.
 func legacyPolicies() []string {
-	return []string{"google_organization_policy", "google_folder_organization_policy", "google_project_organization_policy"}
+	return []string{"google_organization_policy", "google_folder_organization_policy",
+		"google_project_organization_policy"}
 }
 
 // A restriction is what one policy says of one constraint.
@@ -161,15 +162,19 @@ func organizationPolicies(c *judging) answer {
 
 	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
 
-	m := remedy{terraform: block(`resource "google_org_policy_policy" "ingress"`, `name   = "PARENT/policies/run.allowedIngress"`,
-		`parent = "PARENT"`, block("spec", block("rules", block("values", `allowed_values = ["internal-and-cloud-load-balancing"]`))))}
+	m := remedy{terraform: block(`resource "google_org_policy_policy" "ingress"`,
+		`name   = "PARENT/policies/run.allowedIngress"`,
+		`parent = "PARENT"`,
+		block("spec", block("rules", block("values", `allowed_values = ["internal-and-cloud-load-balancing"]`))))}
 
 	switch {
 	case len(faults) > 0:
-		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", m, faults...)
+		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", m,
+			faults...)
 	case len(dry) > 0:
-		return answer{state: stateWarned, found: listFaults(dry), required: "a spec, once the log of the dry run is empty",
-			remedy: remedy{terraform: "# write the block spec like dry_run_spec"}}
+		return answer{state: stateWarned, found: listFaults(dry),
+			required: "a spec, once the log of the dry run is empty",
+			remedy:   remedy{terraform: "# write the block spec like dry_run_spec"}}
 	}
 
 	return satisfied("ingress, VPC egress and Binary Authorization are restricted")

@@ -50,7 +50,9 @@ func (p *plan) perimeters() []perimeter {
 			attached := p.attachments(perimeterType+suffix, attribute, perimeterType)
 			for _, extra := range slices.Concat(attached[of], attached[nil]) {
 				m.members = m.members || suffix == "_resource"
-				m.parts = append(m.parts, &node{kind: nodeMapping, fields: map[string]*node{name + "_policies": {kind: nodeList, items: []*node{extra.after}}}})
+				m.parts = append(m.parts,
+					&node{kind: nodeMapping,
+						fields: map[string]*node{name + "_policies": {kind: nodeList, items: []*node{extra.after}}}})
 			}
 		}
 
@@ -117,15 +119,17 @@ func servicePerimeter(c *judging) answer {
 	case len(all) == 0:
 		return notInPlan()
 	case len(faults) > 0:
-		return violated("resources, "+strings.Join(perimeterServices(), ", ")+" in restricted_services, and no rule that lets "+
+		return violated("resources, "+strings.Join(perimeterServices(), ", ")+" in restricted_services, and no "+
+			"rule that lets "+
 			"every identity through", remedy{terraform: block("status", `resources = ["projects/NUMBER"]`,
 			`restricted_services = ["`+strings.Join(perimeterServices(), `", "`)+`"]`)}, faults...)
 	case len(missing) > 0:
 		return afterApply("a list of restricted services")
 	case len(dry) > 0:
 		// "spec" alone is a dry run, the first step of a rollout: it refuses nothing.
-		return answer{state: stateWarned, found: listFaults(dry), required: "a status, once the log of the dry run is empty",
-			remedy: remedy{terraform: "# write the block status like spec"}}
+		return answer{state: stateWarned, found: listFaults(dry),
+			required: "a status, once the log of the dry run is empty",
+			remedy:   remedy{terraform: "# write the block status like spec"}}
 	}
 
 	return satisfied("registry, keys and attestations are restricted")
@@ -183,7 +187,8 @@ func (p *plan) anybody(from *node) bool {
 func everyService(to *node) bool {
 	return slices.ContainsFunc(items(to.at("operations")), func(n *node) bool {
 		name, methods := n.at("service_name").written(), items(n.at("method_selectors"))
-		all := len(methods) == 0 || slices.ContainsFunc(methods, func(m *node) bool { return isOneOf(m.at("method"), "*") })
+		all := len(methods) == 0 ||
+			slices.ContainsFunc(methods, func(m *node) bool { return isOneOf(m.at("method"), "*") })
 
 		return name == "*" || all && slices.Contains(perimeterServices(), name)
 	})
@@ -193,7 +198,8 @@ func everyService(to *node) bool {
 func (p *plan) openLevel(name string) (string, bool) {
 	for _, level := range p.of(levelType) {
 		full := level.name
-		if name == "" || full != name && full[strings.LastIndex(full, "/")+1:] != name[strings.LastIndex(name, "/")+1:] {
+		if name == "" || full != name &&
+			full[strings.LastIndex(full, "/")+1:] != name[strings.LastIndex(name, "/")+1:] {
 			continue
 		}
 
@@ -246,11 +252,12 @@ func openExpression(text string) bool {
 	return condition.root != nil && (condition.value(all) == always || condition.byCases() == always)
 }
 
-// openCondition reports whether a condition of a basic level holds for nearly every request. Its fields must all match, and
-// "negate" turns the whole around: all addresses but some, or all people but some, are nearly all.
+// openCondition reports whether a condition of a basic level holds for nearly every request. Its fields must all match,
+// and "negate" turns the whole around: all addresses but some, or all people but some, are nearly all.
 func openCondition(n *node) bool {
 	restricts := false
-	for _, field := range []string{"members", "regions", "required_access_levels", "device_policy", "vpc_network_sources"} {
+	for _, field := range []string{"members", "regions", "required_access_levels", "device_policy",
+		"vpc_network_sources"} {
 		restricts = restricts || isSet(n.at(field))
 	}
 

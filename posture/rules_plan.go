@@ -27,21 +27,25 @@ func planRules() []rule {
 			"google_compute_subnetwork"),
 		on("CONNECTOR_SIZED", "a connector has a least and a most number of machines, and their type", connectorSized,
 			"google_vpc_access_connector"),
-		{id: "PRIVATE_SERVICE_CONNECT", means: "a published service accepts named consumers only", judge: privateServiceConnect,
+		{id: "PRIVATE_SERVICE_CONNECT", means: "a published service accepts named consumers only",
+			judge:     privateServiceConnect,
 			resources: []string{serviceAttachment}, optional: true},
 		on("DATABASE_PRIVATE", "databases have no public address", databasePrivate, databaseType, alloyType),
 		on("DATABASE_ENCRYPTED", "databases refuse connections without TLS", databaseEncrypted, databaseType),
 		on("NO_BASIC_ROLES", "nobody is granted a basic role, and everybody nothing", noBasicRoles,
 			slices.Concat(projectGrants(), guardedGrants())...),
-		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose tokens count",
+		on("KEYLESS", "nobody downloads a service account's key, and a workload identity provider says whose "+
+			"tokens count",
 			keyless, "google_iam_workload_identity_pool_provider", "google_service_account_key"),
 		on("SERVICE_PERIMETER", "the perimeter restricts services, and refuses", servicePerimeter,
 			perimeterType, perimetersType),
-		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization of Cloud Run",
+		on("ORGANIZATION_POLICIES", "the organisation restricts ingress, VPC egress and Binary Authorization "+
+			"of Cloud Run",
 			organizationPolicies, slices.Concat([]string{organizationPolicy}, legacyPolicies())...),
 		on("ADMISSION_POLICY", "Binary Authorization requires an attestation, and blocks", admissionPolicy,
 			"google_binary_authorization_policy"),
-		on("IMAGES_SCANNED", "repositories have their pushes scanned", imagesScanned, "google_artifact_registry_repository"),
+		on("IMAGES_SCANNED", "repositories have their pushes scanned", imagesScanned,
+			"google_artifact_registry_repository"),
 	}
 }
 
@@ -69,7 +73,8 @@ func (c *judging) requireInPlan(r rule, a answer) answer {
 		}
 	}
 
-	return missingEvidence(a.found, "add "+r.resources[0]+" to the plan, pass the plan that has it as well, or, if there "+
+	return missingEvidence(a.found, "add "+r.resources[0]+" to the plan, pass the plan that has it as well, "+
+		"or, if there "+
 		"is to be none, turn the rule off in a profile of your own: rules: {"+r.id+": off}")
 }
 
@@ -209,7 +214,8 @@ func cloudArmor(c *judging) answer {
 		case !isSet(value):
 			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " has no security policy"})
 		case slices.ContainsFunc(policies, func(policy *planned) bool { return !guardsBackends(policy.after) }):
-			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " has a security policy of another type, " +
+			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " has a security policy of " +
+				"another type, " +
 				"which does not guard backends"})
 		}
 	}
@@ -259,7 +265,8 @@ func identityAwareProxy(c *judging) answer {
 		return ""
 	})
 	if len(opened) > 0 {
-		return violated("named members in roles/iap.httpsResourceAccessor", remedy{terraform: `member = "group:PEOPLE@DOMAIN"`},
+		return violated("named members in roles/iap.httpsResourceAccessor",
+			remedy{terraform: `member = "group:PEOPLE@DOMAIN"`},
 			opened...)
 	}
 
@@ -314,7 +321,8 @@ func (s *workload) behindProxy(backend *node) (on, known bool) {
 
 // otherPurposes are those of subnetworks that hold no machines and no workloads.
 func otherPurposes() []string {
-	return []string{"REGIONAL_MANAGED_PROXY", "GLOBAL_MANAGED_PROXY", "INTERNAL_HTTPS_LOAD_BALANCER", "PRIVATE_SERVICE_CONNECT",
+	return []string{"REGIONAL_MANAGED_PROXY", "GLOBAL_MANAGED_PROXY", "INTERNAL_HTTPS_LOAD_BALANCER",
+		"PRIVATE_SERVICE_CONNECT",
 		"PRIVATE_NAT", "PEER_MIGRATION"}
 }
 
@@ -346,13 +354,14 @@ const serviceAttachment = "google_compute_service_attachment"
 // "ACCEPT_AUTOMATIC: accept connections from any consumer".
 func privateServiceConnect(c *judging) answer {
 	return c.all(serviceAttachment, "ACCEPT_MANUAL, with consumer_accept_lists", "connection_preference = \"ACCEPT_MANUAL\"\n"+
-		block("consumer_accept_lists", `project_id_or_num = "PROJECT"`, "connection_limit  = 10"), "published services accept "+
-		"named consumers only", func(n *node) string {
-		if isOneOf(n.at("connection_preference"), "ACCEPT_MANUAL") {
-			return ""
-		}
-		return "accepts every consumer of Private Service Connect"
-	})
+		block("consumer_accept_lists", `project_id_or_num = "PROJECT"`, "connection_limit  = 10"),
+		"published services accept "+
+			"named consumers only", func(n *node) string {
+			if isOneOf(n.at("connection_preference"), "ACCEPT_MANUAL") {
+				return ""
+			}
+			return "accepts every consumer of Private Service Connect"
+		})
 }
 
 // connectable reports whether a database is reached by Private Service Connect.
@@ -391,8 +400,9 @@ func databasePrivate(c *judging) answer {
 	case n+m == 0:
 		return notInPlan()
 	case len(faults) > 0:
-		return violated("a private address alone", remedy{terraform: block("settings", block("ip_configuration", "ipv4_enabled = false",
-			`private_network = "NETWORK"`))}, faults...)
+		return violated("a private address alone",
+			remedy{terraform: block("settings", block("ip_configuration", "ipv4_enabled = false",
+				`private_network = "NETWORK"`))}, faults...)
 	}
 
 	return satisfied("databases have a private address alone")

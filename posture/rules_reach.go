@@ -20,7 +20,8 @@ func networkOwn(c *judging) answer {
 	switch {
 	case slices.Contains(names, defaultNetwork):
 		return violated("a network of one's own", vpcRemedy("private-ranges-only"),
-			fault{subject: defaultNetwork, found: "traffic leaves by the network \"default\", whose firewall rules admit every machine in it"})
+			fault{subject: defaultNetwork, found: "traffic leaves by the network \"default\", whose firewall rules " +
+				"admit every machine in it"})
 	case open || len(names) == 0:
 		return notAbout("the input does not show the network of the connector or subnetwork")
 	}
@@ -29,8 +30,8 @@ func networkOwn(c *judging) answer {
 }
 
 // accountReach asks that a workload which is taken over does not take the project with it: its account has no role on a
-// project, or above, by which it becomes another identity, changes grants, deploys, reads every secret or uses every key.
-// The same role on one resource is narrow, but for the accounts that it may act as.
+// project, or above, by which it becomes another identity, changes grants, deploys, reads every secret or uses every
+// key. The same role on one resource is narrow, but for the accounts that it may act as.
 func accountReach(c *judging) answer {
 	a := c.s.account
 	if a.unknown {
@@ -46,7 +47,8 @@ func accountReach(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("roles for its task, each on one resource", remedy{
-			command: "gcloud projects remove-iam-policy-binding PROJECT --member=serviceAccount:" + shellAccount(a.text) +
+			command: "gcloud projects remove-iam-policy-binding PROJECT --member=serviceAccount:" +
+				shellAccount(a.text) +
 				" --role=" + shellRole(faults[0].subject),
 		}, faults...)
 	case a.text == "" && c.s.identity.text != "agent":
@@ -86,7 +88,8 @@ func (m *model) broadRoles(s *workload) []fault {
 }
 
 // connectionName is how Cloud SQL names an instance: "{project}:{location}:{instance}", the project with its domain.
-var connectionName = regexp.MustCompile(`(?:^|[\s=,/?&])([a-z][a-z0-9.-]*(?::[a-z][a-z0-9-]*)?):([a-z]+-[a-z]+[0-9]+):([a-z][a-z0-9-]*)`)
+var connectionName = regexp.MustCompile(
+	`(?:^|[\s=,/?&])([a-z][a-z0-9.-]*(?::[a-z][a-z0-9-]*)?):([a-z]+-[a-z]+[0-9]+):([a-z][a-z0-9-]*)`)
 
 // databaseRegion asks that the databases which a workload connects to are where its own data may be. They stand in its
 // sockets, and in the arguments and variables of the Cloud SQL Auth Proxy and of Cloud SQL's connectors.
@@ -114,8 +117,9 @@ func databaseRegion(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("databases in "+strings.Join(c.profile.regions, ", "), remedy{command: "gcloud sql instances create NAME --region=" +
-			c.profile.regions[0] + ", move the data, and connect to it"}, faults...)
+		return violated("databases in "+strings.Join(c.profile.regions, ", "),
+			remedy{command: "gcloud sql instances create NAME --region=" +
+				c.profile.regions[0] + ", move the data, and connect to it"}, faults...)
 	case slices.ContainsFunc(c.s.databases, func(t text) bool { return t.unknown }):
 		return afterApply("a database")
 	case connected == 0:
@@ -136,7 +140,8 @@ func broad(role string) string {
 	case "roles/cloudkms.cryptoKeyDecrypter", "roles/cloudkms.cryptoKeyEncrypterDecrypter", "roles/cloudkms.signer",
 		"roles/cloudkms.signerVerifier", "roles/cloudkms.cryptoOperator", "roles/cloudkms.admin":
 		return "lets it use every key"
-	case "roles/run.developer", "roles/run.sourceDeveloper", "roles/cloudfunctions.developer", "roles/cloudbuild.builds.editor",
+	case "roles/run.developer", "roles/run.sourceDeveloper", "roles/cloudfunctions.developer",
+		"roles/cloudbuild.builds.editor",
 		"roles/deploymentmanager.editor", "roles/config.agent":
 		return "lets it deploy"
 	case "roles/iam.securityAdmin", "roles/resourcemanager.projectIamAdmin", "roles/resourcemanager.folderIamAdmin",
@@ -148,7 +153,8 @@ func broad(role string) string {
 	}
 
 	// Predefined roles that administer a service end in "admin" or "Admin".
-	if last := role[strings.LastIndex(role, ".")+1:]; strings.HasPrefix(role, "roles/") && strings.HasSuffix(strings.ToLower(last), "admin") {
+	if last := role[strings.LastIndex(role, ".")+1:]; strings.HasPrefix(role, "roles/") &&
+		strings.HasSuffix(strings.ToLower(last), "admin") {
 		return "lets it administer all of a service"
 	}
 
@@ -199,8 +205,10 @@ func (p *plan) readActing() map[string][]acting {
 					if !strings.HasPrefix(key, "serviceaccount:") {
 						key = ""
 					}
-					out[key] = append(out[key], acting{member: m.text, target: grant.after.at("service_account_id").written(), fault: fault{
-						subject: b.role.text, found: clip(grant.address) + " lets it act as another service account"}})
+					out[key] = append(out[key],
+						acting{member: m.text, target: grant.after.at("service_account_id").written(), fault: fault{
+							subject: b.role.text,
+							found:   clip(grant.address) + " lets it act as another service account"}})
 				}
 			}
 		}
@@ -224,11 +232,14 @@ func sharePrivate(c *judging) answer {
 		address, err := netip.ParseAddr(v.source.text)
 		switch {
 		case err == nil && !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast():
-			faults = append(faults, fault{subject: v.name, found: "the NFS share " + clip(v.name) + " is at the public address " + address.String()})
+			faults = append(faults,
+				fault{subject: v.name, found: "the NFS share " + clip(v.name) + " is at the public address " +
+					address.String()})
 		case s.connector.text == "" && !s.network.set && (s.connector.unknown || s.network.unknown):
 			unknown = true
 		case s.connector.text == "" && !s.network.set:
-			faults = append(faults, fault{subject: v.name, found: "the NFS share " + clip(v.name) + " is mounted without VPC egress"})
+			faults = append(faults, fault{subject: v.name, found: "the NFS share " + clip(v.name) + " is mounted " +
+				"without VPC egress"})
 		case v.source.unknown:
 			unknown = true
 		}
@@ -236,7 +247,8 @@ func sharePrivate(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("a share at a private address, by VPC egress, since NFS encrypts nothing", vpcRemedy("private-ranges-only"), faults...)
+		return violated("a share at a private address, by VPC egress, since NFS encrypts nothing",
+			vpcRemedy("private-ranges-only"), faults...)
 	case unknown:
 		return afterApply("the way to an NFS share")
 	case shares == 0:
@@ -255,7 +267,8 @@ func mountsReadOnly(c *judging) answer {
 		unknown = unknown || v.readOnly.unknown
 		if v.readOnly.text != "true" && !v.readOnly.unknown {
 			what := map[string]string{mountBucket: "bucket", mountShare: "NFS share"}[v.kind]
-			faults = append(faults, fault{subject: v.name, found: "the " + what + " of volume " + clip(v.name) + " is mounted for writing"})
+			faults = append(faults,
+				fault{subject: v.name, found: "the " + what + " of volume " + clip(v.name) + " is mounted for writing"})
 		}
 	}
 
@@ -263,9 +276,11 @@ func mountsReadOnly(c *judging) answer {
 	case len(faults) > 0:
 		return violated("readOnly, or an exception that says why the workload writes", remedy{
 			flag: "--add-volume=name=NAME,type=cloud-storage,bucket=BUCKET,readonly=true",
-			knative: []edit{revisionField([]any{map[string]any{"name": "NAME", "csi": map[string]any{"driver": gcsDriver, "readOnly": true,
-				"volumeAttributes": map[string]any{"bucketName": "BUCKET"}}}}, "volumes").toFill()},
-			fields: []edit{field([]any{map[string]any{"name": "NAME", "gcs": map[string]any{"bucket": "BUCKET", "readOnly": true}}},
+			knative: []edit{revisionField(
+				[]any{map[string]any{"name": "NAME", "csi": map[string]any{"driver": gcsDriver, "readOnly": true,
+					"volumeAttributes": map[string]any{"bucketName": "BUCKET"}}}}, "volumes").toFill()},
+			fields: []edit{field(
+				[]any{map[string]any{"name": "NAME", "gcs": map[string]any{"bucket": "BUCKET", "readOnly": true}}},
 				"template", "volumes").toFill()},
 		}, faults...)
 	case unknown:
@@ -275,8 +290,8 @@ func mountsReadOnly(c *judging) answer {
 	return satisfied("no bucket and no share is mounted for writing")
 }
 
-// keyRevocation advises to say what happens to running instances when the key is revoked. PREVENT_NEW, the default, lets
-// them run on with the data that they decrypted.
+// keyRevocation advises to say what happens to running instances when the key is revoked. PREVENT_NEW, the default,
+// lets them run on with the data that they decrypted.
 func keyRevocation(c *judging) answer {
 	s := c.s
 	switch {
@@ -300,14 +315,17 @@ func keyRevocation(c *judging) answer {
 // databaseEncrypted asks that a database refuses connections without TLS, or admits those of Google's connectors alone,
 // which bring TLS themselves.
 func databaseEncrypted(c *judging) answer {
-	return c.all(databaseType, "ssl_mode ENCRYPTED_ONLY or TRUSTED_CLIENT_CERTIFICATE_REQUIRED, or connector_enforcement REQUIRED",
-		block("settings", block("ip_configuration", `ssl_mode = "ENCRYPTED_ONLY"`)), "databases refuse connections without TLS",
+	return c.all(databaseType, "ssl_mode ENCRYPTED_ONLY or TRUSTED_CLIENT_CERTIFICATE_REQUIRED, or "+
+		"connector_enforcement REQUIRED",
+		block("settings", block("ip_configuration", `ssl_mode = "ENCRYPTED_ONLY"`)),
+		"databases refuse connections without TLS",
 		func(n *node) string {
 			settings := n.block("settings")
 			ip := settings.block("ip_configuration")
 			if isOneOf(ip.at("ssl_mode"), "ENCRYPTED_ONLY", "TRUSTED_CLIENT_CERTIFICATE_REQUIRED") ||
 				isOneOf(settings.at("connector_enforcement"), "REQUIRED") ||
-				isOneOf(ip.at("require_ssl"), "true") && !isOneOf(ip.at("ssl_mode"), "ALLOW_UNENCRYPTED_AND_ENCRYPTED") {
+				isOneOf(ip.at("require_ssl"), "true") &&
+					!isOneOf(ip.at("ssl_mode"), "ALLOW_UNENCRYPTED_AND_ENCRYPTED") {
 				return ""
 			}
 			return "accepts connections without TLS"

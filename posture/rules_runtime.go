@@ -18,8 +18,9 @@ func noContainers(c *judging) (answer, bool) {
 		return afterApply("the list of containers"), true
 	}
 
-	return violated("a container", remedy{flag: "--image=IMAGE", knative: []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()},
-		fields: []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()}},
+	return violated("a container",
+		remedy{flag: "--image=IMAGE", knative: []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()},
+			fields: []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()}},
 		fault{found: "no container is defined"}), true
 }
 
@@ -131,7 +132,8 @@ func timeoutBounded(c *judging) answer {
 	}
 
 	return violated("at most "+most, remedy{
-		flag: "--timeout=" + most, knative: []edit{revisionField(int(c.profile.maxTimeout.Seconds()), "timeoutSeconds")},
+		flag:     "--timeout=" + most,
+		knative:  []edit{revisionField(int(c.profile.maxTimeout.Seconds()), "timeoutSeconds")},
 		fields:   []edit{field(most, "template", "timeout")},
 		function: block("service_config", "timeout_seconds = "+most[:len(most)-1]),
 	}, fault{found: found})
@@ -173,7 +175,8 @@ func cmek(c *judging) answer {
 		const name = "projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
 		return violated("a Cloud KMS key", remedy{
 			flag: "--key=" + name, knative: []edit{revisionAnnotation(runPrefix+"encryption-key", name).toFill()},
-			fields: []edit{field(name, "template", "encryptionKey").toFill()}, function: `kms_key_name = "` + name + `"`,
+			fields:   []edit{field(name, "template", "encryptionKey").toFill()},
+			function: `kms_key_name = "` + name + `"`,
 		}, fault{found: found})
 	}
 }
@@ -244,5 +247,6 @@ func revisionJudged(c *judging) answer {
 		return satisfied("all traffic goes to the revision of this definition")
 	}
 	return missingEvidence("traffic or a tag goes to "+clip(c.s.otherRevisions[0])+", which is not in this definition",
-		"gcloud run "+c.s.collection()+" update-traffic "+shell(c.s.name, "NAME")+c.s.inRegion()+" --to-latest --clear-tags")
+		"gcloud run "+c.s.collection()+" update-traffic "+shell(c.s.name, "NAME")+c.s.inRegion()+
+			" --to-latest --clear-tags")
 }

@@ -37,7 +37,8 @@ func secretsByReference(c *judging) answer {
 		for _, file := range k.files {
 			unknown = unknown || file.value.unknown
 			if why := cmp.Or(shaped(file.value.text), structured(file.value.text)); why != "" {
-				faults = append(faults, fault{subject: file.name, found: "the source file " + clip(file.name) + " " + why})
+				faults = append(faults,
+					fault{subject: file.name, found: "the source file " + clip(file.name) + " " + why})
 			}
 		}
 		for _, h := range k.headers {
@@ -60,7 +61,8 @@ func secretsByReference(c *judging) answer {
 	for _, v := range c.s.annotated {
 		unknown = unknown || v.value.unknown && !googles(v.name)
 		if why := cmp.Or(shaped(v.value.text), structured(v.value.text)); why != "" {
-			faults = append(faults, fault{subject: v.name, found: "the annotation or label " + clip(v.name) + " " + why})
+			faults = append(faults,
+				fault{subject: v.name, found: "the annotation or label " + clip(v.name) + " " + why})
 		}
 	}
 
@@ -70,11 +72,14 @@ func secretsByReference(c *judging) answer {
 		return violated("a reference to Secret Manager, and a new secret, since this one is exposed", remedy{
 			flag:      "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
 			container: holder,
-			knative: []edit{revisionField([]any{map[string]any{"name": flag, "valueFrom": map[string]any{"secretKeyRef": map[string]any{
-				"name": secret, "key": "1"}}}}, "containers", "[]", "env").toFill()},
-			fields: []edit{field([]any{map[string]any{"name": flag, "valueSource": map[string]any{"secretKeyRef": map[string]any{
-				"secret": secret, "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
-			function: block("service_config", block("secret_environment_variables", `key        = "`+flag+`"`, `project_id = "PROJECT"`,
+			knative: []edit{revisionField(
+				[]any{map[string]any{"name": flag, "valueFrom": map[string]any{"secretKeyRef": map[string]any{
+					"name": secret, "key": "1"}}}}, "containers", "[]", "env").toFill()},
+			fields: []edit{field(
+				[]any{map[string]any{"name": flag, "valueSource": map[string]any{"secretKeyRef": map[string]any{
+					"secret": secret, "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
+			function: block("service_config", block("secret_environment_variables", `key        = "`+flag+`"`,
+				`project_id = "PROJECT"`,
 				`secret     = "`+secret+`"`, `version    = "1"`)),
 		}, faults...)
 	case unknown:
@@ -84,7 +89,8 @@ func secretsByReference(c *judging) answer {
 	return satisfied("no variable or argument looks like a secret")
 }
 
-// googles reports an annotation or a label whose reader is the platform: it holds a setting, such as the name of a database.
+// googles reports an annotation or a label whose reader is the platform: it holds a setting, such as the name of a
+// database.
 func googles(name string) bool {
 	domain, _, _ := strings.Cut(name, "/")
 	return strings.HasSuffix(domain, "googleapis.com") || strings.HasSuffix(domain, "knative.dev")
@@ -102,7 +108,8 @@ func argumentSecrets(words []string) []string {
 		switch {
 		case dashed && joined:
 			why = looksSecret(strings.TrimLeft(name, "-"), value)
-		case dashed && i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") && secretive(strings.TrimLeft(word, "-")):
+		case dashed && i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") &&
+			secretive(strings.TrimLeft(word, "-")):
 			// Only a name of a secret makes the next word a value: after a switch it is
 			// an argument of its own.
 			why = looksSecret(strings.TrimLeft(word, "-"), words[i+1])
@@ -151,7 +158,8 @@ func secretsAsFiles(c *judging) answer {
 	for _, k := range c.s.containers {
 		for _, v := range k.env {
 			if v.secret != nil {
-				faults = append(faults, fault{subject: v.name, found: "secret " + clip(v.name) + " is set in the environment"})
+				faults = append(faults,
+					fault{subject: v.name, found: "secret " + clip(v.name) + " is set in the environment"})
 			}
 		}
 	}
@@ -160,21 +168,25 @@ func secretsAsFiles(c *judging) answer {
 		return satisfied("no secret is set in the environment")
 	}
 
-	return violated("the secret mounted as a file, which child processes do not inherit and crash dumps do not show", remedy{
-		flag: "--update-secrets=/secrets/NAME=SECRET:1",
-		knative: []edit{
-			revisionField([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secretName": "SECRET",
-				"items": []any{map[string]any{"key": "1", "path": "NAME"}}}}}, "volumes").toFill(),
-			revisionField([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "containers", "[]", "volumeMounts").toFill(),
-		},
-		fields: []edit{
-			field([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secret": "SECRET",
-				"items": []any{map[string]any{"version": "1", "path": "NAME"}}}}}, "template", "volumes").toFill(),
-			field([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "template", "containers", "[]", "volumeMounts").toFill(),
-		},
-		function: block("service_config", block("secret_volumes", `mount_path = "/secrets"`, `project_id = "PROJECT"`,
-			`secret     = "SECRET"`, block("versions", `version = "1"`, `path    = "NAME"`))),
-	}, faults...)
+	return violated("the secret mounted as a file, which child processes do not inherit and crash dumps do not show",
+		remedy{
+			flag: "--update-secrets=/secrets/NAME=SECRET:1",
+			knative: []edit{
+				revisionField([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secretName": "SECRET",
+					"items": []any{map[string]any{"key": "1", "path": "NAME"}}}}}, "volumes").toFill(),
+				revisionField([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "containers", "[]",
+					"volumeMounts").toFill(),
+			},
+			fields: []edit{
+				field([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secret": "SECRET",
+					"items": []any{map[string]any{"version": "1", "path": "NAME"}}}}}, "template", "volumes").toFill(),
+				field([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "template", "containers", "[]",
+					"volumeMounts").toFill(),
+			},
+			function: block("service_config", block("secret_volumes", `mount_path = "/secrets"`,
+				`project_id = "PROJECT"`,
+				`secret     = "SECRET"`, block("versions", `version = "1"`, `path    = "NAME"`))),
+		}, faults...)
 }
 
 // secretVersionPinned asks for versions by number. A secret without items is
@@ -206,7 +218,8 @@ func secretVersionPinned(c *judging) answer {
 		case !isNumber(lastPart(v.text)):
 			// An alias can be moved to another version.
 			faults = append(faults, fault{subject: ref.name,
-				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version " + quote(v.text) + ", which is no number"})
+				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version " + quote(v.text) +
+					", which is no number"})
 		}
 	}
 
@@ -214,11 +227,14 @@ func secretVersionPinned(c *judging) answer {
 	case len(faults) > 0:
 		return violated("a numbered version", remedy{
 			flag: "--update-secrets=NAME=SECRET:1",
-			knative: []edit{revisionField([]any{map[string]any{"name": "NAME", "valueFrom": map[string]any{"secretKeyRef": map[string]any{
-				"name": "SECRET", "key": "1"}}}}, "containers", "[]", "env").toFill()},
-			fields: []edit{field([]any{map[string]any{"name": "NAME", "valueSource": map[string]any{"secretKeyRef": map[string]any{
-				"secret": "SECRET", "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
-			function: block("service_config", block("secret_environment_variables", `key        = "NAME"`, `project_id = "PROJECT"`,
+			knative: []edit{revisionField(
+				[]any{map[string]any{"name": "NAME", "valueFrom": map[string]any{"secretKeyRef": map[string]any{
+					"name": "SECRET", "key": "1"}}}}, "containers", "[]", "env").toFill()},
+			fields: []edit{field(
+				[]any{map[string]any{"name": "NAME", "valueSource": map[string]any{"secretKeyRef": map[string]any{
+					"secret": "SECRET", "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
+			function: block("service_config", block("secret_environment_variables", `key        = "NAME"`,
+				`project_id = "PROJECT"`,
 				`secret     = "SECRET"`, `version    = "1"`)),
 		}, faults...)
 	case unknown:

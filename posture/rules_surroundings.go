@@ -18,12 +18,14 @@ func projectGrants() []string {
 	return out
 }
 
-// guardedGrants are the types of resources that grant roles on what workloads depend on: secrets, keys, accounts, images
-// and attestors. Nothing of it is for everybody.
+// guardedGrants are the types of resources that grant roles on what workloads depend on: secrets, keys, accounts,
+// images and attestors. Nothing of it is for everybody.
 func guardedGrants() []string {
 	var out []string
-	for _, of := range []string{"secret_manager_secret", "secret_manager_regional_secret", "kms_crypto_key", "kms_key_ring",
-		"service_account", "artifact_registry_repository", "binary_authorization_attestor", "pubsub_topic", "pubsub_subscription",
+	for _, of := range []string{"secret_manager_secret", "secret_manager_regional_secret",
+		"kms_crypto_key", "kms_key_ring",
+		"service_account", "artifact_registry_repository", "binary_authorization_attestor", "pubsub_topic",
+		"pubsub_subscription",
 		"cloudfunctions2_function", "cloud_run_v2_job", "cloud_tasks_queue", "iap_tunnel", "iap_tunnel_instance"} {
 		for _, form := range grantForms() {
 			out = append(out, "google_"+of+"_iam_"+form)
@@ -33,9 +35,9 @@ func guardedGrants() []string {
 	return out
 }
 
-// otherGrants are those of a plan on anything else: buckets, notes, pools of identities. Of them only a grant to everybody
-// counts. Who may call workloads and pass Identity-Aware Proxy are questions of other rules, and what runs outside Cloud
-// Run is not judged.
+// otherGrants are those of a plan on anything else: buckets, notes, pools of identities. Of them only a grant to
+// everybody counts. Who may call workloads and pass Identity-Aware Proxy are questions of other rules, and what runs
+// outside Cloud Run is not judged.
 func (p *plan) otherGrants() []*planned {
 	var out []*planned
 	for _, r := range p.resources {
@@ -49,10 +51,12 @@ func (p *plan) otherGrants() []*planned {
 
 func (r *planned) opensOther() bool {
 	family, form := cutLast(r.kind, "_iam_")
-	if !slices.Contains(grantForms(), form) || slices.Contains(projectGrants(), r.kind) || slices.Contains(guardedGrants(), r.kind) {
+	if !slices.Contains(grantForms(), form) || slices.Contains(projectGrants(), r.kind) ||
+		slices.Contains(guardedGrants(), r.kind) {
 		return false
 	}
-	for _, other := range []string{"google_cloud_run_", "google_cloudfunctions", "google_iap_web", "google_iap_app_engine", "google_app_engine"} {
+	for _, other := range []string{"google_cloud_run_", "google_cloudfunctions", "google_iap_web",
+		"google_iap_app_engine", "google_app_engine"} {
 		if strings.HasPrefix(family, other) {
 			return false
 		}
@@ -212,7 +216,8 @@ func admissionPolicy(c *judging) answer {
 	}
 	a := c.all(kind, "REQUIRE_ATTESTATION by the gate's attestor, and exemptions for single repositories only",
 		block("default_admission_rule", `evaluation_mode = "REQUIRE_ATTESTATION"`, `enforcement_mode = `+
-			`"ENFORCED_BLOCK_AND_AUDIT_LOG"`, `require_attestations_by = ["projects/P/attestors/gate"]`), "attestations are "+
+			`"ENFORCED_BLOCK_AND_AUDIT_LOG"`, `require_attestations_by = ["projects/P/attestors/gate"]`),
+		"attestations are "+
 			"required", func(n *node) string {
 			for _, rule := range rules(n) {
 				if !blocks(rule) {
@@ -239,7 +244,8 @@ func admissionPolicy(c *judging) answer {
 	}); a.state == stateSatisfied && len(dry) > 0 {
 		return answer{state: stateWarned, found: listFaults(dry),
 			required: "ENFORCED_BLOCK_AND_AUDIT_LOG in every rule, once the log is empty",
-			remedy:   remedy{terraform: block("default_admission_rule", `enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`)}}
+			remedy: remedy{terraform: block("default_admission_rule",
+				`enforcement_mode = "ENFORCED_BLOCK_AND_AUDIT_LOG"`)}}
 	}
 
 	return a

@@ -71,7 +71,8 @@ func secretive(name string) bool {
 		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential",
 		"credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
 		"creds", "cred", "passcode", "bearer", "authorization", "basic_auth", "redis_auth",
-		"hmac_key", "aes_key", "cookie_key", "app_key", "crypto_key", "webhook_key", "shared_key", "storage_key", "ssh_key",
+		"hmac_key", "aes_key", "cookie_key", "app_key", "crypto_key", "webhook_key", "shared_key",
+		"storage_key", "ssh_key",
 		"api_key", "private_key", "access_key", "secret_key", "signing_key", "encryption_key", "master_key", "auth_key",
 		"session_key", "service_key", "account_key", "license_key",
 		"client_secret", "connection_string",
@@ -84,7 +85,8 @@ func secretive(name string) bool {
 	// Words that are written together, such as DBPASS and JWTSECRET.
 	for _, part := range parts {
 		for _, end := range []string{"pass", "pwd", "secret", "token"} {
-			if strings.HasSuffix(part, end) && len(part) > len(end) && !slices.Contains([]string{"compass", "bypass", "trespass", "surpass"}, part) {
+			if strings.HasSuffix(part, end) && len(part) > len(end) &&
+				!slices.Contains([]string{"compass", "bypass", "trespass", "surpass"}, part) {
 				return true
 			}
 		}
@@ -156,7 +158,8 @@ func named(name, value string) string {
 var (
 	// Spaces and tabs alone stand around the sign: a line that ends with a colon begins a mapping, and has no value.
 	assignment = regexp.MustCompile(`(?:^|[\s&;?,])-{0,2}D?([A-Za-z][A-Za-z0-9_.-]*)[ \t]*=[ \t]*([^\s&;,=][^\s&;,]*)`)
-	property   = regexp.MustCompile(`(?m)^[ \t]*(?:-[ \t]+)*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*:[ \t]+["']?([^\s"']+)`)
+	property   = regexp.MustCompile(
+		`(?m)^[ \t]*(?:-[ \t]+)*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*:[ \t]+["']?([^\s"']+)`)
 	quotedPair = regexp.MustCompile(`["']([A-Za-z][A-Za-z0-9_.-]*)["']\s*:\s*["']([^"']+)["']`)
 	element    = regexp.MustCompile(`<([A-Za-z][A-Za-z0-9_.-]*)>([^<\s]+)</`)
 )

@@ -10,15 +10,17 @@ import (
 	"cel.dev/cel-go/common/operators"
 )
 
-// restricts reports whether a provider's condition holds for no stranger at the same issuer. A stranger chooses branches,
-// events, environments and names of repositories, has an owner of their own, and has the same issuer and audience as everybody.
+// restricts reports whether a provider's condition holds for no stranger at the same issuer. A stranger chooses
+// branches, events, environments and names of repositories, has an owner of their own, and has the same issuer and
+// audience as everybody.
 func restricts(text string, mapping *node) bool {
 	condition := parseCondition(text)
 	if condition.root == nil {
 		return false
 	}
 
-	// What a stranger can bring about either way is open; only a condition that fails whatever they choose tells them apart.
+	// What a stranger can bring about either way is open; only a condition that fails whatever they choose tells them
+	// apart.
 	return condition.value(func(e ast.Expr) truth { return (&claims{mapping}).forStranger(e) }) == never
 }
 
@@ -41,7 +43,8 @@ const (
 func (c *claims) forStranger(e ast.Expr) truth {
 	if e.Kind() == ast.IdentKind || e.Kind() == ast.SelectKind {
 		// An attribute may be mapped from a condition.
-		if source := parseCondition(c.mapping.at(written(e)).written()); source.root != nil && source.root.Kind() == ast.CallKind {
+		if source := parseCondition(c.mapping.at(written(e)).written()); source.root != nil &&
+			source.root.Kind() == ast.CallKind {
 			return fold(source.root, (&claims{}).forStranger)
 		}
 	}
@@ -113,11 +116,13 @@ func (c *claims) computed(call ast.CallExpr) claimKind {
 		return c.part(args[0], at)
 	case name == operators.Add && len(args) == 2:
 		return c.kind(args[0])
-	case call.IsMemberFunction() && len(args) == 0 && slices.Contains([]string{"lowerAscii", "upperAscii", "trim"}, name):
+	case call.IsMemberFunction() && len(args) == 0 &&
+		slices.Contains([]string{"lowerAscii", "upperAscii", "trim"}, name):
 		return c.kind(call.Target())
 	case call.IsMemberFunction() && name == "extract" && len(args) == 1:
 		// "repo:{owner}/" takes what stands between.
-		if template, _ := literal(args[0]).(string); strings.HasPrefix(template, "{") || strings.HasPrefix(template, "repo:{") {
+		if template, _ := literal(args[0]).(string); strings.HasPrefix(template, "{") ||
+			strings.HasPrefix(template, "repo:{") {
 			return c.kind(call.Target())
 		}
 	}
@@ -125,7 +130,8 @@ func (c *claims) computed(call ast.CallExpr) claimKind {
 	return claimFree
 }
 
-// part is the kind of one part of a claim that is split: the first of a path, or what follows the first colon of a subject.
+// part is the kind of one part of a claim that is split: the first of a path, or what follows the first colon of a
+// subject.
 func (c *claims) part(e ast.Expr, at int64) claimKind {
 	if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != "split" || len(e.AsCall().Args()) != 1 {
 		return claimFree
@@ -153,7 +159,8 @@ func (c *claims) named(name string) claimKind {
 
 	switch short := name[strings.LastIndex(name, ".")+1:]; short {
 	case "assertion", "google", "attribute", "iss", "aud", "exp", "iat", "nbf", "jti",
-		"ref", "ref_type", "ref_protected", "base_ref", "head_ref", "event_name", "workflow", "environment", "runner_environment",
+		"ref", "ref_type", "ref_protected", "base_ref", "head_ref", "event_name", "workflow", "environment",
+		"runner_environment",
 		"run_id", "run_number", "run_attempt", "sha", "repository_visibility", "job_workflow_sha", "workflow_sha",
 		"pipeline_source", "environment_protected", "deployment_tier", "environment_action":
 		return claimFree
@@ -204,8 +211,8 @@ func (t truth) unless(open bool) truth {
 	return t
 }
 
-// pinsOwner reports whether the beginning of a claim holds the whole name of its owner: "acme" is also how "acme-evil/x"
-// begins.
+// pinsOwner reports whether the beginning of a claim holds the whole name of its owner: "acme" is also how
+// "acme-evil/x" begins.
 func pinsOwner(kind claimKind, text string) bool {
 	switch kind {
 	case claimRepository:
@@ -258,15 +265,18 @@ func strangers(kind claimKind, s string) []string {
 		if !whole {
 			rest = "x"
 		}
-		return []string{"stranger/tool", "evil" + s, "evil" + owner + "/" + rest, owner + "evil/" + rest, "stranger/" + rest, "stranger/" + s}
+		return []string{"stranger/tool", "evil" + s, "evil" + owner + "/" + rest, owner + "evil/" + rest,
+			"stranger/" + rest, "stranger/" + s}
 	case claimMail:
 		return []string{"stranger@evil.example", "stranger@evil" + s, s + "@evil.example", s + ".evil.example"}
 	case claimSubject:
 		out := []string{"repo:stranger/tool:ref:refs/heads/main", "repo:b-2/x:environment:production",
-			"project_path:stranger/tool:ref_type:branch:ref:main", "organization:stranger:project:a:workspace:w:run_phase:plan"}
+			"project_path:stranger/tool:ref_type:branch:ref:main",
+			"organization:stranger:project:a:workspace:w:run_phase:plan"}
 		for begin, end := range subjectForms() {
 			owner, rest, _ := strings.Cut(strings.TrimPrefix(s, begin), end)
-			out = append(out, begin+"stranger"+end+"tool:environment:"+s, begin+"stranger"+end+rest, begin+owner+"evil"+end+rest,
+			out = append(out, begin+"stranger"+end+"tool:environment:"+s, begin+"stranger"+end+rest,
+				begin+owner+"evil"+end+rest,
 				begin+"evil"+owner+end+rest)
 		}
 

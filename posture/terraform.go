@@ -20,13 +20,15 @@ func (m *model) plan(file string, n *node) []error {
 		}
 	}
 	if changes == nil {
-		return []error{fmt.Errorf("%s: has no resource_changes, and so is no plan, nor values of a state; pass the output of `terraform show -json`",
+		return []error{fmt.Errorf("%s: has no resource_changes, and so is no plan, nor values of a state; pass the "+
+			"output of `terraform show -json`",
 			plain.Text(file))}
 	}
 
 	// "errored": planning stopped before it had seen every resource.
 	if isOneOf(n.at("errored"), "true") {
-		return []error{fmt.Errorf("%s: the plan is incomplete: planning failed; pass a plan that was made without an error",
+		return []error{fmt.Errorf("%s: the plan is incomplete: planning failed; pass a plan that was made "+
+			"without an error",
 			plain.Text(file))}
 	}
 

@@ -46,21 +46,25 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 	}
 
 	s.account = r.text(f(template, "serviceAccount"), "template.serviceAccount")
-	s.identity = gcloudName(r.text(f(template, "workloadIdentityConfig", "identityType"), "template.workloadIdentityConfig.identityType"),
+	s.identity = gcloudName(r.text(f(template, "workloadIdentityConfig", "identityType"),
+		"template.workloadIdentityConfig.identityType"),
 		identityTypes())
 	s.timeout = r.seconds(template.at("timeout"), "template.timeout")
 	s.concurrency = r.count(f(template, "maxInstanceRequestConcurrency"), "template.maxInstanceRequestConcurrency")
 	s.key = r.text(f(template, "encryptionKey"), "template.encryptionKey")
-	s.revocation = gcloudName(r.text(f(template, "encryptionKeyRevocationAction"), "template.encryptionKeyRevocationAction"),
+	s.revocation = gcloudName(r.text(f(template, "encryptionKeyRevocationAction"),
+		"template.encryptionKeyRevocationAction"),
 		revocationValues())
 	r.v2Network(s, r.mayBeUnknown(f(template, "vpcAccess"), "template.vpcAccess"))
-	r.v2Scaling(s, r.mayBeUnknown(f(n, "scaling"), "scaling"), r.mayBeUnknown(f(template, "scaling"), "template.scaling"), f)
+	r.v2Scaling(s, r.mayBeUnknown(f(n, "scaling"), "scaling"), r.mayBeUnknown(f(template, "scaling"),
+		"template.scaling"), f)
 
 	for i, c := range r.list(template.at("containers"), "template.containers") {
 		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
 	}
 
-	r.sandboxes(s, f(template, "sandboxes"), func(c *node, path string) container { return r.v2Container(c, path, sh, f) })
+	r.sandboxes(s, f(template, "sandboxes"),
+		func(c *node, path string) container { return r.v2Container(c, path, sh, f) })
 
 	for i, v := range r.list(template.at("volumes"), "template.volumes") {
 		r.v2Volume(s, v, fmt.Sprintf("template.volumes[%d]", i), f)
@@ -97,7 +101,8 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 	}
 
 	build := f(n, "buildConfig")
-	if on := r.flag(f(build, "enableAutomaticUpdates"), "buildConfig.enableAutomaticUpdates"); on.text == "true" || on.unknown {
+	if on := r.flag(f(build, "enableAutomaticUpdates"), "buildConfig.enableAutomaticUpdates"); on.text == "true" ||
+		on.unknown {
 		s.baseImages = on
 	}
 
@@ -171,8 +176,9 @@ func (r *reader) v2Network(s *workload, vpc *node) {
 	} else if r.nonEmpty(interfaces, "template.vpcAccess.networkInterfaces") {
 		s.network = direct(interfaces)
 		for _, i := range interfaces.items {
-			s.interfaces = append(s.interfaces, link{network: r.text(i.at("network"), "template.vpcAccess.networkInterfaces.network"),
-				subnetwork: r.text(i.at("subnetwork"), "template.vpcAccess.networkInterfaces.subnetwork")})
+			s.interfaces = append(s.interfaces,
+				link{network: r.text(i.at("network"), "template.vpcAccess.networkInterfaces.network"),
+					subnetwork: r.text(i.at("subnetwork"), "template.vpcAccess.networkInterfaces.subnetwork")})
 		}
 	}
 
@@ -205,8 +211,9 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	c := container{
 		name: r.text(n.at("name"), path+".name").text, image: r.text(n.at("image"), path+".image"),
 		baseImage: r.text(f(n, "baseImageUri"), path+".baseImageUri"),
-		args:      append(inputs.strings(n.at("command"), path+".command"), inputs.strings(n.at("args"), path+".args")...),
-		launcher:  present(f(n, "sandboxLauncher")),
+		args: append(inputs.strings(n.at("command"), path+".command"),
+			inputs.strings(n.at("args"), path+".args")...),
+		launcher: present(f(n, "sandboxLauncher")),
 	}
 	if code := f(n, "sourceCode"); present(code) {
 		c.source = "source code"

@@ -40,7 +40,8 @@ func (m *model) fronted(s *workload) bool {
 	}
 
 	return slices.ContainsFunc(slices.Concat(m.frontsOf[""], m.frontsOf[s.name], m.frontsOf[s.address]), func(f front) bool {
-		return names(f.service, f.project, s) && (!f.region.set || !s.region.set || f.region.text == s.region.text || len(s.regions) > 0)
+		return names(f.service, f.project, s) && (!f.region.set || !s.region.set || f.region.text == s.region.text ||
+			len(s.regions) > 0)
 	})
 }
 
@@ -72,14 +73,16 @@ func (m *model) plannedFronts(r *reader, p *plan) {
 	}
 
 	for _, d := range p.of("google_cloud_run_domain_mapping") {
-		m.mappings = append(m.mappings, mapping{domain: d.after.at("name").written(), project: r.text(d.after.at("project"), "project"),
+		m.mappings = append(m.mappings, mapping{domain: d.after.at("name").written(),
+			project: r.text(d.after.at("project"), "project"),
 			service: r.text(d.after.block("spec").at("route_name"), "spec.route_name")})
 	}
 }
 
 // resolved follows a reference to workloads of the same plan.
 func (f front) resolved(p *plan, from *planned, value *node, path string) []front {
-	to, known := p.points(from, value, path, slices.Concat(workloadTypesOf(kindService), []string{"google_cloud_run_v2_instance"})...)
+	to, known := p.points(from, value, path, slices.Concat(workloadTypesOf(kindService),
+		[]string{"google_cloud_run_v2_instance"})...)
 	if !f.service.unknown || !known || len(to) == 0 {
 		return []front{f}
 	}
@@ -99,7 +102,8 @@ func (f front) resolved(p *plan, from *planned, value *node, path string) []fron
 // The resources of load balancers, global and regional.
 
 func httpsProxies() []string {
-	return []string{"google_compute_target_https_proxy", "google_compute_region_target_https_proxy", "google_compute_target_ssl_proxy"}
+	return []string{"google_compute_target_https_proxy", "google_compute_region_target_https_proxy",
+		"google_compute_target_ssl_proxy"}
 }
 
 func httpProxies() []string {
@@ -132,7 +136,8 @@ type entrance struct {
 func (p *plan) entrances() []entrance {
 	var out []entrance
 	for _, proxy := range p.of(httpsProxies()...) {
-		out = append(out, entrance{proxy: proxy, redirects: never, ssl: (&reader{}).text(proxy.after.at("ssl_policy"), "ssl_policy")})
+		out = append(out, entrance{proxy: proxy, redirects: never,
+			ssl: (&reader{}).text(proxy.after.at("ssl_policy"), "ssl_policy")})
 	}
 
 	for _, proxy := range p.of(httpProxies()...) {
@@ -192,7 +197,8 @@ func serves(n *node, depth int) bool {
 			if isSet(field) {
 				return true
 			}
-		case strings.HasSuffix(name, "url_redirect") && present(field) && !isOneOf(field.block().at("https_redirect"), "true"):
+		case strings.HasSuffix(name, "url_redirect") && present(field) &&
+			!isOneOf(field.block().at("https_redirect"), "true"):
 			return true
 		case serves(field, depth+1):
 			return true

@@ -237,10 +237,11 @@ func (r *reader) secretValue(n *node, name, path string) text {
 	return r.value(n, path)
 }
 
-// templated are the variables of envsubst, Helm and Go, Jinja, ERB, Cloud Build's substitutions, make and Windows, and the
-// places that people leave to be filled in.
-var templated = regexp.MustCompile(`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]*\}|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$_?[A-Z][A-Z0-9_]+\b|` +
-	`%[A-Z][A-Z0-9_]+%|@@?[A-Z][A-Z0-9_]+@@?|__[A-Z][A-Z0-9_]+__|<[A-Za-z][A-Za-z0-9_. -]*>|\[[A-Z][A-Z0-9_]{2,}\]|\{[A-Za-z_]+\}`)
+// templated are the variables of envsubst, Helm and Go, Jinja, ERB, Cloud Build's substitutions, make and Windows, and
+// the places that people leave to be filled in.
+var templated = regexp.MustCompile(
+	`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]*\}|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$_?[A-Z][A-Z0-9_]+\b|` +
+		`%[A-Z][A-Z0-9_]+%|@@?[A-Z][A-Z0-9_]+@@?|__[A-Z][A-Z0-9_]+__|<[A-Za-z][A-Za-z0-9_. -]*>|\[[A-Z][A-Z0-9_]{2,}\]|\{[A-Za-z_]+\}`)
 
 // isTemplate reports whether a text has a variable of a template that was not rendered: no name, image or setting of
 // Cloud Run contains one.

@@ -38,9 +38,11 @@ const day = tally.Day
 // NewBuilder returns an empty Builder.
 func NewBuilder(o SummaryOptions) *Builder {
 	b := &Builder{
-		o: o, images: map[string]bool{}, days: map[int64]*TrendPoint{}, policies: map[string]map[int64]*TrendPoint{}, owners: map[string]*OwnerCount{},
-		ownerFixes: map[string]map[string]*FixCount{}, fixes: map[string]*FixCount{}, reasons: map[attestor.Code]*ReasonCount{},
-		groups: map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{},
+		o: o, images: map[string]bool{}, days: map[int64]*TrendPoint{}, policies: map[string]map[int64]*TrendPoint{},
+		owners:     map[string]*OwnerCount{},
+		ownerFixes: map[string]map[string]*FixCount{}, fixes: map[string]*FixCount{},
+		reasons: map[attestor.Code]*ReasonCount{},
+		groups:  map[string]*GroupCount{}, bases: map[string]*BaseCount{}, behind: map[string]int{},
 		exceptions: map[string]*ExceptionUse{}, upcoming: map[[2]string]*attestor.Upcoming{},
 		s: Summary{Title: o.Title, Made: o.Now.UTC(), GroupedBy: o.GroupBy, DryRun: true, Overrides: []page.Override{},
 			Rows: []Row{}},

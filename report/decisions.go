@@ -45,7 +45,8 @@ func DecisionList(ds []attestor.Decision) Document {
 func History(ds []attestor.Decision) Document {
 	d := DecisionList(ds)
 	table := Table{Columns: []Column{
-		{Name: "time"}, {Name: "decision", Kind: Code}, {Name: "verdict"}, {Name: "image", Kind: Code}, {Name: "reasons"},
+		{Name: "time"}, {Name: "decision", Kind: Code}, {Name: "verdict"}, {Name: "image", Kind: Code},
+		{Name: "reasons"},
 	}}
 	for _, x := range ds {
 		var codes []string

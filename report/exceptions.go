@@ -9,8 +9,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
-// addUnused adds the exceptions of the policies in force that no image used, with their owner and end. A decision warns of an
-// exception that matched nothing on its own image: that says nothing about the others, so that these warnings are
+// addUnused adds the exceptions of the policies in force that no image used, with their owner and end. A decision warns
+// of an exception that matched nothing on its own image: that says nothing about the others, so that these warnings are
 // dropped.
 func (b *Builder) addUnused() {
 	if b.o.InForce == nil {

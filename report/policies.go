@@ -54,7 +54,8 @@ func (b *Builder) policyTrends(all []TrendPoint) []PolicyTrend {
 		}
 		for _, p := range b.policies[name] {
 			into := &t.Trend[int(p.Day.Sub(all[0].Day)/step)]
-			into.Passed, into.Refused, into.Undecided = into.Passed+p.Passed, into.Refused+p.Refused, into.Undecided+p.Undecided
+			into.Passed, into.Refused, into.Undecided = into.Passed+p.Passed, into.Refused+p.Refused,
+				into.Undecided+p.Undecided
 			t.Passed, t.Refused, t.Undecided = t.Passed+p.Passed, t.Refused+p.Refused, t.Undecided+p.Undecided
 		}
 		t.Decisions = t.Passed + t.Refused + t.Undecided

@@ -14,7 +14,8 @@ func (m markdown) summary(s Summary) {
 	m.p("## %s\n\n", plain.Markdown(s.Headline()))
 
 	for _, o := range s.Overrides {
-		m.p("> 🚨 **Break-glass:** %s, by %s on %s: %s\n\n", plain.Code(o.Image), plain.Markdown(o.By), page.Stamp(o.Time),
+		m.p("> 🚨 **Break-glass:** %s, by %s on %s: %s\n\n", plain.Code(o.Image), plain.Markdown(o.By),
+			page.Stamp(o.Time),
 			plain.Markdown(o.Reason))
 	}
 
@@ -42,7 +43,8 @@ func (m markdown) summary(s Summary) {
 }
 
 func (s Summary) markdownTables() []Table {
-	open := slices.DeleteFunc(slices.Clone(s.Exceptions), func(e ExceptionUse) bool { return e.State == ExceptionInUse })
+	open := slices.DeleteFunc(slices.Clone(s.Exceptions),
+		func(e ExceptionUse) bool { return e.State == ExceptionInUse })
 	refused := slices.DeleteFunc(slices.Clone(s.Rows), func(r Row) bool { return r.Verdict == attestor.Pass })
 
 	tables := []Table{
@@ -58,11 +60,14 @@ func (s Summary) markdownTables() []Table {
 			rows(s.Upcoming, func(u attestor.Upcoming) []string {
 				return []string{u.EffectiveFrom, page.Number(u.Images), u.Owner, upcomingCodes(u)}
 			}), 0},
-		{"By base image", []Column{{"Base", Words}, {"Images", Words}, {"Outdated", Words}, {"A rebuild may clear", Words}},
+		{"By base image", []Column{{"Base", Words}, {"Images", Words}, {"Outdated", Words},
+			{"A rebuild may clear", Words}},
 			rows(s.Bases, func(c BaseCount) []string {
-				return []string{baseName(c), page.Number(c.Images), page.Number(c.Outdated), page.Plural(c.Clears, "finding")}
+				return []string{baseName(c), page.Number(c.Images), page.Number(c.Outdated),
+					page.Plural(c.Clears, "finding")}
 			}), 0},
-		{"Exceptions that need somebody", []Column{{"What", Words}, {"State", Words}, {"Owner", Words}, {"Until", Words}},
+		{"Exceptions that need somebody", []Column{{"What", Words}, {"State", Words}, {"Owner", Words},
+			{"Until", Words}},
 			rows(open, func(e ExceptionUse) []string { return []string{e.ID, e.State, e.Owner, e.Expires} }), 0},
 		{"Images that do not pass", []Column{{"Image", Code}, {"Reasons", Code}}, rows(refused, func(r Row) []string {
 			return []string{r.Image, strings.Join(r.Codes, " ")}
@@ -79,7 +84,8 @@ func (p Posture) markdownTable() Table {
 		"Controls", []Column{{"Control", Code}, {"Refused", Words}, {"Warned", Words}, {"Not judged", Words},
 			{"Owners", Words}, {"Fix", Words}},
 		rows(p.Controls, func(c PostureControl) []string {
-			return []string{c.Rule, page.Number(c.Refused), page.Number(c.Warned), page.Number(c.Skipped), c.ownersText(), c.Fix}
+			return []string{c.Rule, page.Number(c.Refused), page.Number(c.Warned), page.Number(c.Skipped),
+				c.ownersText(), c.Fix}
 		}), 0,
 	}
 }

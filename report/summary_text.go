@@ -99,7 +99,8 @@ func (t *terminal) summary(s Summary) {
 			"CONTROLS",
 			[]string{"REFUSED", "WARNED", "NOT JUDGED", "CONTROL", "OWNERS"},
 			rows(p.Controls, func(c PostureControl) []string {
-				return []string{page.Number(c.Refused), page.Number(c.Warned), page.Number(c.Skipped), c.Rule, c.ownersText()}
+				return []string{page.Number(c.Refused), page.Number(c.Warned), page.Number(c.Skipped),
+					c.Rule, c.ownersText()}
 			}),
 		)
 	}

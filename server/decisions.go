@@ -148,7 +148,8 @@ func (s *Server) showDecisionPolicy(k *call) error {
 	if l := r.Decision.Log; l != nil && l.Changed != "" {
 		return &attestor.Error{
 			Kind: attestor.NotFound, Msg: "the record of this decision was changed, so that its policy is not known",
-			Fix: "GET /v1/decisions/" + r.Decision.ID + " says what was changed; attestor decisions verify finds what else was",
+			Fix: "GET /v1/decisions/" + r.Decision.ID + " says what was changed; attestor decisions verify finds " +
+				"what else was",
 		}
 	}
 	if r.Decision.Policy == nil || len(r.PolicyText) == 0 {

@@ -110,7 +110,8 @@ func (k *call) noFields() error {
 // itself in place of a scheduler.
 func (s *Server) Expire(ctx context.Context, caller attestor.Caller) (watch.Expiry, error) {
 	if s.watcher == nil {
-		return watch.Expiry{}, &attestor.Error{Kind: attestor.Unsupported, Msg: "this gate is configured without events"}
+		return watch.Expiry{}, &attestor.Error{Kind: attestor.Unsupported,
+			Msg: "this gate is configured without events"}
 	}
 	return s.watcher.Expire(ctx, watch.Request{Caller: caller, RequestID: uuid.NewString()})
 }

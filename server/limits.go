@@ -21,7 +21,8 @@ type Limits struct {
 	Concurrent int           // limits.concurrency: requests that run at the same time; 64
 	Queue      int           // limits.queue: requests that wait until one of those ends; 256
 	CallerRate float64       // limits.callerRate: requests per second of one caller; 20; +Inf: not limited
-	TeamRate   float64       // limits.teamRate: requests per second of one team's callers together; 100; +Inf: not limited
+	// limits.teamRate: requests per second of one team's callers together; 100; +Inf: not limited
+	TeamRate float64
 }
 
 // Limits that nobody sets.

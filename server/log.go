@@ -15,8 +15,8 @@ type Log struct {
 	Proof func(ctx context.Context, id string) ([]byte, error)
 	// Checkpoint returns the newest signed checkpoint.
 	Checkpoint func(ctx context.Context) ([]byte, error)
-	// Witnessed returns the newest checkpoint that witnesses cosigned, or an [attestor.Error] of kind NotFound if there is
-	// none yet, and of kind Unsupported if no witness is configured.
+	// Witnessed returns the newest checkpoint that witnesses cosigned, or an [attestor.Error] of kind NotFound if there
+	// is none yet, and of kind Unsupported if no witness is configured.
 	Witnessed func(ctx context.Context) ([]byte, error)
 	// Tile returns a tile by its path, and whether it can never change.
 	Tile func(ctx context.Context, path string) (data []byte, full bool, err error)

@@ -38,7 +38,8 @@ func newMetrics(r *prometheus.Registry) (*metrics, error) {
 		known: map[string]bool{},
 		teams: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestor_team_requests_total",
-			Help: "Requests of teams' callers: served, or refused because the team or the caller used up its rate or its slots. " +
+			Help: "Requests of teams' callers: served, or refused because the team or the caller used up its rate or " +
+				"its slots. " +
 				"team is other beyond the first thousand.",
 		}, []string{"team", "outcome"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{

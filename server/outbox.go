@@ -56,7 +56,8 @@ func (k *call) everywhere(a attestor.Action) error {
 		return nil
 	}
 	return &attestor.Error{
-		Kind: attestor.Forbidden, Msg: "this is about every repository, and this identity does not have the right " + string(a) + " for all",
+		Kind: attestor.Forbidden, Msg: "this is about every repository, and this identity does not have the right " +
+			string(a) + " for all",
 		Fix: "ask an administrator of the gate for the right " + string(a) + ` on images ["**"]`,
 	}
 }
@@ -91,7 +92,8 @@ func (k *call) outboxFilter() (f event.Filter, after event.Delivery, n int, err 
 	f = event.Filter{Receiver: k.query["receiver"], Event: k.query["event"], Dead: k.query["state"] == "dead"}
 	if state := k.query["state"]; state != "" && state != "dead" && state != "pending" {
 		return f, after, 0, &attestor.Error{
-			Kind: attestor.Invalid, Msg: "state is neither pending nor dead", Fix: "send one of them, or leave state out for pending",
+			Kind: attestor.Invalid, Msg: "state is neither pending nor dead", Fix: "send one of them, or leave state " +
+				"out for pending",
 		}
 	}
 
@@ -136,7 +138,8 @@ func readOutboxToken(token string) (event.Delivery, error) {
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || json.Unmarshal(b, &p) != nil || p.Event == "" {
 		return event.Delivery{}, &attestor.Error{
-			Kind: attestor.Invalid, Msg: "pageToken is not one of this list", Fix: "send the nextPageToken of the previous page",
+			Kind: attestor.Invalid, Msg: "pageToken is not one of this list",
+			Fix: "send the nextPageToken of the previous page",
 		}
 	}
 	return event.Delivery{Receiver: p.Receiver, Written: time.UnixMicro(p.At), Event: event.Event{ID: p.Event}}, nil

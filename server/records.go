@@ -30,8 +30,8 @@ type recordBody struct {
 	Policy   string            `json:"policy,omitempty"` // the text
 }
 
-// listRecords answers GET /v1/records: what /v1/decisions lists, with the evidence and the policy's text, so that it can
-// be judged again elsewhere.
+// listRecords answers GET /v1/records: what /v1/decisions lists, with the evidence and the policy's text, so that it
+// can be judged again elsewhere.
 func (s *Server) listRecords(k *call) error {
 	f, err := k.decisionFilter(s.c.Now())
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *Server) recordOf(k *call, id string) (json.RawMessage, error) {
 	return json.Marshal(recordBody{r.Decision, r.Evidence, string(r.PolicyText)})
 }
 
-// tokenAfter is the token of what follows the decision id, which is the n-th of the page that f asks for. Decisions that
-// were recorded since then are before it, so that the page must be longer.
+// tokenAfter is the token of what follows the decision id, which is the n-th of the page that f asks for. Decisions
+// that were recorded since then are before it, so that the page must be longer.
 func (s *Server) tokenAfter(k *call, f DecisionFilter, n int, id string) (string, error) {
 	for f.PageSize = n; f.PageSize < n+maxShift; f.PageSize++ {
 		page, err := s.c.Decisions.List(k.ctx, f)
@@ -92,7 +92,8 @@ func (s *Server) tokenAfter(k *call, f DecisionFilter, n int, id string) (string
 		}
 	}
 	return "", &attestor.Error{
-		Kind: attestor.Unavailable, Msg: fmt.Sprintf("the record grows too fast to be listed: %d decisions since this page began", maxShift),
+		Kind: attestor.Unavailable, Msg: fmt.Sprintf("the record grows too fast to be listed: %d decisions since "+
+			"this page began", maxShift),
 		Fix: "ask with until, or with a smaller pageSize",
 	}
 }

@@ -223,7 +223,8 @@ func (s *Server) mount() {
 	for _, r := range s.routes {
 		e.Add(r.method, r.path, func(c echo.Context) error { return s.serve(r, c) })
 
-		// RFC 9110, 9.1: "All general-purpose servers MUST support the methods GET and HEAD." net/http leaves out the body.
+		// RFC 9110, 9.1: "All general-purpose servers MUST support the methods GET and HEAD." net/http leaves out the
+		// body.
 		if r.method == http.MethodGet {
 			e.Add(http.MethodHead, r.path, func(c echo.Context) error { return s.serve(r, c) })
 		}

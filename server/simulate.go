@@ -46,8 +46,8 @@ type Simulation struct {
 	NextPageToken string    `json:"nextPageToken,omitempty"` // there are older decisions
 }
 
-// SimulatedImages are the numbers of distinct images by verdict. An image counts by its newest decision: once in all pages
-// together.
+// SimulatedImages are the numbers of distinct images by verdict. An image counts by its newest decision: once in all
+// pages together.
 type SimulatedImages struct {
 	Judged int                      `json:"judged"`
 	Before map[attestor.Outcome]int `json:"before"`
@@ -92,7 +92,8 @@ func (s *Server) simulate(k *call) error {
 	}
 	if len(body.Policy) > maxPolicyText {
 		return &attestor.Error{
-			Kind: attestor.Invalid, Msg: fmt.Sprintf("policy has %d bytes, at most %d are allowed", len(body.Policy), maxPolicyText),
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("policy has %d bytes, at most %d are allowed",
+				len(body.Policy), maxPolicyText),
 			Fix: "send a shorter policy",
 		}
 	}
@@ -135,7 +136,8 @@ func boundedSimulation(pageSize, sample int, token string) error {
 			Fix: "leave pageSize out to have all in one answer",
 		}
 	case token != "" && pageSize == 0:
-		return &attestor.Error{Kind: attestor.Invalid, Msg: "pageToken without pageSize", Fix: "send the pageSize of the first page"}
+		return &attestor.Error{Kind: attestor.Invalid, Msg: "pageToken without pageSize",
+			Fix: "send the pageSize of the first page"}
 	case sample < 0 || sample > maxSample:
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: fmt.Sprintf("sample is %d, want 1 to %d", sample, maxSample),

@@ -122,8 +122,9 @@ func (s *slots) take(ctx context.Context, c attestor.Caller) (release func(), er
 	select {
 	case err = <-w.answer:
 	case <-timer.C:
-		err = s.leave(w, busy(fmt.Sprintf("no running request (of %d, and of one identity or team %d) ended within %v (%s)",
-			s.most, portion(s.most), s.wait, s.names)))
+		err = s.leave(w,
+			busy(fmt.Sprintf("no running request (of %d, and of one identity or team %d) ended within %v (%s)",
+				s.most, portion(s.most), s.wait, s.names)))
 	case <-ctx.Done():
 		err = s.leave(w, &attestor.Error{
 			Kind: attestor.Unavailable,
@@ -198,7 +199,8 @@ func (s *slots) next() *waiter {
 	for _, t := range s.tenants {
 		var first *waiter
 		for _, w := range t.line {
-			if s.mayRun(t, w.caller) && (first == nil || t.callers[w.caller].running < t.callers[first.caller].running) {
+			if s.mayRun(t, w.caller) &&
+				(first == nil || t.callers[w.caller].running < t.callers[first.caller].running) {
 				first = w
 			}
 		}
@@ -206,7 +208,8 @@ func (s *slots) next() *waiter {
 			continue
 		}
 		if best == nil || cmp.Or(
-			cmp.Compare(t.running, best.tenant.running), cmp.Compare(t.served, best.tenant.served), cmp.Compare(first.since, best.since),
+			cmp.Compare(t.running, best.tenant.running), cmp.Compare(t.served, best.tenant.served),
+			cmp.Compare(first.since, best.since),
 		) < 0 {
 			best = first
 		}
@@ -230,17 +233,20 @@ func (s *slots) enqueue(t *tenant, caller string) (_ *waiter, err error) {
 		}
 	}
 	full := s.waiting == s.queue
-	busyAll := busy(fmt.Sprintf("as many requests run (%d) and wait (%d) as are allowed (%s)", s.most, s.queue, s.names))
+	busyAll := busy(fmt.Sprintf("as many requests run (%d) and wait (%d) as are allowed (%s)", s.most,
+		s.queue, s.names))
 	if full && len(longest.line) < len(t.line)+2 {
 		return nil, busyAll
 	}
 
 	// An identity and a team have their portions, whoever else waits.
 	if most := t.own(s.queue); t.callers[caller].waiting >= most {
-		return nil, busy(fmt.Sprintf("of this identity, as many requests wait (%d) as one may have of %d (%s)", most, s.queue, s.names))
+		return nil, busy(fmt.Sprintf("of this identity, as many requests wait (%d) as one may have of %d (%s)", most,
+			s.queue, s.names))
 	}
 	if most := portion(s.queue); len(t.line) >= most {
-		return nil, busy(fmt.Sprintf("of this team, as many requests wait (%d) as one may have of %d (%s)", most, s.queue, s.names))
+		return nil, busy(fmt.Sprintf("of this team, as many requests wait (%d) as one may have of %d (%s)", most,
+			s.queue, s.names))
 	}
 	if full {
 		newest := longest.line[len(longest.line)-1]
@@ -264,8 +270,8 @@ func (s *slots) remove(w *waiter) {
 	s.waiting--
 }
 
-// leave ends the wait of a request for a reason of its own, unless it was told something meanwhile: that counts, since a
-// slot that it was given would otherwise be lost.
+// leave ends the wait of a request for a reason of its own, unless it was told something meanwhile: that counts, since
+// a slot that it was given would otherwise be lost.
 func (s *slots) leave(w *waiter, why error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -326,8 +332,9 @@ func (b *bodies) hold(tenant string, n int64) (release func(), err error) {
 	defer b.mu.Unlock()
 
 	if b.all+n > bodyBytes || b.held[tenant]+n > ownBodyBytes {
-		return nil, busy(fmt.Sprintf("it holds as many large bodies as it allows: %d MiB, %d MiB of one identity or team",
-			bodyBytes>>20, ownBodyBytes>>20))
+		return nil,
+			busy(fmt.Sprintf("it holds as many large bodies as it allows: %d MiB, %d MiB of one identity or team",
+				bodyBytes>>20, ownBodyBytes>>20))
 	}
 	b.all += n
 	b.held[tenant] += n

@@ -101,8 +101,8 @@ func matches(pattern, path string) bool {
 	return len(want) == len(got)
 }
 
-// wantsText reports whether a client asks for text and not for JSON, as curl -H 'Accept: text/plain' does. Whoever accepts
-// anything gets JSON.
+// wantsText reports whether a client asks for text and not for JSON, as curl -H 'Accept: text/plain' does. Whoever
+// accepts anything gets JSON.
 func wantsText(accept string) bool { return wants(accept, "text/plain") }
 
 // wantsPage reports whether a client asks for a page and not for JSON, as browsers do.

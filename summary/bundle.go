@@ -50,8 +50,8 @@ func seal(ctx context.Context, k Key, s vsa.Statement) ([]byte, error) {
 	}
 	sum := sha256.Sum256(der)
 
-	// The signature has no keyid: slsa-verifier demands a flag with the value of any that is there. The hint is the key's
-	// hash, as cosign writes it.
+	// The signature has no keyid: slsa-verifier demands a flag with the value of any that is there. The hint is the
+	// key's hash, as cosign writes it.
 	type m map[string]any
 	return json.Marshal(m{
 		"mediaType":            bundleType,

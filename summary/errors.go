@@ -23,7 +23,8 @@ func unavailable(img attestor.Image, err error) error {
 	if timedOut(err) {
 		msg += " in the time allowed"
 	}
-	return fault(attestor.CodeSummaryUnavailable, msg, "try again; if it persists, let the gate read the repository", err)
+	return fault(attestor.CodeSummaryUnavailable, msg, "try again; if it persists, let the gate read the repository",
+		err)
 }
 
 // failed explains a registry's error about an image; what is a verb with what follows it.
@@ -34,7 +35,8 @@ func (p *Publisher) failed(img attestor.Image, what string, err error) error {
 		msg += " in the time allowed"
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		msg = "the gate may not write summaries to " + img.Repository()
-		fix = "grant the gate's identity roles/artifactregistry.writer on the repository, or name another in attest.vsa.repository"
+		fix = "grant the gate's identity roles/artifactregistry.writer on the repository, or name another in " +
+			"attest.vsa.repository"
 	}
 	return fault(attestor.CodeSummaryNotStored, msg, fix, err)
 }

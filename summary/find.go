@@ -146,7 +146,8 @@ func (p *Publisher) Stands(
 		for _, f := range all {
 			pr := f.statement.Predicate
 			if f.samePolicy(p.policyURI(policy.Name)) && pr.Policy.Digest["sha256"] == policy.Digest.Hex() &&
-				pr.VerificationResult == vsa.Passed && pr.Verifier.ID == p.c.Verifier && pr.ResourceURI == ResourceURI(img) {
+				pr.VerificationResult == vsa.Passed && pr.Verifier.ID == p.c.Verifier &&
+				pr.ResourceURI == ResourceURI(img) {
 				out = append(out, f.summary(false))
 				break
 			}

@@ -32,7 +32,8 @@ type Key interface {
 // these keys and on no other: of ECDSA on P-384, slsa-verifier takes the hash from the curve and cosign takes SHA-256,
 // and both verify RSA by PKCS #1 v1.5 with SHA-256.
 func suitable(key crypto.PublicKey) error {
-	const want = "summaries are signed with ECDSA on P-256, RSA (PKCS #1 v1.5, SHA-256) of 2048 bits or more, or Ed25519"
+	const want = "summaries are signed with ECDSA on P-256, RSA (PKCS #1 v1.5, SHA-256) of 2048 bits or " +
+		"more, or Ed25519"
 	switch k := key.(type) {
 	case ed25519.PublicKey:
 		return nil
@@ -57,8 +58,8 @@ type keyFile struct {
 	signer crypto.Signer
 }
 
-// NewKeyFile reads a private key from a PEM file with one PKCS#8 block. A key that cannot sign summaries is refused with
-// the reason.
+// NewKeyFile reads a private key from a PEM file with one PKCS#8 block. A key that cannot sign summaries is refused
+// with the reason.
 func NewKeyFile(path string) (Key, error) {
 	signer, err := loadKey(path)
 	if err != nil {

@@ -83,7 +83,8 @@ func suitableInKMS(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) error {
 		kmspb.CryptoKeyVersion_RSA_SIGN_PKCS1_4096_SHA256:
 		return nil
 	}
-	return fmt.Errorf("its algorithm is %s; EC_SIGN_P256_SHA256, EC_SIGN_ED25519 and RSA_SIGN_PKCS1_…_SHA256 are those that "+
+	return fmt.Errorf("its algorithm is %s; EC_SIGN_P256_SHA256, EC_SIGN_ED25519 and RSA_SIGN_PKCS1_…_SHA256 are "+
+		"those that "+
 		"cosign and slsa-verifier verify alike", a)
 }
 

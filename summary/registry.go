@@ -54,8 +54,8 @@ func (p *Publisher) put(ctx context.Context, d draft) (found, error) {
 			return found{}, p.failed(d.place, "store", err)
 		}
 
-		// What a consumer finds is what counts. On a registry without the referrers API the list is a tag, from which another
-		// writer may have taken the entry: writing again adds it.
+		// What a consumer finds is what counts. On a registry without the referrers API the list is a tag, from which
+		// another writer may have taken the entry: writing again adds it.
 		all, err := p.find(ctx, d.place, []Key{d.key})
 		if err != nil {
 			return found{}, err
@@ -154,8 +154,8 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 		return err
 	}
 
-	// The list comes first: a registry without the API may refuse every later list that names a manifest that is gone. What
-	// is off the list is found by nobody, whether it can be deleted or not.
+	// The list comes first: a registry without the API may refuse every later list that names a manifest that is gone.
+	// What is off the list is found by nobody, whether it can be deleted or not.
 	if err := p.unlist(ctx, repo, f); err != nil {
 		return err
 	}
@@ -167,7 +167,8 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return &refusedError{
 			why: "this identity may not delete " + ref.String(), err: err,
-			fix: "grant the gate's identity " + DeletePermission + " (roles/artifactregistry.repoAdmin) on the repository, " +
+			fix: "grant the gate's identity " + DeletePermission + " (roles/artifactregistry.repoAdmin) on the " +
+				"repository, " +
 				"and delete it: crane delete " + ref.String(),
 		}
 	case code == http.StatusMethodNotAllowed, code == http.StatusNotImplemented, code == http.StatusBadRequest:
@@ -191,8 +192,8 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 }
 
 // unlist takes a statement out of the fallback tag of a registry without the referrers API. OCI distribution
-// specification, "Deleting Manifests": "When deleting a manifest … that contains a subject, and the referrers API returns
-// a 404, clients SHOULD … remove the descriptor from the referrers list."
+// specification, "Deleting Manifests": "When deleting a manifest … that contains a subject, and the referrers API
+// returns a 404, clients SHOULD … remove the descriptor from the referrers list."
 func (p *Publisher) unlist(ctx context.Context, repo name.Repository, f found) error {
 	tag := repo.Tag("sha256-" + f.place.Digest().Hex())
 	desc, err := remote.Get(tag, p.options(ctx)...)
@@ -260,13 +261,17 @@ func (p *Publisher) MayDelete(ctx context.Context, repository string) error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeSummaryNotDeleted, Err: err,
-			Msg: "this identity may not delete in " + repository + " (" + DeletePermission + "), so that replaced and revoked summaries stay there",
-			Fix: "grant the gate's identity " + DeletePermission + " (roles/artifactregistry.repoAdmin) on the repository",
+			Msg: "this identity may not delete in " + repository + " (" + DeletePermission +
+				"), so that replaced and " +
+				"revoked summaries stay there",
+			Fix: "grant the gate's identity " + DeletePermission + " (roles/artifactregistry.repoAdmin) on " +
+				"the repository",
 		}
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeSummaryNotDeleted, Err: err,
-			Msg: "the registry does not allow deletions in " + repository + ", so that replaced and revoked summaries stay there",
+			Msg: "the registry does not allow deletions in " + repository + ", so that replaced and revoked " +
+				"summaries stay there",
 			Fix: "allow deletion in the registry, or name a repository of another one in attest.vsa.repository",
 		}
 	}

@@ -66,7 +66,8 @@ const maxRead = 4096
 func New(c Config) (*Publisher, error) {
 	var errs []error
 	if u, err := url.Parse(c.Verifier); err != nil || u.Scheme == "" || u.Host == "" {
-		errs = append(errs, fmt.Errorf("the verifier %q is not a URI such as https://gate.example/attestor", c.Verifier))
+		errs = append(errs, fmt.Errorf("the verifier %q is not a URI such as https://gate.example/attestor",
+			c.Verifier))
 	}
 	if c.Passed == nil || c.Registry == nil || c.Transport == nil || c.Now == nil {
 		errs = append(errs, errors.New("the key, a registry client or the clock is missing"))
@@ -119,7 +120,8 @@ func sameKey(a, b Key) error {
 	return &attestor.Error{
 		Kind: attestor.Invalid, Code: attestor.CodeSigningFailed,
 		Msg: fmt.Sprintf("%s and %s are one key, which would sign passes and refusals alike", a.Where(), b.Where()),
-		Fix: "give refusals a key of their own: consumers who compare the signature alone take any summary by it for a pass",
+		Fix: "give refusals a key of their own: consumers who compare the signature alone take any summary by " +
+			"it for a pass",
 	}
 }
 

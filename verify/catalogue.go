@@ -196,7 +196,8 @@ func (c *catalogue) basesOf(p platform) *platformBases {
 // asked returns the bases of the known platforms for which an image was inspected.
 // Platforms invented by pushers are not refreshed in the background.
 func (c *catalogue) asked() []*platformBases {
-	return slices.DeleteFunc(slices.Collect(maps.Values(c.known)), func(s *platformBases) bool { return !s.asked.Load() })
+	return slices.DeleteFunc(slices.Collect(maps.Values(c.known)),
+		func(s *platformBases) bool { return !s.asked.Load() })
 }
 
 // read returns what digest of an approved repository consists of on the

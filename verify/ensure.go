@@ -110,8 +110,8 @@ func (c *catalogue) renew(
 	return c.unresolved(s, bases, since)
 }
 
-// recall reads what the tags of bases named before, as far as no attempt was made to, and reports whether there was any of
-// it. Each digest is tried once, so that a stream of images that are denied causes no stream of requests.
+// recall reads what the tags of bases named before, as far as no attempt was made to, and reports whether there was any
+// of it. Each digest is tried once, so that a stream of images that are denied causes no stream of requests.
 func (c *catalogue) recall(ctx context.Context, s *platformBases, bases []attestor.ApprovedBase) bool {
 	waited, cancel := context.WithTimeout(ctx, c.i.limits.BaseTimeout)
 	defer cancel()

@@ -56,8 +56,8 @@ func (i *Inspector) Inspect(
 
 	wg.Wait()
 
-	// After all others, so that a layer that one of them read is not read again, and one that none of them needed only if the
-	// policy asks for the system.
+	// After all others, so that a layer that one of them read is not read again, and one that none of them needed only
+	// if the policy asks for the system.
 	var systemProblems []attestor.Problem
 	if needs.System || ev.User.Source == attestor.UserFromPasswd {
 		ev.System, systemProblems = i.system(ctx, s, needs.System)
@@ -70,7 +70,8 @@ func (i *Inspector) Inspect(
 			ev.Base, baseProblems = b, problems
 		}
 	}
-	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, sbomProblems, vexProblems, systemProblems)
+	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, sbomProblems,
+		vexProblems, systemProblems)
 	return ev
 }
 

@@ -64,7 +64,8 @@ func knownPlatforms() []platform {
 	for architecture, variants := range map[string][]string{
 		"386": {""}, "amd64": {"", "v2", "v3", "v4"}, "arm": {"v5", "v6", "v7", "v8"}, "arm64": {"", "v9"},
 		"loong64": {""}, "mips": {""}, "mips64": {""}, "mips64le": {""}, "mipsle": {""},
-		"ppc64": {""}, "ppc64le": {"", "power8", "power9", "power10"}, "riscv64": {"", "rva20u64", "rva22u64", "rva23u64"}, "s390x": {""},
+		"ppc64": {""}, "ppc64le": {"", "power8", "power9", "power10"},
+		"riscv64": {"", "rva20u64", "rva22u64", "rva23u64"}, "s390x": {""},
 	} {
 		for _, v := range variants {
 			known = append(known, platform{OS: "linux", Architecture: architecture, Variant: v})

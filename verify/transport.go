@@ -184,7 +184,8 @@ func dialer(h *hosts, resolver Resolver) func(context.Context, string, string) (
 		May: func(hostport string, a netip.Addr) bool {
 			// The configuration names hosts without the default ports.
 			host := hostport
-			if _, port, err := net.SplitHostPort(hostport); err == nil && !h.named(host) && (port == "443" || port == "80") {
+			if _, port, err := net.SplitHostPort(hostport); err == nil && !h.named(host) &&
+				(port == "443" || port == "80") {
 				host = strings.TrimSuffix(hostport, ":"+port)
 			}
 			return h.mayDial(host, a)

@@ -85,7 +85,8 @@ func ParseUser(configured string) (attestor.User, *attestor.Problem) {
 	case integer.MatchString(name):
 		return refuse(
 			attestor.CodeUserInvalid,
-			"user %s is a number that runtimes read differently; decimal digits without sign or leading zero are allowed",
+			"user %s is a number that runtimes read differently; decimal digits without sign or leading zero "+
+				"are allowed",
 			quoted(configured),
 		)
 	case !accountName.MatchString(name) || !groupOK:

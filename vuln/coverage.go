@@ -14,7 +14,8 @@ type Coverage string
 
 // The coverages. A report that leaves out findings or files is none of these: it is refused.
 const (
-	Complete    Coverage = "complete"    // the packages of the operating system, and of the languages that the report lists
+	// the packages of the operating system, and of the languages that the report lists
+	Complete    Coverage = "complete"
 	Partial     Coverage = "partial"     // packages of languages only; stored with their types
 	Unsupported Coverage = "unsupported" // nothing that can be relied on; stored as FINISHED_UNSUPPORTED
 )
@@ -42,8 +43,8 @@ func (r report) coverage() (c Coverage, why string) {
 
 // finish applies what holds for the reports of all scanners: times, the platform, and the types that were covered.
 func (r report) finish() (report, error) {
-	// A scan knows the vulnerabilities that its database knew, so that it is as old as its database. The policy's maxAge
-	// then judges both by one time.
+	// A scan knows the vulnerabilities that its database knew, so that it is as old as its database. The policy's
+	// maxAge then judges both by one time.
 	if r.made != nil && r.database != nil {
 		if age := r.made.Sub(*r.database); age > oldestDatabase {
 			return report{}, invalid(
@@ -86,7 +87,8 @@ func (o release) lack(scanner string, known []string) string {
 	family := strings.ToLower(o.family)
 	switch {
 	case family == "" || family == "none":
-		return "the scanner did not recognise the operating system, so that its packages were not compared with anything"
+		return "the scanner did not recognise the operating system, so that its packages were not compared " +
+			"with anything"
 	case !slices.Contains(known, family):
 		return fmt.Sprintf("%s has no data about the packages of %s", scanner, clip(o.String()))
 	case !o.versioned() && !slices.Contains(rolling(), family):
@@ -109,7 +111,8 @@ func (o release) versioned() bool {
 // rolling lists the distributions that have one release only, by every scanner's name for them.
 func rolling() []string {
 	return []string{
-		"alpaquita", "arch", "archlinux", "bellsoft hardened containers", "chainguard", "echo", "hummingbird", "minimos",
+		"alpaquita", "arch", "archlinux", "bellsoft hardened containers", "chainguard", "echo",
+		"hummingbird", "minimos",
 		"opensuse-tumbleweed", "opensuse.tumbleweed", "secureos", "wolfi",
 	}
 }

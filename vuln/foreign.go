@@ -27,7 +27,8 @@ func notJSON(b []byte) error {
 
 func listing(what string) error {
 	return invalid(
-		"this is "+what+", not a scanner's report: it lists packages, and does not say that anybody looked for their vulnerabilities",
+		"this is "+what+", not a scanner's report: it lists packages, and does not say that anybody looked for their "+
+			"vulnerabilities",
 		"scan the image and import that report: "+commands,
 	)
 }

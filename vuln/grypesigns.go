@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// grypeConfiguration is the part of Grype's configuration, which it writes into its reports, that decides how much of an
-// image it looks at. Absent fields are of versions that did not have them.
+// grypeConfiguration is the part of Grype's configuration, which it writes into its reports, that decides how much of
+// an image it looks at. Absent fields are of versions that did not have them.
 type grypeConfiguration struct {
 	OnlyFixed    bool     `json:"only-fixed"`
 	OnlyNotFixed bool     `json:"only-notfixed"`
@@ -78,8 +78,8 @@ func (c *grypeConfiguration) leavesOut() error {
 	return nil
 }
 
-// grypeDatabase is what a report says of the database of vulnerabilities: schema 6 has a status, earlier ones the fields
-// themselves.
+// grypeDatabase is what a report says of the database of vulnerabilities: schema 6 has a status, earlier ones the
+// fields themselves.
 type grypeDatabase struct {
 	grypeStatus
 	Status    *grypeStatus             `json:"status"`
@@ -141,7 +141,8 @@ func (d grypeDatabase) oldest(built time.Time, family string) (*time.Time, error
 		at, err := time.Parse(time.RFC3339Nano, p.Captured)
 		if err != nil {
 			return nil, invalid(
-				fmt.Sprintf("the report does not say how old the advisories of %s in Grype's database were", clip(name)),
+				fmt.Sprintf("the report does not say how old the advisories of %s in Grype's database were",
+					clip(name)),
 				"update the database (grype db update) and scan again",
 			)
 		}
@@ -157,7 +158,8 @@ func (d grypeDatabase) distributions() []string {
 	// Reports before schema 6 do not list providers: these are the ones that every such database had.
 	if d.Providers == nil {
 		return []string{
-			"alma", "almalinux", "alpine", "amazonlinux", "amzn", "azurelinux", "centos", "chainguard", "debian", "mariner", "ol",
+			"alma", "almalinux", "alpine", "amazonlinux", "amzn", "azurelinux", "centos", "chainguard", "debian",
+			"mariner", "ol",
 			"oraclelinux", "redhat", "rhel", "rocky", "rockylinux", "sles", "ubuntu", "wolfi",
 		}
 	}

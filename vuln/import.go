@@ -41,8 +41,8 @@ type Target struct {
 	Platform string
 
 	// Layers reads the diffIDs of the image's config, lowest first. It is asked only about a report that does not name
-	// the image's digest, as osv-scanner's and those of tarballs do not: such a report is of the image if it lists these
-	// layers. nil: it is refused.
+	// the image's digest, as osv-scanner's and those of tarballs do not: such a report is of the image if it lists
+	// these layers. nil: it is refused.
 	Layers func() ([]attestor.Digest, error)
 }
 

@@ -74,7 +74,8 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 func onDemandScanning() attestor.ScannerInfo {
 	const command = "gcloud artifacts docker images scan --remote" //nolint:misspell // a command
 	return attestor.ScannerInfo{
-		Name: "On-Demand Scanning", Enable: "scan the image (" + command + " IMAGE)", Refresh: "scan the image again: " + command,
+		Name: "On-Demand Scanning", Enable: "scan the image (" + command + " IMAGE)",
+		Refresh: "scan the image again: " + command,
 	}
 }
 

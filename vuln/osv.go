@@ -97,7 +97,8 @@ func readOSV(b []byte) (report, error) {
 
 	if len(o.Generic) > 0 {
 		return report{}, invalid(
-			fmt.Sprintf("the report has findings that are not about packages, and cannot be stored (%d)", len(o.Generic)),
+			fmt.Sprintf("the report has findings that are not about packages, and cannot be stored (%d)",
+				len(o.Generic)),
 			"see to them, and scan without the plugins that search for them",
 		)
 	}
@@ -172,7 +173,8 @@ func (p osvPackage) osLack() string {
 // osvFamilies are the distributions in OSV's schema (docs/schema.md, "Defined ecosystems").
 func osvFamilies() []string {
 	return []string{
-		"alpaquita", "alpine", "almalinux", "azure linux", "bellsoft hardened containers", "chainguard", "debian", "echo",
+		"alpaquita", "alpine", "almalinux", "azure linux", "bellsoft hardened containers", "chainguard",
+		"debian", "echo",
 		"mageia", "minimos", "openeuler", "opensuse", "photon os", "red hat", "rocky linux", "suse", "ubuntu", "wolfi",
 	}
 }

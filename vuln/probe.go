@@ -17,7 +17,8 @@ func (s *Scanner) Probe(ctx context.Context, projects []string) []probe.Result {
 	var questions []func() []probe.Result
 	for _, project := range projects {
 		questions = append(questions, func() []probe.Result {
-			return []probe.Result{probe.Ask("Container Analysis", "project "+project, "containeranalysis.occurrences.list",
+			return []probe.Result{probe.Ask("Container Analysis", "project "+project,
+				"containeranalysis.occurrences.list",
 				s.c.Limit.Duration(), func() error {
 					_, err := s.page(ctx, project, filter, "")
 					return err

@@ -106,8 +106,8 @@ func readTrivy(b []byte) (report, error) {
 		)
 	}
 
-	// ArtifactName is what Trivy was asked to scan, and RepoDigests what it scanned, as the registry or the daemon names
-	// it. A report in which they differ was changed, or is of two images.
+	// ArtifactName is what Trivy was asked to scan, and RepoDigests what it scanned, as the registry or the daemon
+	// names it. A report in which they differ was changed, or is of two images.
 	asked, scanned := digestsOf(t.ArtifactName), digestsOf(t.Metadata.RepoDigests...)
 	if len(asked) > 0 && len(scanned) > 0 && !slices.Contains(scanned, asked[0]) {
 		return report{}, invalid(
@@ -164,7 +164,8 @@ func readTrivy(b []byte) (report, error) {
 	// packages without a single vulnerability are what it writes when it did not look for vulnerabilities.
 	if others != "" && len(rep.found) == 0 {
 		return report{}, invalid(
-			fmt.Sprintf("the report has results of another scanner (%s) and no vulnerability: nothing shows that Trivy looked"+
+			fmt.Sprintf("the report has results of another scanner (%s) and no vulnerability: nothing shows that "+
+				"Trivy looked"+
 				" for vulnerabilities", clip(others)),
 			"scan with --scanners vuln alone",
 		)
@@ -188,7 +189,8 @@ func (t trivyReport) built() (*time.Time, error) {
 
 	// A server that does not say it had no database, or one of unknown age: neither is a new one.
 	undated := func(db *trivyDatabase) bool { return db.UpdatedAt == nil || db.UpdatedAt.IsZero() }
-	if server.VulnerabilityDB == nil || undated(server.VulnerabilityDB) || server.JavaDB != nil && undated(server.JavaDB) {
+	if server.VulnerabilityDB == nil || undated(server.VulnerabilityDB) || server.JavaDB != nil &&
+		undated(server.JavaDB) {
 		return nil, invalid(
 			"the report does not say how old the databases of Trivy's server were",
 			"have the server download its databases, and scan again",
@@ -215,8 +217,8 @@ func (t trivyReport) osLack() string {
 	}
 
 	// "No OS package is detected. Make sure you haven't deleted any files that contain information about the installed
-	// packages" is a warning in Trivy's log only; its report then has a result without packages. So has that of an older
-	// version, which did not list packages unless it was told to: the two cannot be told apart.
+	// packages" is a warning in Trivy's log only; its report then has a result without packages. So has that of an
+	// older version, which did not list packages unless it was told to: the two cannot be told apart.
 	switch lack := system.lack("Trivy", trivyFamilies()); {
 	case lack != "":
 		return lack
@@ -254,7 +256,8 @@ func (t trivyReport) thirdParty(system release) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("packages of %s come from other repositories than its distributor's, so that Trivy compares them with"+
+	return fmt.Sprintf("packages of %s come from other repositories than its distributor's, so that Trivy "+
+		"compares them with"+
 		" nothing (%d, such as %s)", clip(system.String()), len(names), clip(names[0]))
 }
 
@@ -262,9 +265,12 @@ func (t trivyReport) thirdParty(system release) string {
 // (pkg/detector/ospkg/detect.go, v0.74.0, and its aliases). For others it writes a warning into its log.
 func trivyFamilies() []string {
 	return []string{
-		"alma", "alpine", "amazon", "azurelinux", "azure", "bottlerocket", "cbl-mariner", "centos", "chainguard", "coreos",
-		"debian", "echo", "minimos", "opensuse-leap", "opensuse.leap", "opensuse-tumbleweed", "opensuse.tumbleweed", "oracle",
-		"photon", "redhat", "rocky", "slem", "sles", "suse linux enterprise micro", "suse linux enterprise server", "ubuntu",
+		"alma", "alpine", "amazon", "azurelinux", "azure", "bottlerocket", "cbl-mariner", "centos",
+		"chainguard", "coreos",
+		"debian", "echo", "minimos", "opensuse-leap", "opensuse.leap", "opensuse-tumbleweed",
+		"opensuse.tumbleweed", "oracle",
+		"photon", "redhat", "rocky", "slem", "sles", "suse linux enterprise micro", "suse linux enterprise server",
+		"ubuntu",
 		"wolfi",
 	}
 }

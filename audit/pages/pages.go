@@ -47,8 +47,10 @@ func New() (*Renderer, error) {
 		"subjects": func(f describe.Finding) string { return describe.Some(f.Subjects, 6) },
 		"subject":  subjectOf, "imagePath": page.ImagePath, "add": func(a, b int) int { return a + b },
 		"query":    func(name string, value any) string { return page.Query(nil, name, fmt.Sprint(value)) },
-		"rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "ofPolicy": ofPolicy, "codes": codes, "before": before,
-		"outcomes": outcomes, "outcomeWord": outcomeWord, "outcomeMark": verdictMark, "effect": effect, "capital": capital, "brief": brief,
+		"rowClass": rowClass, "rowMark": rowMark, "rowWord": rowWord, "ofPolicy": ofPolicy, "codes": codes,
+		"before":   before,
+		"outcomes": outcomes, "outcomeWord": outcomeWord, "outcomeMark": verdictMark, "effect": effect,
+		"capital": capital, "brief": brief,
 		"overridden": describe.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})
 	if err != nil {

@@ -63,7 +63,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		of    Outcome
 		title string
 	}{
-		{Blocked, "WOULD BE BLOCKED"}, {Unknown, "NOT KNOWN"}, {Attested, "ATTESTED"}, {Exempt, "EXEMPT"}, {Allowed, "ALLOWED BY RULE"},
+		{Blocked, "WOULD BE BLOCKED"}, {Unknown, "NOT KNOWN"}, {Attested, "ATTESTED"}, {Exempt, "EXEMPT"},
+		{Allowed, "ALLOWED BY RULE"},
 	} {
 		groups := r.groups(section.of)
 		if len(groups) == 0 {

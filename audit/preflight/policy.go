@@ -50,7 +50,8 @@ func ReadPolicy(r io.Reader, name string) (*Policy, error) {
 		return invalid(fmt.Sprintf("it has more than %d bytes", maxPolicy), nil)
 	}
 
-	// The loader refuses duplicate keys, and protojson unknown fields: a rule that is misspelt must not read as no rule.
+	// The loader refuses duplicate keys, and protojson unknown fields: a rule that is misspelt must not read as no
+	// rule.
 	var tree any
 	if err := yaml.Load(text, &tree); err != nil {
 		return invalid("it is not YAML or JSON", err)
@@ -196,7 +197,8 @@ func (p *Policy) rules(w audit.Workload, cluster string) ([]rule, error) {
 	switch {
 	case len(p.p.GetClusterAdmissionRules()) > 0 && cluster == "":
 		return nil, errors.New(
-			"the policy has rules by cluster, and it is not known which cluster the pod is in: give LOCATION.CLUSTER=FILE",
+			"the policy has rules by cluster, and it is not known which cluster the pod is in: give " +
+				"LOCATION.CLUSTER=FILE",
 		)
 	case len(p.p.GetClusterAdmissionRules()) > 0:
 		return pick("cluster", cluster, p.p.GetClusterAdmissionRules())
@@ -233,9 +235,9 @@ func (p *Policy) exempt(image string) string {
 }
 
 // Matches reports whether an allowlist pattern of Binary Authorization covers an image, as the definition of a workload
-// names it. "An image name pattern to allowlist, in the form registry/path/to/image. This supports a trailing * wildcard,
-// but this is allowed only in text after the registry/ part. This also supports a trailing ** wildcard which matches
-// subdirectories of a given entry." A pattern of another form covers nothing.
+// names it. "An image name pattern to allowlist, in the form registry/path/to/image. This supports a trailing *
+// wildcard, but this is allowed only in text after the registry/ part. This also supports a trailing ** wildcard which
+// matches subdirectories of a given entry." A pattern of another form covers nothing.
 func Matches(pattern, image string) bool {
 	registry, path, ok := strings.Cut(pattern, "/")
 	if !ok || registry == "" || strings.Contains(registry, "*") || image == "" {

@@ -232,8 +232,8 @@ func (r *run) byRule(ctx context.Context, s Subject, one rule, f Finding) waitin
 // checked is the image whose attestations Binary Authorization looks up, or why the answer is known without.
 func (r *run) checked(ctx context.Context, s Subject, f *Finding) (img attestor.Image, why string) {
 	if s.Kind == audit.KindPod {
-		// "Expected digest with sha256 scheme, but got tag or malformed digest": the pod's own reference counts, and what
-		// runs by it today does not.
+		// "Expected digest with sha256 scheme, but got tag or malformed digest": the pod's own reference counts, and
+		// what runs by it today does not.
 		ref, err := attestor.ParseReference(s.Image)
 		img, pinned := ref.Pinned()
 		if err == nil && pinned {

@@ -85,7 +85,8 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 		panic(err) // made of constants and numbers
 	}
 
-	verdict := []attestor.Outcome{attestor.Pass, attestor.Pass, attestor.Pass, attestor.Deny, attestor.Deny, attestor.Undecided}[random.IntN(6)]
+	verdict := []attestor.Outcome{attestor.Pass, attestor.Pass, attestor.Pass, attestor.Deny, attestor.Deny,
+		attestor.Undecided}[random.IntN(6)]
 	if day := at.Truncate(24 * time.Hour); m.findings == nil || m.image != image || !m.day.Equal(day) {
 		m.image, m.day, m.findings = image, day, findingsOf(image, day)
 	}
@@ -99,20 +100,27 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 		ID: idOf(i), Time: at, DurationMS: 140, Verdict: verdict, DryRun: i%7 == 0,
 		Image: attestor.DecidedImage{Requested: requested, Reference: img.String(), Digest: img.Digest(),
 			MediaType: "application/vnd.oci.image.manifest.v1+json"},
-		Policy: &attestor.PolicyRef{Name: fmt.Sprint("policy-", image%12), Digest: digestOf(-1 - image%12), Mode: attestor.Enforce},
+		Policy: &attestor.PolicyRef{Name: fmt.Sprint("policy-", image%12), Digest: digestOf(-1 - image%12),
+			Mode: attestor.Enforce},
 		Platforms: []attestor.PlatformSummary{{
-			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%9), Current: image%4 > 0, Behind: "12d", Layers: 4},
-			Scan: attestor.ScanSummary{State: scan.State, Finished: &at, Counts: scan.Counts(), Fixable: len(found) / 2},
+			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%9),
+				Current: image%4 > 0, Behind: "12d", Layers: 4},
+			Scan: attestor.ScanSummary{State: scan.State, Finished: &at, Counts: scan.Counts(),
+				Fixable: len(found) / 2},
 		}},
 		Checks: checksOf(verdict, found), Attestations: []attestor.Attestation{},
-		Caller: attestor.CallerRef{Subject: fmt.Sprintf("build-%d@acme.iam.gserviceaccount.com", image%300), Issuer: "https://accounts.google.com"},
-		Labels: map[string]string{"team": fmt.Sprint("team-", image%200), "build": fmt.Sprint(i)}, RequestID: fmt.Sprintf("%032x", i),
-		Stages: map[string]float64{"inspect": 61.5, "scan": 40.25, "attest": 38},
+		Caller: attestor.CallerRef{Subject: fmt.Sprintf("build-%d@acme.iam.gserviceaccount.com", image%300),
+			Issuer: "https://accounts.google.com"},
+		Labels:    map[string]string{"team": fmt.Sprint("team-", image%200), "build": fmt.Sprint(i)},
+		RequestID: fmt.Sprintf("%032x", i),
+		Stages:    map[string]float64{"inspect": 61.5, "scan": 40.25, "attest": 38},
 	}
 	if i%1000 == 17 && verdict != attestor.Pass {
 		d.BreakGlass = &attestor.BreakGlass{Reason: "INC-1234 checkout is down", By: "oncall@acme.example"}
 	}
-	return attestor.Record{Decision: d, PolicyText: fmt.Appendf(nil, "apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: policy-%d}\n", image%12),
+	return attestor.Record{Decision: d,
+		PolicyText: fmt.Appendf(nil, "apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: policy-%d}\n",
+			image%12),
 		Evidence: attestor.Evidence{
 			Time: at, Image: img, Requested: requested, MediaType: d.Image.MediaType,
 			Platforms: []attestor.PlatformEvidence{{Child: child, User: user, Scan: scan}},
@@ -122,7 +130,8 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 // findingsOf are those of an image: what its base has, and some of its own.
 func findingsOf(image int, day time.Time) []attestor.Vulnerability {
 	random := rand.New(rand.NewPCG(uint64(image), 2)) //nolint:gosec // not a secret
-	levels := []attestor.Severity{attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Low, attestor.Minimal}
+	levels := []attestor.Severity{attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Low,
+		attestor.Minimal}
 	out := make([]attestor.Vulnerability, findings)
 	for i := range out {
 		n := image%9*findings + i // the base's
@@ -131,8 +140,10 @@ func findingsOf(image int, day time.Time) []attestor.Vulnerability {
 		}
 		published := day.AddDate(0, 0, -n%200)
 		out[i] = attestor.Vulnerability{
-			ID: fmt.Sprintf("CVE-2026-%05d", n), Note: fmt.Sprintf("projects/goog-vulnz/notes/CVE-2026-%05d", n), Severity: levels[n%len(levels)],
-			Package: fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2", FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
+			ID: fmt.Sprintf("CVE-2026-%05d", n), Note: fmt.Sprintf("projects/goog-vulnz/notes/CVE-2026-%05d", n),
+			Severity: levels[n%len(levels)],
+			Package:  fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2",
+			FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
 			Published: &published, DiffIDs: []attestor.Digest{digestOf(n % 40)},
 		}
 	}
@@ -142,8 +153,10 @@ func findingsOf(image int, day time.Time) []attestor.Vulnerability {
 // checksOf are a decision's checks, with reasons where it does not pass.
 func checksOf(verdict attestor.Outcome, found []attestor.Vulnerability) []attestor.Check {
 	var out []attestor.Check
-	for _, name := range []string{attestor.CheckPlatforms, attestor.CheckBase, attestor.CheckUser, attestor.CheckVulnerabilities} {
-		c := attestor.Check{Name: name, Platform: "linux/amd64", Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
+	for _, name := range []string{attestor.CheckPlatforms, attestor.CheckBase, attestor.CheckUser,
+		attestor.CheckVulnerabilities} {
+		c := attestor.Check{Name: name, Platform: "linux/amd64", Status: attestor.StatusPass,
+			Reasons: []attestor.Reason{}}
 		if name == attestor.CheckVulnerabilities && verdict != attestor.Pass {
 			c.Status = attestor.Status(verdict)
 			for _, v := range found[:6] {

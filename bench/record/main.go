@@ -35,7 +35,8 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	var o options
 	f := flag.NewFlagSet("record", flag.ContinueOnError)
-	f.IntVar(&o.decisions, "decisions", 100_000, "fill the record up to this many decisions, over 90 days and 5,000 repositories")
+	f.IntVar(&o.decisions, "decisions", 100_000, "fill the record up to this many decisions, over 90 days and 5,000 "+
+		"repositories")
 	f.StringVar(&o.sqlite, "sqlite", "", "the record's SQLite `FILE`; it is kept")
 	f.StringVar(&o.postgres, "postgres", "", "the record's PostgreSQL connection string; it is kept")
 	if err := f.Parse(args); err != nil {
@@ -45,7 +46,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		return errors.New("name either --sqlite or --postgres")
 	}
 
-	s, err := audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now, Timeout: 10 * time.Minute})
+	s, err := audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now,
+		Timeout: 10 * time.Minute})
 	if err != nil {
 		return err
 	}

@@ -31,13 +31,18 @@ type timing struct {
 func questions(end time.Time) map[string]filter.Filter {
 	repository := repositoryOf(1234)
 	return map[string]filter.Filter{
-		"id": {ID: "019900000010-0000"}, "image": {Image: repository + ":v34"}, "digest": {Digest: string(digestOf(40))[:19]},
-		"tag": {Tag: "v34"}, "repository": {Repository: repository}, "end of a name": {Repository: "service-1234"},
+		"id": {ID: "019900000010-0000"}, "image": {Image: repository + ":v34"},
+		"digest": {Digest: string(digestOf(40))[:19]},
+		"tag":    {Tag: "v34"}, "repository": {Repository: repository}, "end of a name": {Repository: "service-1234"},
 		"pattern": {Repository: "us-docker.pkg.dev/acme/team-3/**"}, "common package": {Package: "package-7"},
-		"common CVE": {CVE: "CVE-2026-00007"}, "rare CVE": {CVE: "CVE-2026-99999"}, "reason": {Reason: attestor.CodeFixableSeverityExceeded},
-		"reason of nothing": {Reason: attestor.CodeNoPolicy}, "caller": {Caller: "build-7@acme.iam.gserviceaccount.com"},
-		"override": {BreakGlass: true}, "revoked": {Revoked: true}, "policy": {Policy: "policy-3"}, "policy of nothing": {Policy: "none"},
-		"pass": {Verdict: attestor.Pass}, "error": {Verdict: attestor.Undecided}, "since 1d": {Since: end.AddDate(0, 0, -1)},
+		"common CVE": {CVE: "CVE-2026-00007"}, "rare CVE": {CVE: "CVE-2026-99999"},
+		"reason":            {Reason: attestor.CodeFixableSeverityExceeded},
+		"reason of nothing": {Reason: attestor.CodeNoPolicy},
+		"caller":            {Caller: "build-7@acme.iam.gserviceaccount.com"},
+		"override":          {BreakGlass: true}, "revoked": {Revoked: true}, "policy": {Policy: "policy-3"},
+		"policy of nothing": {Policy: "none"},
+		"pass":              {Verdict: attestor.Pass}, "error": {Verdict: attestor.Undecided},
+		"since 1d":  {Since: end.AddDate(0, 0, -1)},
 		"until 60d": {Until: end.AddDate(0, 0, -60)}, "search": {Search: "service-1234"},
 	}
 }
@@ -89,13 +94,15 @@ func measure(ctx context.Context, s *audit.Store, end time.Time, w io.Writer) er
 		fmt.Fprintln(w, t)
 	}
 	slices.SortFunc(pairs, func(a, b timing) int { return cmp.Compare(b.cpu, a.cpu) })
-	fmt.Fprintf(w, "\n%d pairs; half of them within %v of CPU; those that take most:\n\n| pair | found | time | CPU |\n| --- | --- | --- | --- |\n",
+	fmt.Fprintf(w, "\n%d pairs; half of them within %v of CPU; those that take most:\n\n| pair | found | time | CPU "+
+		"|\n| --- | --- | --- | --- |\n",
 		len(pairs), pairs[len(pairs)/2].cpu.Round(10*time.Microsecond))
 	for _, t := range pairs[:min(10, len(pairs))] {
 		fmt.Fprintln(w, t)
 	}
 
-	fmt.Fprintf(w, "\n| report of | decisions | images | time | CPU | heap, MB | HTML, MB |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	fmt.Fprintf(w, "\n| report of | decisions | images | time | CPU | heap, MB | HTML, MB |\n| --- | ---: | ---: | "+
+		"---: | ---: | ---: | ---: |\n")
 	for _, days := range []int{7, 30, 90} {
 		if err := sums(ctx, s, end, days, w); err != nil {
 			return err
@@ -110,7 +117,8 @@ func (t timing) String() string {
 	if t.more && t.found < 50 {
 		found += ", and the search goes on"
 	}
-	return fmt.Sprintf("| %s | %s | %v | %v |", t.name, found, t.took.Round(10*time.Microsecond), t.cpu.Round(10*time.Microsecond))
+	return fmt.Sprintf("| %s | %s | %v | %v |", t.name, found, t.took.Round(10*time.Microsecond),
+		t.cpu.Round(10*time.Microsecond))
 }
 
 // first times the first page of a list, the better of two.

@@ -77,7 +77,8 @@ func (f *attestFlags) register(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.platforms, "platform", nil,
 		"judge these platforms only, such as linux/amd64; in a dry run")
 	c.Flags().StringArrayVar(&f.scans, "scan", nil,
-		"count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID (repeatable)")
+		"count this On-Demand `SCAN` too, if the policy trusts its project: projects/P/locations/L/scans/ID "+
+			"(repeatable)")
 	c.Flags().Var((*when.Duration)(&f.wait), "wait", "how long to wait for a scan that has not finished, such as 10m")
 	c.Flags().StringToStringVar(&f.labels, "label", nil,
 		"a label to record with the decision, `KEY=VALUE` (repeatable)")

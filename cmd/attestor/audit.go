@@ -80,7 +80,8 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return err
 	}
 	a := &auditing{c: c, busy: audit.NewThrottle(time.Now), apart: artifactsApart{}}
-	q := question{policies: f.policies, options: engine.Options{Wrap: a.busy.Wrap, Limited: a.busy.Complain, Recorded: a.recorded}}
+	q := question{policies: f.policies, options: engine.Options{Wrap: a.busy.Wrap, Limited: a.busy.Complain,
+		Recorded: a.recorded}}
 	listed := newListing()
 
 	// Without a configuration, the registries are those of the images: they are listed before the judge is made.
@@ -162,7 +163,8 @@ func (a *auditing) nothing(totals audit.Totals, listed *listing) error {
 		a.apart.write(a.c.ErrOrStderr())
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: "there is no image to judge: all that was found are artifacts beside images",
-			Fix: "name a repository of images, or give the reference in a --file: what is named is judged whatever it is",
+			Fix: "name a repository of images, or give the reference in a --file: what is named is judged " +
+				"whatever it is",
 		}
 	}
 	return nil
@@ -172,7 +174,8 @@ func (a *auditing) nothing(totals audit.Totals, listed *listing) error {
 func noImage(l *listing) error {
 	if n := l.length(); n > 0 {
 		return &attestor.Error{
-			Kind: attestor.Invalid, Msg: "there is no image to judge: " + describe.Plural(n, "reference") + " cannot be read",
+			Kind: attestor.Invalid, Msg: "there is no image to judge: " + describe.Plural(n, "reference") +
+				" cannot be read",
 			Fix: "write references as REGISTRY/REPOSITORY:TAG or REGISTRY/REPOSITORY@sha256:…, one a line",
 		}
 	}
@@ -298,7 +301,8 @@ func throttled(t *audit.Throttle, begun time.Time) error {
 		return nil
 	}
 	return &audit.Throttled{After: after, Err: &attestor.Error{
-		Kind: attestor.TooMany, Msg: "the registry, or a quota of Google's services, limits how often it is asked, and went on saying so",
+		Kind: attestor.TooMany, Msg: "the registry, or a quota of Google's services, limits how often it is asked, " +
+			"and went on saying so",
 		Fix: "run the same command again later; with --state it goes on where it stopped",
 	}}
 }

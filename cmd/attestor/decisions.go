@@ -234,7 +234,8 @@ func decisionsPruneCommand() *cobra.Command {
 				return writeJSON(c.OutOrStdout(), pruned)
 			}
 			if pruned.Events > 0 {
-				fmt.Fprintf(c.OutOrStdout(), "%s deleted that their receivers never got\n", describe.Plural(int(pruned.Events), "event"))
+				fmt.Fprintf(c.OutOrStdout(), "%s deleted that their receivers never got\n",
+					describe.Plural(int(pruned.Events), "event"))
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%s deleted\n", describe.Plural(int(pruned.Decisions), "decision"))
 			return err

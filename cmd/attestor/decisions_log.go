@@ -23,7 +23,8 @@ import (
 func decisionsProveCommand() *cobra.Command {
 	var f recordFlags
 	c := &cobra.Command{
-		Use: "prove ID", Short: "Print a proof that the record's log has a decision", Args: wants(1, "which decision, by its id"),
+		Use: "prove ID", Short: "Print a proof that the record's log has a decision",
+		Args: wants(1, "which decision, by its id"),
 		Long: `Prints a proof (c2sp.org/tlog-proof) that the record's transparency log has a decision. Whoever has the proof and
 the log's public key can check it offline, with attestor decisions verify or another program.`,
 		Example: "  attestor decisions prove 01990000-0000-7000-8000-000000000000 > decision.tlog-proof\n" +
@@ -88,7 +89,8 @@ to whoever shall verify them, by another way than the proofs.`,
 func decisionsVerifyCommand() *cobra.Command {
 	var f verifyLogFlags
 	c := &cobra.Command{
-		Use: "verify [PROOF]", Short: "Find records that were changed, removed, reordered or added", Args: cobra.MaximumNArgs(1),
+		Use: "verify [PROOF]", Short: "Find records that were changed, removed, reordered or added",
+		Args: cobra.MaximumNArgs(1),
 		Long: `Compares the record with its transparency log, and the log with signed checkpoints. It finds decisions, overrides and
 revocations that were changed, removed or reordered, or that have no entry in the log, and says which.
 
@@ -101,7 +103,8 @@ service; with --decision also that a decision's JSON is what was recorded.
 With --witness, each of these witnesses must have cosigned a checkpoint of the log: the proof's, one in the record, or one that
 the service gives. A log with a second history lacks the cosignatures of one of the two.`,
 		Example: "  attestor decisions verify --config attestor.yaml --checkpoint yesterday.checkpoint\n" +
-			"  attestor decisions verify decision.tlog-proof --key gate.example/decisions+1234abcd+A… --decision answer.json",
+			"  attestor decisions verify decision.tlog-proof --key gate.example/decisions+1234abcd+A… --decision " +
+			"answer.json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if path, ok := strings.CutPrefix(f.key, "@"); ok {
 				b, err := readEvidence(path)
@@ -136,12 +139,14 @@ the service gives. A log with a second history lacks the cosignatures of one of 
 	c.Flags().StringVar(&f.key, "key", "",
 		"the log's public key, as attestor decisions log-key prints it, or @FILE; by default the configuration's")
 	c.Flags().StringArrayVar(&f.checkpoints, "checkpoint", nil,
-		"a signed checkpoint in this `FILE` that was kept outside of the database, or gs://BUCKET/ORIGIN/checkpoint; repeatable; "+
+		"a signed checkpoint in this `FILE` that was kept outside of the database, or gs://BUCKET/ORIGIN/checkpoint; "+
+			"repeatable; "+
 			"by default that of the configuration's log.bucket")
 	f.witnessFlag(c)
 	c.Flags().StringVar(&f.save, "save-checkpoint", "",
 		"write the log's signed checkpoint to this `FILE` where nothing is wrong, for --checkpoint of the next time")
-	c.Flags().StringVar(&f.decision, "decision", "", "with PROOF: the decision's JSON in this `FILE`, as the service answered it")
+	c.Flags().StringVar(&f.decision, "decision", "", "with PROOF: the decision's JSON in this `FILE`, as the service "+
+		"answered it")
 	c.Flags().StringVarP(&f.format, "output", "o", "text", "text or json")
 	return c
 }
@@ -322,7 +327,9 @@ func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit
 		return err
 	}
 	if conf.Log == nil {
-		_, err := fmt.Fprintln(stderr, "The log is not signed (log.key): whoever changed the whole database is not found.")
+		_,
+			err := fmt.Fprintln(stderr, "The log is not signed (log.key): whoever changed the whole database "+
+			"is not found.")
 		return err
 	}
 	if r.Key, err = engine.LogVerifier(ctx, conf, os.Getenv); err != nil {
@@ -331,8 +338,8 @@ func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit
 	return nil
 }
 
-// findKept takes the checkpoint of the configuration's bucket, unless one was given. That there is none is no error: the log
-// may not have been copied yet.
+// findKept takes the checkpoint of the configuration's bucket, unless one was given. That there is none is no error:
+// the log may not have been copied yet.
 func (f *verifyLogFlags) findKept(ctx context.Context, r *audit.VerifyRequest) error {
 	if len(f.checkpoints) > 0 {
 		return nil

@@ -16,7 +16,8 @@ import (
 // witnessFlag names the witnesses that must have cosigned.
 func (f *verifyLogFlags) witnessFlag(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.witnesses, "witness", nil,
-		"the public `KEY` of a witness that must have cosigned a checkpoint, or @FILE; repeatable; by default the configuration's "+
+		"the public `KEY` of a witness that must have cosigned a checkpoint, or @FILE; repeatable; by default the "+
+			"configuration's "+
 			"witnesses are reported and not required")
 }
 
@@ -69,7 +70,8 @@ func (f *verifyLogFlags) findWitnesses(r *audit.VerifyRequest) error {
 func cosigned(all []translog.Cosignature) string {
 	var out strings.Builder
 	for _, c := range all {
-		fmt.Fprintf(&out, "The witness %s cosigned this checkpoint on %s.\n", plain.Text(c.Witness), c.Time.Format("2006-01-02T15:04:05Z07:00"))
+		fmt.Fprintf(&out, "The witness %s cosigned this checkpoint on %s.\n", plain.Text(c.Witness),
+			c.Time.Format("2006-01-02T15:04:05Z07:00"))
 	}
 	return out.String()
 }
@@ -80,7 +82,8 @@ func witnessed(v audit.Verification, witnesses []translog.WitnessKey) string {
 	for _, w := range witnesses {
 		i := slices.IndexFunc(v.Cosigned, func(c translog.Cosignature) bool { return c.Witness == w.Name() })
 		if i < 0 {
-			fmt.Fprintf(&out, "The witness %s has cosigned no checkpoint of this log that is known here.\n", plain.Text(w.Name()))
+			fmt.Fprintf(&out, "The witness %s has cosigned no checkpoint of this log that is known here.\n",
+				plain.Text(w.Name()))
 			continue
 		}
 		c := v.Cosigned[i]

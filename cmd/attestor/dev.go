@@ -64,7 +64,8 @@ Binary Authorization emulated over their own protocols, a key, an attestor, samp
 		&f.admission,
 		"admission-listen",
 		"",
-		"answer Kubernetes' AdmissionReviews at this `ADDRESS`, such as 127.0.0.1:8443, without TLS; not at all by default",
+		"answer Kubernetes' AdmissionReviews at this `ADDRESS`, such as 127.0.0.1:8443, without TLS; not at "+
+			"all by default",
 	)
 	c.Flags().StringVar(
 		&f.admissionMode,
@@ -158,7 +159,8 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 	for _, l := range []struct {
 		flag, address string
 		into          *net.Listener
-	}{{"--listen", f.listen, &p.service}, {"--registry-listen", f.registry, &p.registry}, {"--google-listen", f.google, &p.google}} {
+	}{{"--listen", f.listen, &p.service}, {"--registry-listen", f.registry, &p.registry},
+		{"--google-listen", f.google, &p.google}} {
 		host, _, err := net.SplitHostPort(l.address)
 		if err != nil || !loopback.Host(host) {
 			return fmt.Errorf(
@@ -200,7 +202,8 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 		return err
 	}
 
-	if p.emulator, err = emulator.New(emulator.Options{StateDir: under(kept, "google"), Registry: registry}); err != nil {
+	if p.emulator,
+		err = emulator.New(emulator.Options{StateDir: under(kept, "google"), Registry: registry}); err != nil {
 		return err
 	}
 	p.stop = append(p.stop, p.emulator.Close)
@@ -344,14 +347,17 @@ func prepareGoogle(ctx context.Context, g *google.Clients) error {
 // printParts says what runs where.
 func printParts(w io.Writer, p *devParts, policies []string, log logVerifier) {
 	fmt.Fprintf(w, "service    http://%s\nregistry   %s\n"+
-		"Google     %s (Container Analysis, Cloud KMS, Binary Authorization; emulated)\nattestor   %s\nlog key    %s, in %s\npolicy     %s\n",
-		p.service.Addr(), p.registry.Addr(), p.google.Addr(), devAttestor, log.key, log.file, strings.Join(policies, " "))
+		"Google     %s (Container Analysis, Cloud KMS, Binary Authorization; emulated)\nattestor   %s\nlog key    %s, "+
+		"in %s\npolicy     %s\n",
+		p.service.Addr(), p.registry.Addr(), p.google.Addr(), devAttestor, log.key, log.file,
+		strings.Join(policies, " "))
 }
 
 // printEnvironment says how every other command reaches these parts.
 func printEnvironment(w io.Writer, p *devParts) {
 	google := p.google.Addr().String()
-	fmt.Fprintf(w, "\nevery command in this shell\n  export %s=http://%s CONTAINERANALYSIS_EMULATOR_HOST=%s CLOUD_KMS_EMULATOR_HOST=%s "+
+	fmt.Fprintf(w, "\nevery command in this shell\n  export %s=http://%s CONTAINERANALYSIS_EMULATOR_HOST=%s "+
+		"CLOUD_KMS_EMULATOR_HOST=%s "+
 		"BINARYAUTHORIZATION_EMULATOR_HOST=%s %s=%s\n",
 		variable("server"), p.service.Addr(), google, google, google, variable("attestor"), devAttestor)
 }
@@ -376,5 +382,6 @@ func printSamples(w io.Writer, p *devParts, pushed []samples.Sample, log logVeri
 	)
 
 	fmt.Fprintf(w, "  %s decisions verify --server %s --key @%s\n", self, service, log.file)
-	fmt.Fprintf(w, "  %s verify --emulator %s --attestor %s %s/app/good:v1\n\n", self, p.google.Addr(), devAttestor, registry)
+	fmt.Fprintf(w, "  %s verify --emulator %s --attestor %s %s/app/good:v1\n\n", self, p.google.Addr(),
+		devAttestor, registry)
 }

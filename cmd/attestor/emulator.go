@@ -197,8 +197,9 @@ func (f *emulatorFlags) checkAddresses() error {
 		if !f.remote && !loopback.Host(host) {
 			return &attestor.Error{
 				Kind: attestor.Invalid,
-				Msg:  fmt.Sprintf("%s %s is not a loopback address, and the emulator authenticates nobody", flag, address),
-				Fix:  "listen on 127.0.0.1, or add --allow-remote",
+				Msg: fmt.Sprintf("%s %s is not a loopback address, and the emulator authenticates nobody", flag,
+					address),
+				Fix: "listen on 127.0.0.1, or add --allow-remote",
 			}
 		}
 	}
@@ -291,7 +292,8 @@ func parseQuota(s string) (emulator.Quota, error) {
 	n, err := strconv.Atoi(calls)
 	d, perErr := when.ParseDuration(per)
 	if err != nil || perErr != nil || method == "" || n < 1 || d <= 0 {
-		return emulator.Quota{}, emulatorUsage("--quota %q is not METHOD=CALLS/DURATION, such as AsymmetricSign=60/1m", s)
+		return emulator.Quota{}, emulatorUsage("--quota %q is not METHOD=CALLS/DURATION, such as AsymmetricSign=60/1m",
+			s)
 	}
 	return emulator.Quota{Method: anyMethod(method), Limit: n, Per: d}, nil
 }

@@ -79,14 +79,16 @@ func warnOfVariables(c *cobra.Command, environ []string) {
 	slices.Sort(ignored)
 	for _, name := range ignored {
 		flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, environmentPrefix), "_", "-"))
-		fmt.Fprintf(c.ErrOrStderr(), "attestor: warning: the variable %s has no effect: give --%s on the command line, "+
-			"since it changes what is decided or done\n", name, flag)
+		fmt.Fprintf(c.ErrOrStderr(),
+			"attestor: warning: the variable %s has no effect: give --%s on the command line, "+
+				"since it changes what is decided or done\n", name, flag)
 	}
 }
 
 // anyFlag reports whether a command has a flag of this name.
 func anyFlag(c *cobra.Command, flag string) bool {
-	return c.Flags().Lookup(flag) != nil || slices.ContainsFunc(c.Commands(), func(sub *cobra.Command) bool { return anyFlag(sub, flag) })
+	return c.Flags().Lookup(flag) != nil ||
+		slices.ContainsFunc(c.Commands(), func(sub *cobra.Command) bool { return anyFlag(sub, flag) })
 }
 
 // useEnvironment has every command read the variables of its flags, and says so in help.

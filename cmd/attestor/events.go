@@ -17,7 +17,8 @@ import (
 )
 
 func eventsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "events", Short: "List events that were not delivered, and send them again", Args: noArguments,
+	c := &cobra.Command{Use: "events", Short: "List events that were not delivered, and send them again",
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(eventsListCommand(), eventsRedriveCommand())
 	return c

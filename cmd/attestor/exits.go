@@ -29,7 +29,8 @@ const (
 func exitCodes() map[string]endings {
 	ended := endings{0: "ended by SIGTERM or an interrupt", 2: wrongUsage}
 	judged := endings{
-		0: "every image passed, or its policy only reports", 1: "an image was refused", 2: wrongUsage + ", or an unknown image", 3: notDecided,
+		0: "every image passed, or its policy only reports", 1: "an image was refused",
+		2: wrongUsage + ", or an unknown image", 3: notDecided,
 	}
 	recorded := endings{0: "answered, also if nothing matches", 2: wrongUsage, 3: cannotBeAsked}
 
@@ -37,34 +38,44 @@ func exitCodes() map[string]endings {
 		"attest": judged,
 		"check":  judged,
 		"audit": {
-			0: "every image passed", 1: "an image would be refused", 2: nothingToDo, 3: notDecided + ", or not all of it",
+			0: "every image passed", 1: "an image would be refused", 2: nothingToDo,
+			3: notDecided + ", or not all of it",
 		},
 		"audit preflight": {
-			0: "nothing would be blocked", 1: "a container would be blocked", 2: nothingToDo, 3: "it could not be found out for all of them",
+			0: "nothing would be blocked", 1: "a container would be blocked", 2: nothingToDo,
+			3: "it could not be found out for all of them",
 		},
-		"verify": {0: "a valid attestation stands", 1: "none does", 2: wrongUsage + ", or an unknown image", 3: "it could not be found out"},
-		"revoke": {0: "no attestation of this gate stands any more", 2: wrongUsage + ", or an unknown image", 3: "not all are deleted"},
+		"verify": {0: "a valid attestation stands", 1: "none does", 2: wrongUsage + ", or an unknown image",
+			3: "it could not be found out"},
+		"revoke": {0: "no attestation of this gate stands any more", 2: wrongUsage + ", or an unknown image",
+			3: "not all are deleted"},
 
-		"decisions list":     recorded,
-		"decisions export":   recorded,
-		"decisions prove":    {0: "proven", 2: wrongUsage + ", or an unknown decision", 3: cannotBeAsked + ", or its log cannot be signed now"},
-		"decisions verify":   {0: "all is as it was recorded", 1: "something is not", 2: wrongUsage, 3: "it could not be found out"},
+		"decisions list":   recorded,
+		"decisions export": recorded,
+		"decisions prove": {0: "proven", 2: wrongUsage + ", or an unknown decision",
+			3: cannotBeAsked + ", or its log cannot be signed now"},
+		"decisions verify": {0: "all is as it was recorded", 1: "something is not", 2: wrongUsage,
+			3: "it could not be found out"},
 		"decisions log-key":  {0: "printed", 2: wrongUsage, 3: "Cloud KMS cannot be asked"},
 		"decisions policies": {0: "printed", 1: "a change's record was changed", 2: wrongUsage, 3: cannotBeAsked},
 		"decisions prune":    {0: "deleted, also if nothing was as old", 2: wrongUsage, 3: cannotBeAsked},
 		"events list":        recorded,
 		"events redrive":     {0: "will be sent again, also if there is none", 2: wrongUsage, 3: cannotBeAsked},
-		"explain":            {0: "explained", 1: "the record was changed", 2: wrongUsage + ", or an unknown decision", 3: cannotBeAsked},
-		"report":             recorded,
+		"explain": {0: "explained", 1: "the record was changed", 2: wrongUsage + ", or an unknown decision",
+			3: cannotBeAsked},
+		"report": recorded,
 
-		"policy lint":     {0: "the policies load", 2: "they do not, or with --strict something is odd"},
-		"policy schema":   {0: "printed", 2: wrongUsage},
-		"policy test":     {0: "every case is as wanted", 1: "a case is not, or --min-coverage is not reached", 2: "a file does not load"},
-		"policy explain":  {0: "a policy governs the image", 1: "none does", 2: wrongUsage},
-		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo, 3: cannotBeAsked},
+		"policy lint":   {0: "the policies load", 2: "they do not, or with --strict something is odd"},
+		"policy schema": {0: "printed", 2: wrongUsage},
+		"policy test": {0: "every case is as wanted", 1: "a case is not, or --min-coverage is not reached",
+			2: "a file does not load"},
+		"policy explain": {0: "a policy governs the image", 1: "none does", 2: wrongUsage},
+		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo,
+			3: cannotBeAsked},
 
 		"policy import": {
-			0: "written, and at least as strict as its source", 1: "a requirement cannot be carried over, and nothing is written",
+			0: "written, and at least as strict as its source", 1: "a requirement cannot be carried over, and " +
+				"nothing is written",
 			2: wrongUsage + ", or no policy of these formats",
 		},
 
@@ -73,9 +84,11 @@ func exitCodes() map[string]endings {
 		"posture": {0: "no finding denies", 1: "a finding denies", 2: nothingToDo, 3: notDecided},
 		"import":  {0: "stored", 2: wrongUsage + ", or no report of a scan", 3: "not stored"},
 		"dev":     ended,
-		"serve":   {0: "ended by SIGTERM or an interrupt, or --check found nothing wrong", 2: wrongUsage, 3: "--check could not find out"},
+		"serve": {0: "ended by SIGTERM or an interrupt, or --check found nothing wrong", 2: wrongUsage,
+			3: "--check could not find out"},
 		"doctor": {
-			0: "nothing is wrong that images are decided on with", 1: "something is: a permission, or a thing, is missing",
+			0: "nothing is wrong that images are decided on with", 1: "something is: a permission, or a " +
+				"thing, is missing",
 			2: wrongUsage, 3: "a dependency did not answer",
 		},
 		"emulator": ended,

@@ -201,6 +201,7 @@ func accessText(w io.Writer, a accessible) {
 		for _, action := range g.Actions {
 			actions = append(actions, string(action))
 		}
-		fmt.Fprintf(w, "  %s: %s may %s on %s\n", g.Place, g.Callers, strings.Join(actions, ", "), strings.Join(g.Patterns, ", "))
+		fmt.Fprintf(w, "  %s: %s may %s on %s\n", g.Place, g.Callers, strings.Join(actions, ", "),
+			strings.Join(g.Patterns, ", "))
 	}
 }

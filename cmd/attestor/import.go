@@ -23,7 +23,8 @@ func importCommand() *cobra.Command {
 	var image, imageFile, platform, note, project, emulator, format string
 	var remote bool
 	c := &cobra.Command{
-		Use:   "import FILE (--image IMAGE | --image-file FILE) --note NOTE [--to-project PROJECT] [--emulator HOST:PORT]",
+		Use: "import FILE (--image IMAGE | --image-file FILE) --note NOTE [--to-project PROJECT] " +
+			"[--emulator HOST:PORT]",
 		Short: "Make a Grype, Trivy or OSV report count as a scan",
 		Long: `Turns a report of Grype (-o json), Trivy (--format json) or osv-scanner (--format json) into the occurrences
 that Container Analysis would hold, under a note of one's own. A policy counts them where it lists the note in
@@ -47,8 +48,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 				return err
 			}
 
-			// The report is compared with this digest and its layers: a report of another image is refused, whatever it is
-			// called.
+			// The report is compared with this digest and its layers: a report of another image is refused, whatever it
+			// is called.
 			if project, err = importProject(img, project, emulator); err != nil {
 				return err
 			}
@@ -67,7 +68,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 				return err
 			}
 
-			// Until the last finding is stored the scan reads as running, so that an import that is cut off passes nothing.
+			// Until the last finding is stored the scan reads as running, so that an import that is cut off passes
+			// nothing.
 			done, err := vuln.Upload(c.Context(), vuln.UploadConfig{
 				Client: g.Grafeas, Project: project,
 				Progress: progress(c.ErrOrStderr(), "storing"),
@@ -76,13 +78,15 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 				return &exit{code: attestor.ExitError, err: err}
 			}
 
-			// A report that covers less than a whole scan is stored as what it is, and the person who imports it is told.
+			// A report that covers less than a whole scan is stored as what it is, and the person who imports it is
+			// told.
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
 			if in.Database == nil {
 				fmt.Fprintf(c.ErrOrStderr(),
-					"%s: the report does not say how old the database of %s was: scan.maxAge goes by the scan's time alone\n",
+					"%s: the report does not say how old the database of %s was: scan.maxAge goes by the scan's "+
+						"time alone\n",
 					img, in.Scanner)
 			}
 			return printImported(c.OutOrStdout(), format, ref, in, done)
@@ -94,7 +98,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 		"read the image from this `FILE` of one line, as a pipeline's earlier step wrote it")
 	c.Flags().StringVar(&platform, "platform", "", "its platform, such as linux/arm64, where it is not linux/amd64")
 	c.Flags().StringVar(&note, "note", "", "the note to file it under, projects/PROJECT/notes/NOTE")
-	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis, instead of the image's own")
+	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis, instead of the "+
+		"image's own")
 	c.Flags().StringVar(&emulator, "emulator", "", "store it in the Google emulator at `HOST:PORT`, as of attestor dev")
 	c.Flags().BoolVar(&remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	c.MarkFlagsOneRequired("image", "image-file")
@@ -117,7 +122,8 @@ func oneReference(path string) (string, error) {
 	line := strings.TrimSpace(string(text))
 	if err != nil || len(text) > maxReferenceFile || line == "" || strings.ContainsAny(line, "\r\n") {
 		return "", &attestor.Error{
-			Kind: attestor.Invalid, Msg: fmt.Sprintf("--image-file %s does not have exactly one line with an image", path),
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("--image-file %s does not have exactly one line with an image",
+				path),
 			Fix: "write one reference by digest to it",
 		}
 	}

@@ -22,7 +22,8 @@ func manPages(root *cobra.Command) []generated {
 func manPage(c *cobra.Command) []byte {
 	var b bytes.Buffer
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
-	fmt.Fprintf(&b, ".TH %q 1\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n", strings.ToUpper(name), roff(name), roff(c.Short), roff(c.UseLine()))
+	fmt.Fprintf(&b, ".TH %q 1\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n", strings.ToUpper(name), roff(name),
+		roff(c.Short), roff(c.UseLine()))
 
 	long, codes, _ := strings.Cut(c.Long, "\n\nExit codes:\n")
 	fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", paragraphs(long))

@@ -34,8 +34,8 @@ func reportOptions(w io.Writer) report.Options {
 	return report.Options{Colour: isTerminal(w) && os.Getenv("NO_COLOR") == "", Version: version}
 }
 
-// An alsoFlag is what --also asks for: further files, each in a format of decisions. What is wrong with one is found while
-// flags are read, before anything is judged or signed.
+// An alsoFlag is what --also asks for: further files, each in a format of decisions. What is wrong with one is found
+// while flags are read, before anything is judged or signed.
 type alsoFlag []struct {
 	format report.Format
 	file   string

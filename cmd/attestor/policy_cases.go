@@ -86,7 +86,8 @@ func casesDocument(files []string, reports []policy.CaseReport) report.Document 
 
 		p.Notes = []string{
 			fmt.Sprintf("%s: %s, %d failed; of the codes that these policies can give, %d of %d (%d%%) are covered",
-				files[i], describe.Plural(len(r.Results), "case"), r.Failed(), len(r.Covered), len(r.Covered)+len(r.Never), percent(r)),
+				files[i], describe.Plural(len(r.Results), "case"), r.Failed(), len(r.Covered),
+				len(r.Covered)+len(r.Never), percent(r)),
 		}
 
 		if len(r.Never) > 0 {

@@ -56,8 +56,10 @@ can be judged. With --resume FILE an interrupted simulation goes on where it was
 	c.Flags().StringArrayVar(&f.files, "policy", nil, "policy `FILE` or directory (repeatable)")
 	c.Flags().BoolVar(&f.fail, "fail", false, "end with 1 where an image that passed would no longer")
 	c.Flags().StringVar(&f.day, "at", "",
-		"judge as on this `DATE` as far as effectiveFrom and the ends of exceptions go (default: when each decision was made)")
-	c.Flags().StringVar(&f.since, "since", "", "with --server: records from this time on, 30d by default; a duration ago, a date, or RFC 3339")
+		"judge as on this `DATE` as far as effectiveFrom and the ends of exceptions go (default: when each "+
+			"decision was made)")
+	c.Flags().StringVar(&f.since, "since", "", "with --server: records from this time on, 30d by default; a duration "+
+		"ago, a date, or RFC 3339")
 	c.Flags().IntVar(&f.sample, "sample", 0, "with --server: judge one of `N` decisions, and say so; by default all")
 	c.Flags().StringVar(&f.resume, "resume", "",
 		"with --server: keep what was judged in this `FILE` and go on from there; it is deleted at the end")
@@ -73,7 +75,8 @@ can be judged. With --resume FILE an interrupted simulation goes on where it was
 
 func (f *simulateFlags) run(c *cobra.Command, args []string) error {
 	if len(args) > 0 && given(c, "server") {
-		return errors.New("--server judges the record of the service: leave out " + inputName(args[0]) + ", or --server")
+		return errors.New("--server judges the record of the service: leave out " + inputName(args[0]) +
+			", or --server")
 	}
 
 	set, err := policy.Load(f.files...)
@@ -91,7 +94,8 @@ func (f *simulateFlags) run(c *cobra.Command, args []string) error {
 		where = "the record of " + f.server
 		simulated, err = f.service(c, set)
 	default:
-		return errors.New("say which records: a file that attestor decisions export wrote, - for standard input, or --server")
+		return errors.New("say which records: a file that attestor decisions export wrote, - for standard input, " +
+			"or --server")
 	}
 	if err != nil {
 		return err
@@ -117,7 +121,8 @@ func (f *simulateFlags) file(c *cobra.Command, set *policy.Set, name string) (po
 		return policy.Report{}, errors.New("--sample and --resume are for the record of a service: give --server")
 	}
 	if f.since != "" {
-		return policy.Report{}, errors.New("--since is for the record of a service: give it to attestor decisions export, which wrote the file")
+		return policy.Report{}, errors.New("--since is for the record of a service: give it to attestor decisions " +
+			"export, which wrote the file")
 	}
 
 	var at time.Time
@@ -144,7 +149,8 @@ func judgedNothing(r policy.Report, where string, set *policy.Set) error {
 		return nil
 	case r.Records == 0:
 		return &attestor.Error{
-			Kind: attestor.Invalid, Msg: "expected recorded decisions, one JSON document a line, in " + where + ", found none",
+			Kind: attestor.Invalid, Msg: "expected recorded decisions, one JSON document a line, in " +
+				where + ", found none",
 			Fix: "write them by attestor decisions export, over a period with decisions",
 		}
 	}
@@ -159,7 +165,8 @@ func judgedNothing(r policy.Report, where string, set *policy.Set) error {
 		Kind: attestor.Invalid,
 		Msg: fmt.Sprintf("these policies govern none of the images in %s of %s",
 			describe.Plural(r.Records, "record"), where),
-		Fix: "they cover " + strings.Join(covered, ", ") + ": give records of such images, or the policy of those images",
+		Fix: "they cover " + strings.Join(covered, ", ") + ": give records of such images, or the policy of " +
+			"those images",
 	}
 }
 
@@ -197,7 +204,8 @@ func openRecords(c *cobra.Command, name string) (in io.Reader, done func(), err 
 func simulationDocument(r policy.Report) report.Document {
 	number := func(name string) report.Column { return report.Column{Name: name, Kind: report.Number} }
 	verdicts := report.Table{Columns: []report.Column{
-		{Name: "verdict"}, number("decisions before"), number("decisions after"), number("images before"), number("images after"),
+		{Name: "verdict"}, number("decisions before"), number("decisions after"), number("images before"),
+		number("images after"),
 	}}
 	for _, o := range []attestor.Outcome{attestor.Pass, attestor.Deny, attestor.Undecided} {
 		verdicts.Rows = append(verdicts.Rows, []string{
@@ -207,7 +215,8 @@ func simulationDocument(r policy.Report) report.Document {
 	}
 
 	if r.Outside > 0 {
-		verdicts.Rows = append(verdicts.Rows, []string{"outside", strconv.Itoa(r.Outside), strconv.Itoa(r.Outside), "", ""})
+		verdicts.Rows = append(verdicts.Rows, []string{"outside", strconv.Itoa(r.Outside),
+			strconv.Itoa(r.Outside), "", ""})
 	}
 
 	tables := []report.Table{verdicts}
@@ -234,7 +243,8 @@ func simulationDocument(r policy.Report) report.Document {
 	}
 
 	return report.Document{Kind: report.OfSimulation, Value: r, Parts: []report.Part{{
-		Tool: "attestor policy simulate", Layout: report.AsTable, Verdict: attestor.Pass, Lead: r.Summary(), Tables: tables,
+		Tool: "attestor policy simulate", Layout: report.AsTable, Verdict: attestor.Pass,
+		Lead: r.Summary(), Tables: tables,
 	}}}
 }
 

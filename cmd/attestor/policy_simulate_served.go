@@ -49,7 +49,8 @@ func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Rep
 
 		// A service that gave the same token again would be asked for ever.
 		if got.NextPageToken != "" && got.NextPageToken == kept.Token {
-			return policy.Report{}, &attestor.Error{Kind: attestor.Upstream, Msg: "the service does not go on with the simulation"}
+			return policy.Report{}, &attestor.Error{Kind: attestor.Upstream, Msg: "the service does not go on with " +
+				"the simulation"}
 		}
 		kept.Token, kept.Report = got.NextPageToken, merged.Report()
 		if kept.Token == "" {
@@ -108,7 +109,8 @@ func (f *simulateFlags) keptSimulation(p attestor.PolicyRef) (keptSimulation, er
 	same := kept
 	same.Token, same.Report = "", policy.Report{}
 	if fmt.Sprint(same) != fmt.Sprint(begin) || kept.Token == "" {
-		return begin, fmt.Errorf("--resume: %s is of another simulation: of another service, policy or period; give the same flags, "+
+		return begin, fmt.Errorf("--resume: %s is of another simulation: of another service, policy or period; give "+
+			"the same flags, "+
 			"or another file", inputName(f.resume))
 	}
 	return kept, nil
@@ -156,7 +158,8 @@ func (f *simulateFlags) interrupted(err error) error {
 	if _, missing := os.Stat(f.resume); missing != nil {
 		return err
 	}
-	return fmt.Errorf("%w; what was judged until now is in %s: the same command goes on from there", err, inputName(f.resume))
+	return fmt.Errorf("%w; what was judged until now is in %s: the same command goes on from there", err,
+		inputName(f.resume))
 }
 
 // tellReached tells how far a simulation is, where somebody watches.

@@ -67,7 +67,8 @@ skipped and says what would give it.`,
 	c.Flags().BoolVar(&f.remote, "allow-remote-emulator", false, "accept an emulator on another machine")
 	reportFlag(c, &f.format, report.OfPosture, report.Text)
 	c.Flags().BoolVar(&f.fix, "fix", false,
-		"write the fixes that need no choice into the YAML and JSON files, show them as a diff on stderr, and judge the result")
+		"write the fixes that need no choice into the YAML and JSON files, show them as a diff on stderr, and "+
+			"judge the result")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that there are findings")
 
 	return c
@@ -166,7 +167,8 @@ func fixFiles(c *cobra.Command, judge *posture.Judge, in posture.Input) (posture
 	for _, f := range files {
 		i := slices.IndexFunc(in.Definitions, func(s posture.Source) bool { return s.Name == f.Name })
 		old := in.Definitions[i].Text
-		fmt.Fprintf(c.ErrOrStderr(), "%s# fixed: %s\n", diff.Diff(f.Name, old, f.Name+" (fixed)", f.Text), strings.Join(f.Fixed, ", "))
+		fmt.Fprintf(c.ErrOrStderr(), "%s# fixed: %s\n", diff.Diff(f.Name, old, f.Name+" (fixed)", f.Text),
+			strings.Join(f.Fixed, ", "))
 
 		if err := replaceFile(f.Name, f.Text); err != nil {
 			return in, err

@@ -50,8 +50,8 @@ func problemsOf(err error) []problem {
 		}
 		return out
 	case *attestor.Error:
-		// Only a cause that is itself a list sums up others. One that has a list somewhere inside, as a driver's may, is
-		// what logs need, and the message is what a person does.
+		// Only a cause that is itself a list sums up others. One that has a list somewhere inside, as a driver's may,
+		// is what logs need, and the message is what a person does.
 		if _, sum := e.Err.(interface{ Unwrap() []error }); sum { //nolint:errorlint // of this very cause
 			return problemsOf(e.Err)
 		}

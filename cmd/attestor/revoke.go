@@ -58,7 +58,8 @@ func revoke(
 		if err != nil {
 			return attestor.Image{}, attestor.Deleted{}, err
 		}
-		img, revoked, err := pinAndRevoke(c.Context(), ref, cl.Pin, func(ctx context.Context, img attestor.Image) (attestor.Deleted, error) {
+		img, revoked, err := pinAndRevoke(c.Context(), ref, cl.Pin, func(ctx context.Context,
+			img attestor.Image) (attestor.Deleted, error) {
 			return cl.Revoke(ctx, img, reason)
 		})
 		return img, revoked, errors.Join(err, cl.Close())
@@ -69,9 +70,11 @@ func revoke(
 		return attestor.Image{}, attestor.Deleted{}, err
 	}
 
-	// In this process the caller is whoever runs it: the rights are those of the credentials, and the record has the name.
+	// In this process the caller is whoever runs it: the rights are those of the credentials, and the record has the
+	// name.
 	me := engine.LocalCaller()
-	img, revoked, err := pinAndRevoke(c.Context(), ref, e.Inspector.Pin, func(ctx context.Context, img attestor.Image) (attestor.Deleted, error) {
+	img, revoked, err := pinAndRevoke(c.Context(), ref, e.Inspector.Pin, func(ctx context.Context,
+		img attestor.Image) (attestor.Deleted, error) {
 		record, err := e.Revoke(ctx, attestor.Revocation{
 			Image: img, Reason: reason, Caller: attestor.CallerRef{Subject: me.Subject, Issuer: me.Issuer},
 		})
@@ -101,7 +104,8 @@ func printRevoked(
 	// What is left is told as it is: the image admits no more, and whoever relies on summaries is told otherwise still.
 	failed := error(nil)
 	if len(revoked.Left) > 0 {
-		failed = &exit{code: attestor.ExitError, err: fmt.Errorf("%d verification summaries are left", len(revoked.Left))}
+		failed = &exit{code: attestor.ExitError, err: fmt.Errorf("%d verification summaries are left",
+			len(revoked.Left))}
 	}
 	if format == "json" {
 		return errors.Join(writeJSON(w, struct {
@@ -110,7 +114,8 @@ func printRevoked(
 			Revoked   []attestor.Attestation `json:"revoked"`
 			Summaries []attestor.Summary     `json:"summaries,omitempty"`
 			Left      []attestor.LeftSummary `json:"left,omitempty"`
-		}{img, ref.Requested(), append([]attestor.Attestation{}, revoked.Attestations...), revoked.Summaries, revoked.Left}), failed)
+		}{img, ref.Requested(), append([]attestor.Attestation{}, revoked.Attestations...), revoked.Summaries,
+			revoked.Left}), failed)
 	}
 
 	printImage(w, ref, img)

@@ -27,7 +27,8 @@ func (f *runningFlags) register(c *cobra.Command, project string) {
 		&f.cloudRun,
 		"cloud-run",
 		nil,
-		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, jobs executions, worker-pools, "+
+		"what serves by this `FILE` of gcloud run services list --format json, or of jobs, jobs executions, "+
+			"worker-pools, "+
 			"instances or revisions list (repeatable)",
 	)
 	c.Flags().StringArrayVar(
@@ -37,7 +38,8 @@ func (f *runningFlags) register(c *cobra.Command, project string) {
 		"what runs by this `FILE` of kubectl get pods -A -o json (repeatable)",
 	)
 	c.Flags().StringArrayVar(&f.projects, project, nil,
-		"what serves in this `PROJECT`, services, jobs and their executions, worker pools and instances, by the Cloud Run API (repeatable)")
+		"what serves in this `PROJECT`, services, jobs and their executions, worker pools and instances, by the Cloud "+
+			"Run API (repeatable)")
 	c.Flags().StringArrayVar(&f.regions, "region", []string{"-"}, "of --"+project+"; - for all regions (repeatable)")
 }
 
@@ -125,7 +127,8 @@ func (f *runningFlags) sources(c *cobra.Command, services *servicesFound) ([]run
 			visit = services.seen
 		}
 		out = append(out, runningSource{
-			expected: "a service, job, worker pool or instance with an image in the project " + project + ", in " + f.where(), name: project,
+			expected: "a service, job, worker pool or instance with an image in the project " + project + ", in " +
+				f.where(), name: project,
 			workloads: servingInProject(c.Context(), project, f.asked(), visit),
 			asked:     "Cloud Run of " + project + ": services, jobs, worker pools and instances in " + f.where(),
 		})

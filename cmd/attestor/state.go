@@ -23,8 +23,8 @@ type sqliteError interface {
 	Code() int
 }
 
-// stateProblem says in one sentence what is wrong with the state directory, where an error is about that. Others stay as
-// they are, as does every error without a directory.
+// stateProblem says in one sentence what is wrong with the state directory, where an error is about that. Others stay
+// as they are, as does every error without a directory.
 func stateProblem(dir string, err error) error {
 	if err == nil || dir == "" {
 		return err
@@ -39,7 +39,8 @@ func stateProblem(dir string, err error) error {
 	}
 	switch {
 	case code == sqliteBusy, code == sqliteLocked:
-		return problem("is in use by another attestor dev or emulator", "stop that one, or name another directory by --state")
+		return problem("is in use by another attestor dev or emulator",
+			"stop that one, or name another directory by --state")
 	case code == sqliteFull, errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return problem("is on a disk that is full", "free space there, or name a directory on another disk by --state")
 	case code == sqliteReadOnly, code == sqliteCantOpen,

@@ -61,13 +61,14 @@ func flagError(c *cobra.Command, err error) error {
 // noArguments refuses arguments of a command that has only flags.
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("%q is one argument too many: %s takes flags only\n          %s --help lists the flags", args[0], c.CommandPath(), c.CommandPath())
+		return fmt.Errorf("%q is one argument too many: %s takes flags only\n          %s --help lists the flags",
+			args[0], c.CommandPath(), c.CommandPath())
 	}
 	return nil
 }
 
-// required is an error about the first required flag that neither the command line nor a variable gave: what it is for, and how
-// to give it.
+// required is an error about the first required flag that neither the command line nor a variable gave: what it is for,
+// and how to give it.
 func required(c *cobra.Command) error {
 	var err error
 	c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -80,8 +81,8 @@ func required(c *cobra.Command) error {
 	return err
 }
 
-// wants is what a command's arguments are, for the message where they are missing or too many: one at least, and at most
-// most; 0: any number.
+// wants is what a command's arguments are, for the message where they are missing or too many: one at least, and at
+// most most; 0: any number.
 func wants(most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {

@@ -34,7 +34,8 @@ With --vsa it looks for verification summaries (SLSA VSA) instead, of this gate 
 keyless identity, by the verifier of --verifier, about this image. The newest by each policy counts, and all of them must
 be PASSED. -o dsse prints the envelope of one that satisfies, for slsa-verifier.`,
 		Example: "  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --attestor projects/acme-security/attestors/gate\n" +
-			"  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --vsa --key gate.pub --verifier https://gate.example/attestor",
+			"  attestor verify us-docker.pkg.dev/acme/prod/api:v7 --vsa --key gate.pub --verifier " +
+			"https://gate.example/attestor",
 		Args: wants(1, "which image"),
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
@@ -233,7 +234,8 @@ func (f *verifyFlags) print(w io.Writer, found found, missing []string) error {
 
 	// The attestation is valid all the same, here as for every deploy policy.
 	for _, o := range found.overrides {
-		fmt.Fprintf(w, "  override by %s, %s (decision %s)\n", plain.Clip(o.By, maxAuthor), o.Until(), plain.Clip(o.Decision, maxAuthor))
+		fmt.Fprintf(w, "  override by %s, %s (decision %s)\n", plain.Clip(o.By, maxAuthor), o.Until(),
+			plain.Clip(o.Decision, maxAuthor))
 	}
 
 	for _, a := range s.Invalid {

@@ -25,18 +25,27 @@ import (
 const maxStatementText = 300
 
 func (v *vsaFlags) register(c *cobra.Command) {
-	c.Flags().BoolVar(&v.on, "vsa", false, "verify verification summaries (SLSA VSA) attached to the image, of any producer")
-	c.Flags().StringVar(&v.rule.Key, "key", "", "with --vsa: the signer's public key, a PEM `FILE` or gcpkms://…/cryptoKeyVersions/N")
-	c.Flags().StringVar(&v.rule.Issuer, "issuer", "", "with --vsa: the issuer of a keyless signer's certificate, exactly")
+	c.Flags().BoolVar(&v.on, "vsa", false, "verify verification summaries (SLSA VSA) attached to the image, of "+
+		"any producer")
+	c.Flags().StringVar(&v.rule.Key, "key", "", "with --vsa: the signer's public key, a PEM `FILE` or "+
+		"gcpkms://…/cryptoKeyVersions/N")
+	c.Flags().StringVar(&v.rule.Issuer, "issuer", "", "with --vsa: the issuer of a keyless signer's "+
+		"certificate, exactly")
 	c.Flags().StringVar(&v.rule.Subject, "subject", "", "with --vsa: the subject of the certificate, exactly")
-	c.Flags().StringVar(&v.rule.SubjectRegexp, "subject-regexp", "", "with --vsa: the same as a regular expression, which must match all of it")
-	c.Flags().StringVar(&v.rule.TrustedRoot, "trusted-root", "", "with --vsa: the trusted_root.json `FILE` of a keyless signer")
+	c.Flags().StringVar(&v.rule.SubjectRegexp, "subject-regexp", "", "with --vsa: the same as a regular expression, "+
+		"which must match all of it")
+	c.Flags().StringVar(&v.rule.TrustedRoot, "trusted-root", "", "with --vsa: the trusted_root.json `FILE` of a "+
+		"keyless signer")
 	c.Flags().StringVar(&v.verifier, "verifier", "", "with --vsa: the verifier.id, exactly")
-	c.Flags().StringSliceVar(&v.policies, "policy-uri", nil, "with --vsa: the policy.uri, exactly (repeatable; default: any)")
-	c.Flags().StringVar(&v.resource, "resource-uri", "", "with --vsa: the resourceUri, exactly (default: the image's repository in any form)")
-	c.Flags().StringSliceVar(&v.levels, "level", nil, "with --vsa: a verified level, of SLSA_BUILD_LEVEL_N as a minimum (repeatable)")
+	c.Flags().StringSliceVar(&v.policies, "policy-uri", nil,
+		"with --vsa: the policy.uri, exactly (repeatable; default: any)")
+	c.Flags().StringVar(&v.resource, "resource-uri", "", "with --vsa: the resourceUri, exactly (default: the image's "+
+		"repository in any form)")
+	c.Flags().StringSliceVar(&v.levels, "level", nil, "with --vsa: a verified level, of SLSA_BUILD_LEVEL_N as a "+
+		"minimum (repeatable)")
 	c.Flags().Var(&v.maxAge, "max-age", "with --vsa: the oldest timeVerified, such as 2d (default: any)")
-	c.Flags().StringVar(&v.repository, "vsa-repository", "", "with --vsa: the repository that has the summaries (default: the image's own)")
+	c.Flags().StringVar(&v.repository, "vsa-repository", "", "with --vsa: the repository that has the summaries "+
+		"(default: the image's own)")
 }
 
 // problem says what is missing or contradicts itself.
@@ -44,7 +53,8 @@ func (v *vsaFlags) problem() error {
 	keyless := v.rule.Issuer != "" || v.rule.Subject != "" || v.rule.SubjectRegexp != ""
 	switch {
 	case v.rule.Key == "" && !keyless:
-		return errors.New("--vsa needs --key, or --issuer with --subject or --subject-regexp: anybody can attach a summary")
+		return errors.New("--vsa needs --key, or --issuer with --subject or --subject-regexp: anybody can " +
+			"attach a summary")
 	case v.rule.Key != "" && keyless:
 		return errors.New("--key and --issuer, --subject exclude each other")
 	case v.verifier == "":
@@ -107,7 +117,8 @@ func (v *vsaFlags) read(
 	defer i.CloseIdleConnections()
 
 	conf := signed.Config{
-		Transport: i.Transport(), Remote: engine.RemoteOptions(version), Name: i.NameOptions, Now: time.Now, Logger: log,
+		Transport: i.Transport(), Remote: engine.RemoteOptions(version), Name: i.NameOptions,
+		Now: time.Now, Logger: log,
 	}
 	if strings.HasPrefix(v.rule.Key, "gcpkms://") {
 		g, err := google.Dial(ctx, em, log, nil)
@@ -208,7 +219,8 @@ func (f *verifyFlags) printVSA(
 		if j.Unmet != "" {
 			word = "not   "
 		}
-		fmt.Fprintf(w, "  %s %s by %s at %s, policy %s\n         levels %s\n", word, p.VerificationResult, text(p.Verifier.ID),
+		fmt.Fprintf(w, "  %s %s by %s at %s, policy %s\n         levels %s\n", word, p.VerificationResult,
+			text(p.Verifier.ID),
 			p.TimeVerified.UTC().Format(time.RFC3339), text(p.Policy.URI), text(strings.Join(p.VerifiedLevels, ", ")))
 		if j.Unmet != "" {
 			fmt.Fprintf(w, "         %s\n", text(j.Unmet))

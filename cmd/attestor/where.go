@@ -81,7 +81,8 @@ func identityFlags(c *cobra.Command, i *client.Identity) {
 func newClient(c *cobra.Command, server string, i client.Identity) (*client.Client, error) {
 	// Either could be meant, and the answer of one would be taken for that of the other.
 	if given(c, "server") && given(c, "config") {
-		return nil, errors.New("--server and --config exclude each other: a service has its own configuration and record")
+		return nil, errors.New("--server and --config exclude each other: a service has its own " +
+			"configuration and record")
 	}
 
 	token, err := i.Source(server, os.Getenv)
@@ -95,8 +96,8 @@ func (f *whereFlags) client(c *cobra.Command) (*client.Client, error) {
 	return newClient(c, f.server, f.identity)
 }
 
-// explain is the command that shows a decision made there: it names the same service or configuration, unless a variable or the
-// working directory does.
+// explain is the command that shows a decision made there: it names the same service or configuration, unless a
+// variable or the working directory does.
 func (f *whereFlags) explain(c *cobra.Command) string {
 	switch {
 	case given(c, "server"):
@@ -181,7 +182,8 @@ func noConfiguration(c *cobra.Command) error {
 		ways = "name the policy to judge by: --policy FILE; or a service by --server, or a configuration by --config"
 	}
 	return &attestor.Error{
-		Kind: attestor.Invalid, Msg: "nothing says where or by what to judge, and there is no attestor.yaml here: " + ways,
+		Kind: attestor.Invalid, Msg: "nothing says where or by what to judge, and there is no attestor.yaml here: " +
+			ways,
 		Fix: "attestor dev starts a service to try",
 	}
 }

@@ -41,8 +41,10 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 	for _, d := range []struct{ id, question, image, justification, assumed string }{
 		{"deploy-attested", "Does an image run that was attested?", images["good"], "", "runs"},
 		{"deploy-unattested", "Does one that was not?", images["unsigned"], "", "refused CONTAINER_IMAGE_UNAUTHORIZED"},
-		{"deploy-attested-for-another", "Does one with the attestation of another image?", images["old"], "", "refused CONTAINER_IMAGE_UNAUTHORIZED"},
-		{"deploy-break-glass", "Does one that was not, with break-glass, and is the justification kept?", images["unsigned"], "trial", "runs, justified"},
+		{"deploy-attested-for-another", "Does one with the attestation of another image?", images["old"], "",
+			"refused CONTAINER_IMAGE_UNAUTHORIZED"},
+		{"deploy-break-glass", "Does one that was not, with break-glass, and is the justification kept?",
+			images["unsigned"], "trial", "runs, justified"},
 	} {
 		answer, err := t.deploy(ctx, d.id, d.image, d.justification)
 		if err != nil {
@@ -62,7 +64,8 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 	}); err != nil && (answer != "runs" || ctx.Err() != nil) {
 		return fmt.Errorf("deploying a revoked image: %w", err)
 	}
-	t.found("deploy-revoked", "Does an image run whose attestation was deleted?", "refused CONTAINER_IMAGE_UNAUTHORIZED", answer)
+	t.found("deploy-revoked", "Does an image run whose attestation was deleted?",
+		"refused CONTAINER_IMAGE_UNAUTHORIZED", answer)
 	fmt.Fprintf(t.log, "the revocation took effect after %s\n", time.Since(start).Round(time.Second))
 	return nil
 }
@@ -81,8 +84,9 @@ func (t *trial) enforce(ctx context.Context, w *world) error {
 	})
 	p := proto.CloneOf(old)
 	p.DefaultAdmissionRule = &binaryauthorizationpb.AdmissionRule{
-		EvaluationMode: binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION, RequireAttestationsBy: []string{w.attestor},
-		EnforcementMode: binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
+		EvaluationMode:        binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION,
+		RequireAttestationsBy: []string{w.attestor},
+		EnforcementMode:       binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
 	}
 	return t.make(ctx, func(ctx context.Context) error {
 		_, err := t.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: p})
@@ -128,7 +132,8 @@ func (t *trial) deploy(ctx context.Context, id, image, justification string) (st
 	}
 	body := map[string]any{
 		"ingress": "INGRESS_TRAFFIC_INTERNAL_ONLY", "binaryAuthorization": authorization,
-		"template": map[string]any{"containers": []any{map[string]any{"image": image}}, "scaling": map[string]any{"maxInstanceCount": 1}},
+		"template": map[string]any{"containers": []any{map[string]any{"image": image}},
+			"scaling": map[string]any{"maxInstanceCount": 1}},
 	}
 	var op operation
 	if err := t.make(ctx, func(ctx context.Context) error {
@@ -162,7 +167,8 @@ func (t *trial) deploy(ctx context.Context, id, image, justification string) (st
 // sweepImages deletes the services and repositories that earlier trials left in the region.
 func (t *trial) sweepImages(ctx context.Context) error {
 	var errs []error
-	for _, kind := range []struct{ host, version, collection string }{{cloudRun, "/v2/", "services"}, {registry, "/v1/", "repositories"}} {
+	for _, kind := range []struct{ host, version, collection string }{{cloudRun, "/v2/", "services"},
+		{registry, "/v1/", "repositories"}} {
 		for page := ""; ; {
 			var all struct {
 				Services     []named `json:"services"`
@@ -217,7 +223,8 @@ func (t *trial) askRotation(ctx context.Context, w *world) error {
 	if _, err := t.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a}); err != nil {
 		return fmt.Errorf("taking the first version away: %w", err)
 	}
-	t.found("key-rotation", "Do signatures of both versions count while the attestor has both, and of the second alone after that?",
+	t.found("key-rotation", "Do signatures of both versions count while the attestor has both, and of the second "+
+		"alone after that?",
 		"VERIFIED VERIFIED, ATTESTATION_NOT_VERIFIABLE VERIFIED",
 		strings.Join(both, " ")+", "+t.verdict(ctx, w, old, image)+" "+t.verdict(ctx, w, fresh, image))
 	*w = *next

@@ -25,7 +25,8 @@ func code(err error) string { return status.Code(err).String() }
 func (t *trial) askKeys(ctx context.Context, w *world) error {
 	sum := sha256.Sum256([]byte("trial"))
 	request := &kmspb.AsymmetricSignRequest{
-		Name: w.version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}}, DigestCrc32C: checksum(sum[:]),
+		Name: w.version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}},
+		DigestCrc32C: checksum(sum[:]),
 	}
 	signed, err := t.keys.AsymmetricSign(ctx, request)
 	if err != nil {
@@ -35,7 +36,8 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 	if err != nil {
 		return fmt.Errorf("reading the public key: %w", err)
 	}
-	t.found("kms-answers", "Does a signature's answer name the version, confirm the digest's checksum and carry the signature's, "+
+	t.found("kms-answers", "Does a signature's answer name the version, confirm the digest's checksum and carry the "+
+		"signature's, "+
 		"and the public key that of its PEM?",
 		"true true true true", fmt.Sprint(signed.GetName() == w.version, signed.GetVerifiedDigestCrc32C(),
 			proto.Equal(signed.GetSignatureCrc32C(), checksum(signed.GetSignature())),
@@ -48,7 +50,8 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 
 	state := func(s kmspb.CryptoKeyVersion_CryptoKeyVersionState) error {
 		_, err := t.keys.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
-			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: w.version, State: s}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
+			CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: w.version, State: s},
+			UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 		})
 		return err
 	}
@@ -57,7 +60,8 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 	}
 	_, err = t.keys.AsymmetricSign(ctx, request)
 	says := strings.Contains(status.Convert(err).Message(), "is not enabled, current state is: DISABLED")
-	t.found("kms-disabled", "What does a disabled key answer, and does it name its state?", codes.FailedPrecondition.String()+" true",
+	t.found("kms-disabled", "What does a disabled key answer, and does it name its state?",
+		codes.FailedPrecondition.String()+" true",
 		fmt.Sprint(code(err), " ", says))
 	if err := state(kmspb.CryptoKeyVersion_ENABLED); err != nil {
 		return fmt.Errorf("enabling the key: %w", err)
@@ -73,8 +77,10 @@ func (t *trial) askValidation(ctx context.Context, w *world) error {
 		return err
 	}
 	t.found("validate-own", "Does the service verify what the gate signs?", "VERIFIED", t.verdict(ctx, w, o, image))
-	t.found("validate-scheme", "The same, where the resource has a scheme?", "VERIFIED", t.verdict(ctx, w, o, "https://"+image))
-	t.found("validate-other", "Does the attestation of one image count for another?", "ATTESTATION_NOT_VERIFIABLE", t.verdict(ctx, w, o, t.image("another")))
+	t.found("validate-scheme", "The same, where the resource has a scheme?", "VERIFIED",
+		t.verdict(ctx, w, o, "https://"+image))
+	t.found("validate-other", "Does the attestation of one image count for another?", "ATTESTATION_NOT_VERIFIABLE",
+		t.verdict(ctx, w, o, t.image("another")))
 	return nil
 }
 
@@ -171,7 +177,8 @@ func (t *trial) askBatches(ctx context.Context, w *world) error {
 	t.found("filter-union", "How many attestations does a filter list that names two images?", "2", union)
 
 	var first *grafeaspb.Occurrence
-	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note, Filter: t.suffix(images[0])}); first == nil; {
+	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note,
+		Filter: t.suffix(images[0])}); first == nil; {
 		o, err := it.Next()
 		if err != nil {
 			return fmt.Errorf("listing: %w", err)
@@ -222,17 +229,21 @@ func (t *trial) askLists(ctx context.Context, w *world) error {
 
 	for _, f := range []struct{ id, filter, assumed string }{
 		{"filter-suffix", bySuffix, "1"},
-		{"filter-equals", fmt.Sprintf("(kind = \"ATTESTATION\") AND ((resourceUrl = %q) OR (resourceUrl = %q))", "https://"+image, image), "1"},
+		{"filter-equals", fmt.Sprintf("(kind = \"ATTESTATION\") AND ((resourceUrl = %q) OR (resourceUrl = %q))",
+			"https://"+image, image), "1"},
 		{"filter-other", fmt.Sprintf("has_suffix(resourceUrl, %q)", strings.Repeat("0", 64)), "0"},
 		{"filter-unknown", "severe", codes.InvalidArgument.String()},
 	} {
-		t.found(f.id, "How many attestations does a note list for a filter of this form, or which error?", f.assumed, t.count(ctx, w.note, f.filter))
+		t.found(f.id, "How many attestations does a note list for a filter of this form, or which error?", f.assumed,
+			t.count(ctx, w.note, f.filter))
 	}
 
 	it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note, PageSize: 1})
 	_, err = it.Next()
-	t.found("page-token", "Is a page of one of several followed by a token?", "true", fmt.Sprint(err == nil && it.PageInfo().Token != ""))
-	_, err = t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note, PageToken: "nonsense"}).Next()
+	t.found("page-token", "Is a page of one of several followed by a token?", "true",
+		fmt.Sprint(err == nil && it.PageInfo().Token != ""))
+	_, err = t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note,
+		PageToken: "nonsense"}).Next()
 	t.found("page-token-unknown", "What does a token get that nobody gave?", codes.InvalidArgument.String(), code(err))
 	return nil
 }
@@ -267,7 +278,8 @@ func (t *trial) appears(ctx context.Context, w *world, filter string, start time
 // count is how many occurrences a note lists, or the error's code.
 func (t *trial) count(ctx context.Context, note, filter string) string {
 	n := 0
-	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: note, Filter: filter}); ; n++ {
+	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: note,
+		Filter: filter}); ; n++ {
 		_, err := it.Next()
 		if errors.Is(err, iterator.Done) {
 			return fmt.Sprint(n)
@@ -293,12 +305,14 @@ func (t *trial) askNotes(ctx context.Context, w *world) error {
 
 	t.found("note-missing", "What does an occurrence of a note get that is not there?", codes.NotFound.String(),
 		code(attach(t.parent+"/notes/"+t.run+"-none")))
-	t.found("note-kind", "What does an occurrence of another kind than its note's get?", codes.InvalidArgument.String(), code(attach(w.note)))
+	t.found("note-kind", "What does an occurrence of another kind than its note's get?", codes.InvalidArgument.String(),
+		code(attach(w.note)))
 
 	// The one that matters most: a project that could write this would declare its own images scanned.
 	err := attach("projects/goog-analysis/notes/PACKAGE_VULNERABILITY")
 	refused := err != nil
 	t.report.Behaviour.NoProviderNotes = &refused
-	t.found("note-of-google", "Can anybody attach a finished scan to the note of Google's scanner?", codes.PermissionDenied.String(), code(err))
+	t.found("note-of-google", "Can anybody attach a finished scan to the note of Google's scanner?",
+		codes.PermissionDenied.String(), code(err))
 	return nil
 }

@@ -27,8 +27,8 @@ const (
 	usage      = "serviceusage.googleapis.com"
 )
 
-// family is what is built: by name, a Dockerfile. good and unsigned can run; old is a Debian without support, whose findings
-// are known to exist.
+// family is what is built: by name, a Dockerfile. good and unsigned can run; old is a Debian without support, whose
+// findings are known to exist.
 func family() map[string]string {
 	return map[string]string{
 		"good":     `FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=good\n`,
@@ -51,10 +51,12 @@ func (t *trial) repository() (path, name string) {
 func (t *trial) enable(ctx context.Context) error {
 	var op operation
 	ids := []string{
-		"artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "containeranalysis.googleapis.com", "containerscanning.googleapis.com",
+		"artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "containeranalysis.googleapis.com",
+		"containerscanning.googleapis.com",
 		"binaryauthorization.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com",
 	}
-	if err := t.rest.call(ctx, "POST", usage, "/v1/"+t.parent+"/services:batchEnable", map[string]any{"serviceIds": ids}, &op); err != nil {
+	if err := t.rest.call(ctx, "POST", usage, "/v1/"+t.parent+"/services:batchEnable",
+		map[string]any{"serviceIds": ids}, &op); err != nil {
 		return err
 	}
 	if err := t.await(ctx, usage, "/v1/", op); err != nil {
@@ -63,7 +65,8 @@ func (t *trial) enable(ctx context.Context) error {
 
 	// A service goes on refusing for a while after it was enabled.
 	for host, path := range map[string]string{
-		registry: "/v1/" + t.location() + "/repositories", cloudBuild: "/v1/" + t.location() + "/builds", cloudRun: "/v2/" + t.location() + "/services",
+		registry: "/v1/" + t.location() + "/repositories", cloudBuild: "/v1/" + t.location() + "/builds",
+		cloudRun: "/v2/" + t.location() + "/services",
 	} {
 		if err := t.poll(ctx, host, enableTime, func(ctx context.Context) (bool, error) {
 			err := t.rest.call(ctx, "GET", host, path, nil, nil)
@@ -103,7 +106,8 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 		images = append(images, path+"/"+member)
 	}
 	build := map[string]any{
-		"steps":  []any{map[string]any{"name": "gcr.io/cloud-builders/docker", "entrypoint": "bash", "args": []string{"-euc", script.String()}}},
+		"steps": []any{map[string]any{"name": "gcr.io/cloud-builders/docker", "entrypoint": "bash",
+			"args": []string{"-euc", script.String()}}},
 		"images": images, "options": map[string]any{"logging": "CLOUD_LOGGING_ONLY"}, "timeout": "900s",
 		"tags": []string{t.run},
 	}
@@ -130,7 +134,8 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 	}); err != nil {
 		return nil, err
 	}
-	t.found("build-result", "Does a build that pushes end as SUCCESS, and name every image with the digest that was pushed?", "SUCCESS 3",
+	t.found("build-result", "Does a build that pushes end as SUCCESS, and name every image with the digest that "+
+		"was pushed?", "SUCCESS 3",
 		fmt.Sprint(result.Status, " ", len(result.Results.Images)))
 	out := map[string]string{}
 	for _, i := range result.Results.Images {
@@ -158,8 +163,8 @@ func (b built) ended() bool {
 	return b.Status != "" && b.Status != "PENDING" && b.Status != "QUEUED" && b.Status != "WORKING"
 }
 
-// cancelBuilds ends the builds of this trial that go on: what they pushed later would stay. They are found by their tag, since
-// the answer with the id may have been lost.
+// cancelBuilds ends the builds of this trial that go on: what they pushed later would stay. They are found by their
+// tag, since the answer with the id may have been lost.
 func (t *trial) cancelBuilds(ctx context.Context) error {
 	at := "/v1/" + t.location() + "/builds"
 	var all struct {
@@ -196,7 +201,8 @@ func (t *trial) askRegistry(ctx context.Context, image string, start time.Time) 
 	var d struct {
 		UploadTime time.Time `json:"uploadTime"`
 	}
-	if err := t.rest.call(ctx, "GET", registry, "/v1/"+name+"/dockerImages/"+image[strings.LastIndexByte(image, '/')+1:], nil, &d); err != nil {
+	if err := t.rest.call(ctx, "GET", registry,
+		"/v1/"+name+"/dockerImages/"+image[strings.LastIndexByte(image, '/')+1:], nil, &d); err != nil {
 		return fmt.Errorf("reading the image: %w", err)
 	}
 	// Clocks differ by seconds.
@@ -213,7 +219,8 @@ func (t *trial) askRegistry(ctx context.Context, image string, start time.Time) 
 	if err != nil {
 		answer = err.Error()
 	}
-	t.found("registry-referrers", "Does the registry answer the list of referrers of an image, and as what?", "application/vnd.oci.image.index.v1+json", answer)
+	t.found("registry-referrers", "Does the registry answer the list of referrers of an image, and as what?",
+		"application/vnd.oci.image.index.v1+json", answer)
 
 	for _, topic := range []struct{ id, name string }{{"topic-occurrences", "container-analysis-occurrences-v1"},
 		{"topic-notes", "container-analysis-notes-v1"}} {
@@ -243,14 +250,16 @@ func (t *trial) askScans(ctx context.Context, images map[string]string) error {
 			return err
 		}
 		d := scan.GetDiscovery()
-		findings, err := t.list(ctx, fmt.Sprintf(`kind = "VULNERABILITY" AND resourceUrl = "https://%s"`, images[member]))
+		findings, err := t.list(ctx, fmt.Sprintf(`kind = "VULNERABILITY" AND resourceUrl = "https://%s"`,
+			images[member]))
 		if err != nil {
 			return fmt.Errorf("listing findings: %w", err)
 		}
 		note := strings.Split(scan.GetNoteName(), "/")
 		t.found("scan-"+member, "How does the scan end, whose note is it of, is it continuous, and has it a time?",
 			"FINISHED_SUCCESS goog-analysis ACTIVE true",
-			fmt.Sprint(d.GetAnalysisStatus(), " ", note[1], " ", d.GetContinuousAnalysis(), " ", d.GetLastScanTime() != nil))
+			fmt.Sprint(d.GetAnalysisStatus(), " ", note[1], " ", d.GetContinuousAnalysis(), " ",
+				d.GetLastScanTime() != nil))
 		if member == "old" {
 			t.found("scan-findings", "Has a Debian without support findings, each of an affected package?", "true",
 				fmt.Sprint(len(findings) > 0 && packaged(findings)))
@@ -272,7 +281,8 @@ func packaged(findings []*grafeaspb.Occurrence) bool {
 // list is all occurrences of the project that a filter selects.
 func (t *trial) list(ctx context.Context, filter string) ([]*grafeaspb.Occurrence, error) {
 	var out []*grafeaspb.Occurrence
-	for it := t.grafeas.ListOccurrences(ctx, &grafeaspb.ListOccurrencesRequest{Parent: t.parent, Filter: filter, PageSize: 1000}); ; {
+	for it := t.grafeas.ListOccurrences(ctx, &grafeaspb.ListOccurrencesRequest{Parent: t.parent, Filter: filter,
+		PageSize: 1000}); ; {
 		o, err := it.Next()
 		if errors.Is(err, iterator.Done) {
 			return out, nil

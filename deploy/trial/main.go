@@ -1,7 +1,7 @@
-// Command trial asks a real, throw-away Google Cloud project what the gate assumes about Google: it makes a note, a key and
-// an attestor, asks one fact after the other, and writes what it found as JSON. `attestor emulator --behave-like FILE`
-// reads that document, and a stranger can send it in an issue: it has no names. What it made it deletes, also when it is
-// interrupted. docs/trial.md says what it cannot show.
+// Command trial asks a real, throw-away Google Cloud project what the gate assumes about Google: it makes a note, a key
+// and an attestor, asks one fact after the other, and writes what it found as JSON. `attestor emulator --behave-like
+// FILE` reads that document, and a stranger can send it in an issue: it has no names. What it made it deletes, also
+// when it is interrupted. docs/trial.md says what it cannot show.
 package main
 
 import (
@@ -35,7 +35,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	emulator := fl.String("emulator", "", "HOST:PORT of an emulator to ask instead, without credentials")
 	out := fl.String("out", "", "write the report to this file; standard output by default")
 	lag := fl.Duration("lag", time.Minute, "how long to wait for a new occurrence in a list")
-	region := fl.String("region", "", "also build images here, have them scanned and deploy them: a dollar, and half an hour")
+	region := fl.String("region", "", "also build images here, have them scanned and deploy them: a dollar, and "+
+		"half an hour")
 	standIn := fl.String("stand-in", "", "base URL of a stand-in of the services that images need, without credentials")
 	sweep := fl.Bool("sweep", false, "delete what earlier trials left, and end")
 	if err := fl.Parse(args); err != nil {
@@ -71,7 +72,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	if len(t.report.Left) > 0 {
-		return errors.Join(asked, fmt.Errorf("not everything was deleted: see left in the report, and run again with -sweep"))
+		return errors.Join(asked,
+			fmt.Errorf("not everything was deleted: see left in the report, and run again with -sweep"))
 	}
 	return asked
 }

@@ -117,7 +117,8 @@ type operation struct {
 }
 
 // poll asks until done says so, at most for as long as limit.
-func (t *trial) poll(ctx context.Context, what string, limit time.Duration, done func(context.Context) (bool, error)) error {
+func (t *trial) poll(ctx context.Context, what string, limit time.Duration, done func(context.Context) (bool,
+	error)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {

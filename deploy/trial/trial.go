@@ -111,7 +111,8 @@ func newTrial(project, emulator string, lag time.Duration, c clients, log io.Wri
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // never fails, by its documentation
 	return &trial{
-		clients: c, pause: 2 * time.Second, parent: "projects/" + project, run: prefix + hex.EncodeToString(id[:]), lag: lag, log: log,
+		clients: c, pause: 2 * time.Second, parent: "projects/" + project, run: prefix + hex.EncodeToString(id[:]),
+		lag: lag, log: log,
 		report: report{
 			Format: "attestor-trial/1", Against: against, Facts: []fact{}, Left: []string{}, NotAsked: notAsked(),
 		},
@@ -230,7 +231,8 @@ func (t *trial) sweep(ctx context.Context) error {
 			return fmt.Errorf("listing attestors: %w", err)
 		}
 		if strings.HasPrefix(a.GetName(), t.parent+"/attestors/"+prefix) {
-			errs = append(errs, t.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: a.GetName()}))
+			errs = append(errs,
+				t.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: a.GetName()}))
 		}
 	}
 

@@ -41,7 +41,8 @@ func (t *trial) prepare(ctx context.Context) (*world, error) {
 	// A key ring stays: Cloud KMS deletes none. Its key's version is destroyed, and costs nothing then.
 	ring := t.parent + "/locations/global/keyRings/" + t.run
 	if err := t.make(ctx, func(ctx context.Context) error {
-		_, err := t.keys.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: t.parent + "/locations/global", KeyRingId: t.run})
+		_, err := t.keys.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: t.parent + "/locations/global",
+			KeyRingId: t.run})
 		return err
 	}); err != nil {
 		return nil, fmt.Errorf("creating the key ring: %w", err)
@@ -78,12 +79,13 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 	})
 	request := &binaryauthorizationpb.CreateAttestorRequest{
 		Parent: t.parent, AttestorId: t.run,
-		Attestor: &binaryauthorizationpb.Attestor{Name: w.attestor, AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
-			UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
-				NoteReference: w.note,
-				PublicKeys:    []*binaryauthorizationpb.AttestorPublicKey{publicKey(w.keyID, public.GetPem())},
-			},
-		}},
+		Attestor: &binaryauthorizationpb.Attestor{Name: w.attestor,
+			AttestorType: &binaryauthorizationpb.Attestor_UserOwnedGrafeasNote{
+				UserOwnedGrafeasNote: &binaryauthorizationpb.UserOwnedGrafeasNote{
+					NoteReference: w.note,
+					PublicKeys:    []*binaryauthorizationpb.AttestorPublicKey{publicKey(w.keyID, public.GetPem())},
+				},
+			}},
 	}
 	if err := t.make(ctx, func(ctx context.Context) error {
 		_, err := t.binauthz.CreateAttestor(ctx, request)
@@ -104,7 +106,8 @@ func (t *trial) addVersion(ctx context.Context, w *world) (*world, error) {
 		return err
 	})
 	if err := t.make(ctx, func(ctx context.Context) error {
-		_, err := t.keys.CreateCryptoKeyVersion(ctx, &kmspb.CreateCryptoKeyVersionRequest{Parent: strings.TrimSuffix(w.version, "/cryptoKeyVersions/1")})
+		_, err := t.keys.CreateCryptoKeyVersion(ctx,
+			&kmspb.CreateCryptoKeyVersionRequest{Parent: strings.TrimSuffix(w.version, "/cryptoKeyVersions/1")})
 		return err
 	}); err != nil {
 		return nil, err
@@ -143,17 +146,20 @@ func publicKey(id, pem string) *binaryauthorizationpb.AttestorPublicKey {
 // image is the URL of an image that nobody pushed: its digest is that of a text.
 func (t *trial) image(text string) string {
 	sum := sha256.Sum256([]byte(text))
-	return "us-docker.pkg.dev/" + t.parent[len("projects/"):] + "/" + t.run + "/app@sha256:" + hex.EncodeToString(sum[:])
+	return "us-docker.pkg.dev/" + t.parent[len("projects/"):] + "/" + t.run + "/app@sha256:" +
+		hex.EncodeToString(sum[:])
 }
 
 // attestation signs for an image; comment makes two payloads of one image differ.
 func (t *trial) attestation(ctx context.Context, w *world, image, comment string) (*grafeaspb.Occurrence, error) {
 	digest := image[len(image)-len("sha256:")-64:]
 	payload := []byte(`{"critical":{"identity":{"docker-reference":"` + image[:len(image)-len(digest)-1] +
-		`"},"image":{"docker-manifest-digest":"` + digest + `"},"type":"Google cloud binauthz container signature"}` + comment + `}`)
+		`"},"image":{"docker-manifest-digest":"` + digest + `"},"type":"Google cloud binauthz container signature"}` +
+		comment + `}`)
 	sum := sha256.Sum256(payload)
 	signed, err := t.keys.AsymmetricSign(ctx, &kmspb.AsymmetricSignRequest{
-		Name: w.version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}}, DigestCrc32C: checksum(sum[:]),
+		Name: w.version, Digest: &kmspb.Digest{Digest: &kmspb.Digest_Sha256{Sha256: sum[:]}},
+		DigestCrc32C: checksum(sum[:]),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)

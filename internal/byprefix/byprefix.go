@@ -3,7 +3,8 @@ package byprefix
 
 import "slices"
 
-// An Index files values under texts. The zero value is empty. It may be read at the same time, and written by one alone.
+// An Index files values under texts. The zero value is empty. It may be read at the same time, and written by one
+// alone.
 type Index[T any] struct {
 	lengths []int // of the texts, each once, in order
 	filed   map[string][]T

@@ -172,7 +172,8 @@ func (c *Client) attest(
 	// Status and body agree, or somebody between us and the service lies.
 	if want := d.Answer().HTTPStatus; want != resp.status {
 		return attestor.Decision{}, 0, &attestor.Error{
-			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service answered %d with a decision that means %d", resp.status, want),
+			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service answered %d with a decision that means %d",
+				resp.status, want),
 		}
 	}
 	if err := answers(d, r); err != nil {
@@ -241,7 +242,8 @@ func (c *Client) Pin(ctx context.Context, ref attestor.Reference) (attestor.Imag
 	// The answer to another question would have another image revoked.
 	if out.Image.IsZero() || out.Image.Repository() != ref.Repository() {
 		return attestor.Image{}, &attestor.Error{
-			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked about %s and answered about %q", ref, out.Image),
+			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked about %s and answered about %q",
+				ref, out.Image),
 		}
 	}
 	return out.Image, nil
@@ -260,7 +262,8 @@ func (c *Client) Overrides(ctx context.Context, img attestor.Image) ([]attestor.
 	// The answer to another question would hide this image's override.
 	if out.Image != img {
 		return nil, &attestor.Error{
-			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked about %s and answered about %q", img, out.Image),
+			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked about %s and answered about %q",
+				img, out.Image),
 		}
 	}
 	return out.Overrides, nil
@@ -336,7 +339,8 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return response{}, &attestor.Error{
-			Kind: attestor.Unavailable, Msg: "the service's answer broke off", Fix: "try again; what was signed is found then", Err: err,
+			Kind: attestor.Unavailable, Msg: "the service's answer broke off",
+			Fix: "try again; what was signed is found then", Err: err,
 		}
 	}
 	if len(b) > maxAnswer {

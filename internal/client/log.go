@@ -19,7 +19,8 @@ func (c *Client) Checkpoint(ctx context.Context) ([]byte, error) {
 	return c.raw(ctx, "/log/checkpoint")
 }
 
-// WitnessedCheckpoint returns the newest checkpoint that witnesses cosigned. The error is of kind NotFound if there is none.
+// WitnessedCheckpoint returns the newest checkpoint that witnesses cosigned. The error is of kind NotFound if there is
+// none.
 func (c *Client) WitnessedCheckpoint(ctx context.Context) ([]byte, error) {
 	return c.raw(ctx, "/log/checkpoint/witnessed")
 }

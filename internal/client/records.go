@@ -52,8 +52,8 @@ func (c *Client) Decisions(ctx context.Context, f filter.Filter) iter.Seq2[attes
 // recordPage is how many records are asked for at once. A service sends fewer where they are large.
 const recordPage = "50"
 
-// Records walks what Decisions walks, each record whole and in the form of an export: {decision, evidence, policy}. After
-// an error it ends.
+// Records walks what Decisions walks, each record whole and in the form of an export: {decision, evidence, policy}.
+// After an error it ends.
 func (c *Client) Records(ctx context.Context, f filter.Filter) iter.Seq2[json.RawMessage, error] {
 	return func(yield func(json.RawMessage, error) bool) {
 		query := url.Values{"pageSize": {recordPage}}
@@ -117,8 +117,8 @@ type SimulationPage struct {
 // simulatedPage is how many decisions the service judges at a time.
 const simulatedPage = 2000
 
-// Simulate has the service judge a page of its recorded decisions by the text of a policy, newest first. A service of an
-// earlier version refuses it.
+// Simulate has the service judge a page of its recorded decisions by the text of a policy, newest first. A service of
+// an earlier version refuses it.
 func (c *Client) Simulate(ctx context.Context, policy []byte, page SimulationPage) (Simulated, error) {
 	body := map[string]any{"policy": string(policy), "pageSize": simulatedPage}
 	for name, text := range map[string]string{"since": page.Since, "at": page.Day, "pageToken": page.Token} {
@@ -158,13 +158,14 @@ func segment(id string) bool { return id != "" && id != "." && id != ".." }
 func elsewhere(what, asked, got string) error {
 	return &attestor.Error{
 		Kind: attestor.Upstream,
-		Msg:  fmt.Sprintf("the service was asked for %s %q and answered with %q", what, plain.Clip(asked, 100), plain.Clip(got, 100)),
-		Fix:  "check --server, and any proxy in front of the service",
+		Msg: fmt.Sprintf("the service was asked for %s %q and answered with %q", what, plain.Clip(asked, 100),
+			plain.Clip(got, 100)),
+		Fix: "check --server, and any proxy in front of the service",
 	}
 }
 
-// Record returns one recorded decision; a service gives no evidence away. An id that is not recorded is an error of kind
-// NotFound.
+// Record returns one recorded decision; a service gives no evidence away. An id that is not recorded is an error of
+// kind NotFound.
 func (c *Client) Record(ctx context.Context, id string) (attestor.Record, error) {
 	path, err := decisionPath(id)
 	if err != nil {

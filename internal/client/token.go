@@ -112,7 +112,10 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 		}
 	}
 	if account != "" {
-		if token, ok := try("IAM Credentials for "+account, func(ctx context.Context) (string, error) { return t.generate(ctx, account) }); ok {
+		if token, ok := try("IAM Credentials for "+account, func(ctx context.Context) (string,
+			error) {
+			return t.generate(ctx, account)
+		}); ok {
 			return token, nil
 		}
 	}

@@ -36,8 +36,9 @@ func PublicKey(ctx context.Context, client *kms.KeyManagementClient, version str
 	return key, nil
 }
 
-// AsymmetricSign signs the digest of a request, or its data for an algorithm that takes those. Nobody has verified the signature.
-// The error is [Altered] if the service did not receive what was sent, or the answer is not the one to the request.
+// AsymmetricSign signs the digest of a request, or its data for an algorithm that takes those. Nobody has verified the
+// signature. The error is [Altered] if the service did not receive what was sent, or the answer is not the one to the
+// request.
 func AsymmetricSign(
 	ctx context.Context, client *kms.KeyManagementClient, req *kmspb.AsymmetricSignRequest,
 ) ([]byte, error) {
@@ -57,7 +58,8 @@ func AsymmetricSign(
 		req.DataCrc32C = wrapperspb.Int64(checksum(req.GetData()))
 	}
 
-	// The data integrity guidelines ask for all three: the name, the receipt of what was sent, the signature's checksum.
+	// The data integrity guidelines ask for all three: the name, the receipt of what was sent, the signature's
+	// checksum.
 	resp, err := client.AsymmetricSign(ctx, req)
 	switch {
 	case err != nil:

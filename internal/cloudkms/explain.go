@@ -15,8 +15,8 @@ type Use struct {
 	Verifier string // who has its public key: "the attestor"
 }
 
-// Explain says what an error of Cloud KMS means and what to do about it. what is what the call was for, as in "sign with
-// it", and grant is the sentence that gives the permission which the call takes.
+// Explain says what an error of Cloud KMS means and what to do about it. what is what the call was for, as in "sign
+// with it", and grant is the sentence that gives the permission which the call takes.
 func (u Use) Explain(what, grant string, err error) (msg, fix string) {
 	switch code := status.Code(err); {
 	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
@@ -28,7 +28,8 @@ func (u Use) Explain(what, grant string, err error) (msg, fix string) {
 	case code == codes.FailedPrecondition:
 		return u.unusable(status.Convert(err).Message())
 	case code == codes.ResourceExhausted:
-		return "the quota of Cloud KMS is used up", "try again, or ask for more asymmetric signing quota in the key's project"
+		return "the quota of Cloud KMS is used up",
+			"try again, or ask for more asymmetric signing quota in the key's project"
 	case code == codes.InvalidArgument:
 		return "Cloud KMS refused the request", "check that the key version is one for asymmetric signing"
 	}

@@ -198,13 +198,13 @@ type VSA struct {
 	// Verifier is the verifier.id of every summary, an HTTPS URL without a query that is this gate's alone, such as
 	// https://gate.example/attestor. Consumers compare it exactly: changing it breaks them all. Required.
 	Verifier string `yaml:"verifier"`
-	// Policies begins the policy.uri of every summary, which ends with / and the policy's name. Default: the verifier and
-	// /v1/policies.
+	// Policies begins the policy.uri of every summary, which ends with / and the policy's name. Default: the verifier
+	// and /v1/policies.
 	Policies string `yaml:"policies"`
 	// Passed signs summaries of images that passed, and nothing else. Required.
 	Passed SummaryKey `yaml:"passed"`
-	// Refused signs those of images that were refused, where a policy asks for them. It must be another key: consumers who
-	// compare signatures alone take every summary by the key of passes for a pass. Default: none is published.
+	// Refused signs those of images that were refused, where a policy asks for them. It must be another key: consumers
+	// who compare signatures alone take every summary by the key of passes for a pass. Default: none is published.
 	Refused *SummaryKey `yaml:"refused"`
 	// MaxAge is how old a summary may be that is reused for a repeated pass; 24h by default.
 	MaxAge when.Duration `yaml:"maxAge"`
@@ -283,7 +283,8 @@ type Identity struct {
 // Teams says where teams' files are, and what they may grant.
 type Teams struct {
 	// Directory has a file TEAM.yaml for each team, with callers as they stand here. A change takes effect within a
-	// second; a file that does not load leaves what the team had in force; a file that is gone takes its grants along. Required.
+	// second; a file that does not load leaves what the team had in force; a file that is gone takes its grants along.
+	// Required.
 	Directory string `yaml:"directory"`
 	// Allow is the most that a team's file may grant. A file that grants more does not load. Required.
 	Allow []TeamGrant `yaml:"allow"`

@@ -67,7 +67,8 @@ func (r Receiver) problems() []error {
 			bad("webhook.url: %w", err)
 		}
 		if r.Webhook.SecretFile == "" {
-			bad("webhook.secretFile: required; without a signature the receiver could not tell the gate's events from others")
+			bad("webhook.secretFile: required; without a signature the receiver could not tell the gate's events " +
+				"from others")
 		}
 	}
 

@@ -71,7 +71,8 @@ func (t Teams) problems() []error {
 			// In acme/{team}-* the team pay would have what is the team pay-dev's.
 			for segment := range strings.SplitSeq(image, "/") {
 				if strings.Contains(segment, teamMark) && strings.Contains(segment, "*") {
-					bad("allow[%d].images: %q: {team} and * stand in one path segment, so that one team's name could match another's",
+					bad("allow[%d].images: %q: {team} and * stand in one path segment, so that one team's name could "+
+						"match another's",
 						n, image)
 				}
 			}
@@ -119,8 +120,8 @@ type TeamCaller struct {
 	Line int
 }
 
-// ParseTeam reads a team's file as strictly as the configuration. A file without callers is refused, as one that was cut
-// off would be; callers: [] says that the team has none.
+// ParseTeam reads a team's file as strictly as the configuration. A file without callers is refused, as one that was
+// cut off would be; callers: [] says that the team has none.
 func ParseTeam(b []byte) ([]TeamCaller, error) {
 	if len(b) > maxSize {
 		return nil, errors.New("the file is larger than 1 MiB")

@@ -90,7 +90,8 @@ func strictly[T any](b []byte, into *T) error {
 		if many, ok := errors.AsType[*yaml.LoadErrors](err); ok {
 			var lines []error
 			for _, e := range many.Errors {
-				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column, unknownKey(e.Message)))
+				lines = append(lines, fmt.Errorf("line %d, column %d: %s", e.Mark.Line, e.Mark.Column,
+					unknownKey(e.Message)))
 			}
 			return errors.Join(lines...)
 		}

@@ -18,8 +18,8 @@ var (
 	topicName    = regexp.MustCompile(`^projects/[^/]+/topics/[^/]+$`)
 	keyVersion   = regexp.MustCompile(
 		`^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+$`)
-	// Cloud Storage, "Bucket names": they "can only contain lowercase letters, numeric characters, dashes (-), underscores (_),
-	// and dots (.)".
+	// Cloud Storage, "Bucket names": they "can only contain lowercase letters, numeric characters, dashes (-),
+	// underscores (_), and dots (.)".
 	bucketName       = regexp.MustCompile(`^gs://[a-z0-9._-]+(/[^/\s]+)*/?$`)
 	subscriptionName = regexp.MustCompile(`^projects/[^/]+/subscriptions/[^/]+$`)
 )
@@ -65,7 +65,8 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	}
 	for name, rate := range map[string]float64{
 		"containerAnalysis": c.Dependencies.Rates.ContainerAnalysis, "kms": c.Dependencies.Rates.KMS,
-		"binaryAuthorization": c.Dependencies.Rates.BinaryAuthorization, "artifactRegistry": c.Dependencies.Rates.ArtifactRegistry,
+		"binaryAuthorization": c.Dependencies.Rates.BinaryAuthorization,
+		"artifactRegistry":    c.Dependencies.Rates.ArtifactRegistry,
 	} {
 		if !(rate == 0 || rate >= 0.1 && rate <= 1e6) { // also what is no number
 			bad("dependencies.rates.%s: want calls a second from 0.1 to 1000000, or 0 for no limit", name)
@@ -88,7 +89,8 @@ func (c Config) problems(getenv func(string) string, profile ProfileCheck) []err
 	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
 		bad("listen: %q is not HOST:PORT", c.Listen)
 	} else if !loopback.Host(host) {
-		bad("listen: %s can be reached from elsewhere, and no identity is configured: configure identity, or listen on 127.0.0.1", c.Listen)
+		bad("listen: %s can be reached from elsewhere, and no identity is configured: configure identity, or listen "+
+			"on 127.0.0.1", c.Listen)
 	}
 	return out
 }
@@ -108,7 +110,8 @@ func (l Log) problems(s Store) []error {
 	// plus. c2sp.org/tlog-checkpoint: an origin is a URL without a scheme.
 	if l.Origin == "" || strings.ContainsFunc(l.Origin, unicode.IsSpace) || strings.Contains(l.Origin, "+") ||
 		strings.Contains(l.Origin, "://") || !utf8.ValidString(l.Origin) || len(l.Origin) > maxOrigin {
-		bad("log.origin: %q is not the name of a log: write a URL without scheme, such as gate.example/decisions", l.Origin)
+		bad("log.origin: %q is not the name of a log: write a URL without scheme, such as gate.example/decisions",
+			l.Origin)
 	}
 	if l.Bucket != "" && !bucketName.MatchString(l.Bucket) {
 		bad("log.bucket: %q is no place in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", l.Bucket)
@@ -172,7 +175,8 @@ func (s Store) problems(getenv func(string) string) []error {
 	case s.Postgres == "":
 		out = append(out, errors.New("store.connections: it is for store.postgres; an SQLite file needs none"))
 	case s.Connections < minConnections || s.Connections > maxConnections:
-		out = append(out, fmt.Errorf("store.connections: %d: want %d to %d", s.Connections, minConnections, maxConnections))
+		out = append(out, fmt.Errorf("store.connections: %d: want %d to %d", s.Connections, minConnections,
+			maxConnections))
 	}
 
 	if s.Replica != "" && s.Postgres == "" {

@@ -39,7 +39,8 @@ func keysUnder(prefix string, t reflect.Type, said map[string]string) []Key {
 		path := prefix + yamlKey(f)
 		value, section := valueOf(f.Type)
 		out = append(out, Key{
-			Path: path, Value: value, Comment: said[t.PkgPath()+"."+t.Name()+"."+f.Name], Field: f.Name, Siblings: siblings,
+			Path: path, Value: value, Comment: said[t.PkgPath()+"."+t.Name()+"."+f.Name], Field: f.Name,
+			Siblings: siblings,
 		})
 		if section != nil {
 			if strings.HasPrefix(value, "list") {

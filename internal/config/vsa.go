@@ -5,7 +5,8 @@ import (
 	"net/url"
 )
 
-// problems also finds a key that has two uses by its name. Keys that are one under two names are found when they are read.
+// problems also finds a key that has two uses by its name. Keys that are one under two names are found when they are
+// read.
 func (s VSA) problems(attestors []Attestor) []error {
 	var out []error
 	bad := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
@@ -15,7 +16,8 @@ func (s VSA) problems(attestors []Attestor) []error {
 		if u.key == "policies" && u.value == "" {
 			continue
 		}
-		if err != nil || parsed.Scheme != "https" || parsed.Host == "" || parsed.RawQuery != "" || parsed.Fragment != "" {
+		if err != nil || parsed.Scheme != "https" || parsed.Host == "" || parsed.RawQuery != "" ||
+			parsed.Fragment != "" {
 			bad("vsa.%s: %q is not an HTTPS URL such as https://gate.example/attestor", u.key, u.value)
 		}
 	}

@@ -33,7 +33,8 @@ func witnessProblems(l Log) []error {
 		case seen[key.Name()]:
 			bad("log.witnesses[%d].key: duplicate witness %q", i, key.Name())
 		case key.Name() == l.Origin:
-			bad("log.witnesses[%d].key: the witness has the log's own name %q: a log cannot be its own witness", i, key.Name())
+			bad("log.witnesses[%d].key: the witness has the log's own name %q: a log cannot be its own witness", i,
+				key.Name())
 		}
 		seen[key.Name()] = true
 	}

@@ -33,8 +33,9 @@ type Config struct {
 	// service without one is asked as fast as it answers, and more slowly after it refused
 	// a call because a quota was used up. All calls of a process count against one quota
 	// of a service: that of the project of its credentials.
-	Rates   map[string]float64
-	Refused func(after time.Duration) // is told of each such refusal, and the time to wait if one was named; nil: nobody
+	Rates map[string]float64
+	// is told of each such refusal, and the time to wait if one was named; nil: nobody
+	Refused func(after time.Duration)
 
 	Registry *prometheus.Registry
 	Tracer   trace.TracerProvider // nil: no spans
@@ -85,7 +86,8 @@ func New(c Config) (*Calls, error) {
 		tracer:   c.Tracer.Tracer("github.com/attestor-gate/attestor/internal/dependency"),
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attestor_dependency_calls_total",
-			Help: "Calls of a dependency by outcome: answered, outage, abandoned, refused (its circuit is open), quota (it was used up).",
+			Help: "Calls of a dependency by outcome: answered, outage, abandoned, refused (its circuit is open), " +
+				"quota (it was used up).",
 		}, []string{"dependency", "outcome"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "attestor_dependency_seconds", Help: "Time until a dependency answered, or did not.",
@@ -97,7 +99,8 @@ func New(c Config) (*Calls, error) {
 	}
 
 	out.paced = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "attestor_dependency_rate", Help: "Calls a second that a service is asked for at most; 0: as many as it answers.",
+		Name: "attestor_dependency_rate", Help: "Calls a second that a service is asked for at most; 0: as many as " +
+			"it answers.",
 	}, []string{"dependency"})
 
 	return out, errors.Join(

@@ -45,8 +45,9 @@ func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Find
 			if !ok {
 				i = len(out)
 				index[k] = i
-				out = append(out, Finding{Check: c.Name, Status: c.Status, Severity: r.Severity, Code: r.Code, Message: r.Message,
-					Fix: r.Fix})
+				out = append(out, Finding{Check: c.Name, Status: c.Status, Severity: r.Severity, Code: r.Code,
+					Message: r.Message,
+					Fix:     r.Fix})
 			}
 
 			f := &out[i]
@@ -126,9 +127,11 @@ func Revocation(r attestor.RevocationRecord) string {
 	when := r.Time.UTC().Format(dayAndTime)
 	switch r.Kind {
 	case attestor.RevokedAtEnd:
-		return fmt.Sprintf("Its attestations were revoked on %s, since its override had reached its end: %s.", when, r.Reason)
+		return fmt.Sprintf("Its attestations were revoked on %s, since its override had reached its end: %s.", when,
+			r.Reason)
 	case attestor.RevokedByJudgment:
-		return fmt.Sprintf("Its attestations were revoked on %s, since it was judged again and refused in decision %s (%s): %s.",
+		return fmt.Sprintf("Its attestations were revoked on %s, since it was judged again and refused in decision "+
+			"%s (%s): %s.",
 			when, r.Judgment, r.Cause, r.Reason)
 	}
 	return fmt.Sprintf("Its attestations were revoked on %s by %s: “%s”.", when, r.Caller.Subject, r.Reason)
@@ -155,7 +158,8 @@ func OverrideState(b attestor.BreakGlass, s attestor.OverrideState) string {
 
 	switch {
 	case s.Overdue:
-		return fmt.Sprintf("The override is overdue: it should have ended on %s, and its attestations still admit the image.",
+		return fmt.Sprintf("The override is overdue: it should have ended on %s, and its attestations still "+
+			"admit the image.",
 			b.Expires.UTC().Format(dayAndTime))
 	case s.Open:
 		return "The image is admitted by this override alone, " + end + "."
@@ -203,8 +207,8 @@ func Fact(d attestor.Decision, c attestor.Check) string {
 	return factBefore(d, c)
 }
 
-// factBefore is what a check saw in a decision of a version before, which does not say so itself. Its names are those of
-// the checks that there were then, so that no check is added here.
+// factBefore is what a check saw in a decision of a version before, which does not say so itself. Its names are those
+// of the checks that there were then, so that no check is added here.
 func factBefore(d attestor.Decision, c attestor.Check) string {
 	for _, p := range d.Platforms {
 		if p.Platform != c.Platform {
@@ -251,7 +255,8 @@ func User(u attestor.User) string {
 	if u.Configured == "" {
 		return "no user set"
 	}
-	if u.UID != nil && u.Configured != fmt.Sprint(*u.UID) && !strings.HasPrefix(u.Configured, fmt.Sprintf("%d:", *u.UID)) {
+	if u.UID != nil && u.Configured != fmt.Sprint(*u.UID) &&
+		!strings.HasPrefix(u.Configured, fmt.Sprintf("%d:", *u.UID)) {
 		return fmt.Sprintf("%s (uid %d)", u.Configured, *u.UID)
 	}
 

@@ -156,7 +156,8 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 			var errs []error
 			for _, name := range p.Needs().Attest.All() {
 				if !slices.Contains(configured, name) {
-					errs = append(errs, fmt.Errorf("%s: attestor %s is not in the configuration's attestors", policy, name))
+					errs = append(errs, fmt.Errorf("%s: attestor %s is not in the configuration's attestors", policy,
+						name))
 				}
 			}
 			return errors.Join(errs...)
@@ -168,7 +169,8 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 				case v == nil:
 					return fmt.Errorf("%s asks for verification summaries, and the configuration has no vsa", policy)
 				case n.Refusals && v.Refused == nil:
-					return fmt.Errorf("%s asks for summaries of refusals, and the configuration has no vsa.refused", policy)
+					return fmt.Errorf("%s asks for summaries of refusals, and the configuration has no vsa.refused",
+						policy)
 				}
 				return nil
 			}))

@@ -32,8 +32,8 @@ import (
 const (
 	// probesAtOnce is how many dependencies are asked at the same time.
 	probesAtOnce = 16
-	// clockSkew is how far this machine's clock may be off. Tokens bear a minute; the time of a decision should be right
-	// to seconds.
+	// clockSkew is how far this machine's clock may be off. Tokens bear a minute; the time of a decision should be
+	// right to seconds.
 	clockSkew = 10 * time.Second
 	// collectorFor bounds the connection to a collector of traces.
 	collectorFor = 3 * time.Second
@@ -91,7 +91,8 @@ func (e *Engine) probeDatabase(ctx context.Context) []probe.Result {
 	return audit.Probe(ctx, c)
 }
 
-// probeLogKey asks for the key of the record's log. Decisions are recorded without it, and have no proof until it signs.
+// probeLogKey asks for the key of the record's log. Decisions are recorded without it, and have no proof until it
+// signs.
 func (e *Engine) probeLogKey(ctx context.Context) []probe.Result {
 	use := func(_ context.Context, f func(*kms.KeyManagementClient) error) error { return f(e.Google.KMS) }
 	l := logKey(e.Config, use)
@@ -132,7 +133,8 @@ func (e *Engine) probeLogKey(ctx context.Context) []probe.Result {
 // Container Analysis answers that; Resource Manager does, where its API is enabled.
 func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 	permissions := []string{
-		"containeranalysis.occurrences.create", "containeranalysis.occurrences.get", "containeranalysis.occurrences.delete",
+		"containeranalysis.occurrences.create", "containeranalysis.occurrences.get",
+		"containeranalysis.occurrences.delete",
 	}
 	var projects []string
 	for _, a := range e.Config.Attestors {
@@ -147,7 +149,8 @@ func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 	for _, project := range slices.Compact(slices.Sorted(slices.Values(projects))) {
 		question := limit.Within(e.Config.Limits.Settle, e.Config.Dependencies.Timeouts.ContainerAnalysis)
 		var held []string
-		asked := probe.Ask("Container Analysis", "project "+project, strings.Join(permissions, ", "), question.Duration(),
+		asked := probe.Ask("Container Analysis", "project "+project, strings.Join(permissions, ", "),
+			question.Duration(),
 			func() (err error) {
 				ctx, cancel := question.Start(ctx)
 				defer cancel()
@@ -158,7 +161,8 @@ func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 			asked.Informational, asked.Err = true, &attestor.Error{
 				Kind: attestor.Upstream, Err: asked.Err,
 				Msg: "Resource Manager did not answer which permissions this identity has on project " + project,
-				Fix: "gcloud services enable cloudresourcemanager.googleapis.com --project " + project + ", and ask again",
+				Fix: "gcloud services enable cloudresourcemanager.googleapis.com --project " + project +
+					", and ask again",
 			}
 			out = append(out, asked)
 			continue
@@ -288,7 +292,8 @@ func apart(here, there time.Time, host string) error {
 	}
 	return &attestor.Error{
 		Kind: attestor.Invalid,
-		Msg: fmt.Sprintf("this machine's clock is %v %s that of %s, and %v is allowed: tokens are refused and times are wrong",
+		Msg: fmt.Sprintf("this machine's clock is %v %s that of %s, and %v is allowed: tokens are refused and "+
+			"times are wrong",
 			by.Abs(), direction, host, clockSkew),
 		Fix: "set the clock by the network: timedatectl set-ntp true",
 	}
@@ -339,10 +344,12 @@ func (e *Engine) probeRepositories(ctx context.Context) []probe.Result {
 	guard := guardGoogle(e.Config.Dependencies.Timeouts, e.calls)
 	client, err := artifactregistry.NewClient(ctx, guard.Options(google.ServiceRegistry, "")...)
 	if err != nil {
-		return []probe.Result{{Dependency: google.ServiceRegistry, Subject: names[0], Question: "it can be asked", Err: err}}
+		return []probe.Result{{Dependency: google.ServiceRegistry, Subject: names[0],
+			Question: "it can be asked", Err: err}}
 	}
 	defer func() { _ = client.Close() }()
-	return probeRepositories(ctx, client, names, limit.Within(e.Config.Limits.Deadline, e.Config.Dependencies.Timeouts.ArtifactRegistry))
+	return probeRepositories(ctx, client, names, limit.Within(e.Config.Limits.Deadline,
+		e.Config.Dependencies.Timeouts.ArtifactRegistry))
 }
 
 // probeRepositories asks for what reading images and their upload times takes.
@@ -407,7 +414,8 @@ func (e *Engine) probeCollector(ctx context.Context) []probe.Result {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", o.Endpoint)
 		if err != nil {
 			return &attestor.Error{
-				Kind: attestor.Unavailable, Msg: "the trace collector does not answer, so that traces are lost", Err: err,
+				Kind: attestor.Unavailable, Msg: "the trace collector does not answer, so that traces are lost",
+				Err: err,
 				Fix: "start the collector, or correct telemetry.otlp in the configuration",
 			}
 		}
@@ -445,7 +453,8 @@ func permitted(what, role string, err error) error {
 	case code == codes.NotFound:
 		e.Msg, e.Fix = what+" does not exist", "correct its name in the configuration, or create it"
 	case code == codes.Unimplemented:
-		e.Msg, e.Fix = "which permissions there are on "+what+" is not answered", "Google answers it; an emulator may not"
+		e.Msg, e.Fix = "which permissions there are on "+what+" is not answered",
+			"Google answers it; an emulator may not"
 	}
 	return e
 }

@@ -51,10 +51,11 @@ type Options struct {
 	Logger    *slog.Logger
 	Version   string // of the program, for logs, traces and User-Agent
 
-	Scans    []string                                  // On-Demand scans to count beside the scanner's, by name
-	Wrap     func(http.RoundTripper) http.RoundTripper // around what is asked of registries; nil: nothing
-	Limited  func(after time.Duration)                 // told of each call of Google's services that a quota refused; nil: nobody
-	Recorded func(attestor.Record)                     // called with each decision once it is recorded; nil: nobody
+	Scans []string                                  // On-Demand scans to count beside the scanner's, by name
+	Wrap  func(http.RoundTripper) http.RoundTripper // around what is asked of registries; nil: nothing
+	// told of each call of Google's services that a quota refused; nil: nobody
+	Limited  func(after time.Duration)
+	Recorded func(attestor.Record) // called with each decision once it is recorded; nil: nobody
 
 	// Unsigned is for dry runs by a configuration without attestors: none is asked, and nothing can be signed.
 	Unsigned bool
@@ -131,7 +132,8 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 
 	dial := google.DialAnyhow // a dry run may need no scan, and an examination says what has no credentials
 	if !o.Unsigned && o.policies == nil {
-		dial = func(ctx context.Context, em google.Emulators, log *slog.Logger, guard google.Guard) (*google.Clients, error) {
+		dial = func(ctx context.Context, em google.Emulators, log *slog.Logger, guard google.Guard) (*google.Clients,
+			error) {
 			return google.Dial(ctx, em, log, guard)
 		}
 	}

@@ -55,7 +55,8 @@ func (e *Engine) joinCourier(ctx context.Context, guard google.Guard) error {
 			e.closers = append(e.closers, w.Close)
 			made.Sender, made.Batch = w, webhookBatch
 		} else {
-			t, err := dialTopic(ctx, cmp.Or(r.Topic, r.Table), time.Duration(e.Config.Dependencies.Timeouts.PubSub), guard)
+			t, err := dialTopic(ctx, cmp.Or(r.Topic, r.Table), time.Duration(e.Config.Dependencies.Timeouts.PubSub),
+				guard)
 			if err != nil {
 				return fmt.Errorf("events receiver %s: %w", r.Name, err)
 			}
@@ -73,7 +74,8 @@ func (e *Engine) joinCourier(ctx context.Context, guard google.Guard) error {
 	}
 	var err error
 	e.courier, err = courier.New(courier.Config{
-		Outbox: e.Store, Receivers: out, Source: e.Config.Events.Source, Now: time.Now, Logger: e.log, Registry: e.metrics,
+		Outbox: e.Store, Receivers: out, Source: e.Config.Events.Source, Now: time.Now, Logger: e.log,
+		Registry: e.metrics,
 	})
 	return err
 }

@@ -76,7 +76,8 @@ func ruleOf(caller config.Caller) (identity.Rule, error) {
 		g.Images = append(g.Images, p)
 	}
 	return identity.Rule{
-		Issuer: cmp.Or(caller.Issuer, googleIssuer), Email: caller.Email, Subject: caller.Subject, Claims: caller.Claims,
+		Issuer: cmp.Or(caller.Issuer, googleIssuer), Email: caller.Email, Subject: caller.Subject,
+		Claims:   caller.Claims,
 		Patterns: caller.Patterns, Grants: []attestor.Grant{g},
 	}, errors.Join(errs...)
 }
@@ -118,8 +119,8 @@ func teamRules(dir string) func(team string, text []byte) ([]identity.Rule, erro
 	}
 }
 
-// probeTeams reports whether teams' files are in force as they are on the disk. Other teams are served meanwhile, so that
-// this is informational.
+// probeTeams reports whether teams' files are in force as they are on the disk. Other teams are served meanwhile, so
+// that this is informational.
 func (e *Engine) probeTeams(context.Context) []probe.Result {
 	if e.teams == nil {
 		return nil

@@ -43,8 +43,8 @@ func (e *Engine) keepLog(ctx context.Context) {
 	})
 }
 
-// copyLog copies the record's log to its bucket until ctx ends. A copy that fails holds up nothing, and is reported when that
-// begins and when it ends. A fork is reported in each round until somebody ends it.
+// copyLog copies the record's log to its bucket until ctx ends. A copy that fails holds up nothing, and is reported
+// when that begins and when it ends. A fork is reported in each round until somebody ends it.
 func (e *Engine) copyLog(ctx context.Context) {
 	failing := false
 	e.Store.CopyLog(ctx, func(err error) {
@@ -53,7 +53,8 @@ func (e *Engine) copyLog(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil && state.Forked:
-			e.log.ErrorContext(ctx, "THE RECORD'S LOG IS FORKED: the database was put back or rewritten, or another gate writes "+
+			e.log.ErrorContext(ctx, "THE RECORD'S LOG IS FORKED: the database was put back or rewritten, or another "+
+				"gate writes "+
 				"to log.bucket under this name; decisions are recorded, and nothing is signed",
 				slog.String("error", err.Error()))
 		case err != nil && !failing:
@@ -66,8 +67,8 @@ func (e *Engine) copyLog(ctx context.Context) {
 	})
 }
 
-// witnessLog has the record's log cosigned by its witnesses until ctx ends. A witness that does not cosign holds up nothing, and
-// is reported when that begins and when it ends. One that saw another history is reported in each round.
+// witnessLog has the record's log cosigned by its witnesses until ctx ends. A witness that does not cosign holds up
+// nothing, and is reported when that begins and when it ends. One that saw another history is reported in each round.
 func (e *Engine) witnessLog(ctx context.Context) {
 	var mu sync.Mutex
 	failing := map[string]bool{}
@@ -79,8 +80,10 @@ func (e *Engine) witnessLog(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil && e.witnessRefused(name):
-			e.log.ErrorContext(ctx, "A WITNESS SAW ANOTHER HISTORY OF THE RECORD'S LOG: the database was put back or rewritten, or "+
-				"another gate signs under this name; decisions are recorded and signed", witness, slog.String("error", err.Error()))
+			e.log.ErrorContext(ctx, "A WITNESS SAW ANOTHER HISTORY OF THE RECORD'S LOG: the database was put back or "+
+				"rewritten, or "+
+				"another gate signs under this name; decisions are recorded and signed", witness,
+				slog.String("error", err.Error()))
 		case err != nil && !failing[name]:
 			e.log.ErrorContext(ctx, "a witness does not cosign the record's log; it is asked again",
 				witness, slog.String("error", err.Error()))
@@ -148,7 +151,8 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 	}
 	return append(out,
 		gauge(prometheus.GaugeOpts{
-			Name: "attestor_log_kept_entries", Help: "Entries of the newest checkpoint of the record's log in its bucket.",
+			Name: "attestor_log_kept_entries",
+			Help: "Entries of the newest checkpoint of the record's log in its bucket.",
 		}, func(s audit.LogState) float64 { return float64(s.Kept) }),
 		gauge(prometheus.GaugeOpts{
 			Name: "attestor_log_unkept_seconds",

@@ -51,8 +51,9 @@ func (e *Engine) observe(ctx context.Context) error {
 func cacheLookups(i *verify.Inspector) []prometheus.Collector {
 	count := func(outcome string, of func(hits, misses uint64) uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "attestor_cache_lookups_total",
-			Help: "Manifests and configs that were wanted, by whether they were in memory: hit, miss.", ConstLabels: prometheus.Labels{"outcome": outcome},
+			Name:        "attestor_cache_lookups_total",
+			Help:        "Manifests and configs that were wanted, by whether they were in memory: hit, miss.",
+			ConstLabels: prometheus.Labels{"outcome": outcome},
 		}, func() float64 { return float64(of(i.CacheLookups())) })
 	}
 	return []prometheus.Collector{
@@ -65,7 +66,8 @@ func cacheLookups(i *verify.Inspector) []prometheus.Collector {
 // load: what is in force is not what is on the disk.
 func stalePolicies(w *policy.Watcher) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "attestor_policies_stale", Help: "1 where the policies on disk do not load and the ones from before are in force.",
+		Name: "attestor_policies_stale", Help: "1 where the policies on disk do not load and the ones from before " +
+			"are in force.",
 	}, func() float64 {
 		if w.Err() != nil {
 			return 1

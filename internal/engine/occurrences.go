@@ -32,7 +32,8 @@ func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurre
 		return watch.Occurrence{}, &attestor.Error{Kind: attestor.NotFound, Msg: "no such occurrence", Err: err}
 	case err != nil:
 		return watch.Occurrence{}, &attestor.Error{
-			Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Msg: "Container Analysis could not be asked", Err: err,
+			Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable, Msg: "Container Analysis could not be asked",
+			Err: err,
 		}
 	}
 

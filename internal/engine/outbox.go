@@ -53,16 +53,20 @@ func newOutboxGauges(s *audit.Store) *outboxGauges {
 		return prometheus.NewDesc(o.Name, o.Help, []string{"receiver"}, nil)
 	}
 	return &outboxGauges{
-		counts:  recent[[]event.Counts]{ask: s.EventCounts},
-		pending: desc(prometheus.GaugeOpts{Name: "attestor_outbox_pending", Help: "Events that wait for their receiver."}),
+		counts: recent[[]event.Counts]{ask: s.EventCounts},
+		pending: desc(prometheus.GaugeOpts{Name: "attestor_outbox_pending",
+			Help: "Events that wait for their receiver."}),
 		oldest: desc(prometheus.GaugeOpts{
-			Name: "attestor_outbox_oldest_seconds", Help: "How long the oldest event waits for its receiver; 0 where none waits.",
+			Name: "attestor_outbox_oldest_seconds", Help: "How long the oldest event waits for its receiver; 0 where " +
+				"none waits.",
 		}),
 		dead: desc(prometheus.GaugeOpts{
-			Name: "attestor_outbox_dead", Help: "Dead letters: events that were not delivered and are not tried any more.",
+			Name: "attestor_outbox_dead", Help: "Dead letters: events that were not delivered and are not " +
+				"tried any more.",
 		}),
 		dropped: desc(prometheus.GaugeOpts{
-			Name: "attestor_outbox_dropped", Help: "Events that were removed from the record and never delivered, since the record began.",
+			Name: "attestor_outbox_dropped", Help: "Events that were removed from the record and never delivered, " +
+				"since the record began.",
 		}),
 	}
 }

@@ -56,16 +56,20 @@ func (e *Engine) checkOverrides(set *policy.Set) error {
 		name, c := p.Ref().Name, e.Config
 		switch {
 		case c.Store.None:
-			errs = append(errs, fmt.Errorf("policy %s: breakGlass.expires is %v, and the configuration has store.none: "+
-				"without a record nothing ends an override; set store.sqlite or store.postgres, or remove breakGlass.expires",
-				name, b.Expires))
+			errs = append(errs,
+				fmt.Errorf("policy %s: breakGlass.expires is %v, and the configuration has store.none: "+
+					"without a record nothing ends an override; set store.sqlite or store.postgres, or remove "+
+					"breakGlass.expires",
+					name, b.Expires))
 
 		// An SQLite file is for one process, which ends overrides by itself. Without
 		// identities, whoever reaches the loopback interface may do everything.
 		case c.Store.SQLite != "" || c.Identity == nil:
 		case !mayExpire(c, p):
-			errs = append(errs, fmt.Errorf("policy %s: breakGlass.expires is %v, and no caller in identity.callers has the action "+
-				"rejudge for all of its images: with store.postgres, a caller must call POST /v1/expire every five minutes; "+
+			errs = append(errs, fmt.Errorf("policy %s: breakGlass.expires is %v, and no caller in identity.callers "+
+				"has the action "+
+				"rejudge for all of its images: with store.postgres, a caller must call POST /v1/expire every "+
+				"five minutes; "+
 				"add rejudge to the actions of the scheduler's account, or remove breakGlass.expires", name, b.Expires))
 		}
 	}
@@ -139,7 +143,8 @@ func newWatchGauges(s *audit.Store) *watchGauges {
 		watched: recent[audit.Watched]{ask: s.Watched},
 		oldest: desc(prometheus.GaugeOpts{
 			Name: "attestor_admission_look_age_seconds",
-			Help: "Time since the admitted image was judged that was not judged for longest; missing where nothing is admitted.",
+			Help: "Time since the admitted image was judged that was not judged for longest; missing where nothing " +
+				"is admitted.",
 		}),
 		expired: desc(prometheus.GaugeOpts{
 			Name: "attestor_expire_age_seconds", Help: "Time since the last run that ended all overdue overrides.",

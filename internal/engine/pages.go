@@ -85,7 +85,8 @@ func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func
 		} else if err != nil {
 			status = pageStatus(err)
 			b.Reset()
-			if err := p.render.Problem(&b, pages.Trouble{Status: status, Detail: attestor.Message(err), Fix: fixOf(err)}); err != nil {
+			if err := p.render.Problem(&b, pages.Trouble{Status: status, Detail: attestor.Message(err),
+				Fix: fixOf(err)}); err != nil {
 				http.Error(w, http.StatusText(status), status)
 				return
 			}
@@ -208,7 +209,8 @@ func (p *pageHandler) summary(
 		now := time.Now()
 		o := report.SummaryOptions{Now: now, MaxRows: pageRows}
 
-		// An exception is unused only where no image of any repository used it: a report about some says nothing of that.
+		// An exception is unused only where no image of any repository used it: a report about some says nothing of
+		// that.
 		if owner != "" {
 			return ownerSummary(ctx, p.engine.Store, sincePeriod(f, period, now), owner, o)
 		}
@@ -219,8 +221,8 @@ func (p *pageHandler) summary(
 	})
 }
 
-// unrestricted leaves out the question what a caller may read who may read everything: sums over all repositories then answer
-// at once, where those of each repository take seconds. For anybody else the question stays.
+// unrestricted leaves out the question what a caller may read who may read everything: sums over all repositories then
+// answer at once, where those of each repository take seconds. For anybody else the question stays.
 func unrestricted(caller attestor.Caller, f filter.Filter) filter.Filter {
 	if caller.MayEverywhere(attestor.ActionRead) {
 		f.Visible = nil
@@ -280,7 +282,8 @@ const (
 	countFor   = time.Second
 )
 
-// count is the number of decisions of a filter, exact or at least so many; -1 where it is not known. The page is one of its list.
+// count is the number of decisions of a filter, exact or at least so many; -1 where it is not known. The page is one of
+// its list.
 func (p *pageHandler) count(r *http.Request, f filter.Filter, page audit.Page) (total int, exact bool) {
 	if page.Next == "" && r.URL.Query().Get("pageToken") == "" {
 		return len(page.Decisions), true
@@ -316,7 +319,8 @@ func (p *pageHandler) count(r *http.Request, f filter.Filter, page audit.Page) (
 func searched(r *http.Request) map[string]string {
 	out := map[string]string{}
 	for name := range r.URL.Query() {
-		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" && name != "format" && name != "page" {
+		if v := strings.TrimSpace(r.URL.Query().Get(name)); v != "" && name != "pageToken" && name != "format" &&
+			name != "page" {
 			out[name] = v
 		}
 	}

@@ -34,8 +34,9 @@ type lineFilter struct {
 // parseLines takes the parameters of a lineFilter out of a search.
 func parseLines(search map[string]string) (lineFilter, map[string]string, error) {
 	l := lineFilter{
-		newest: search["newest"], because: strings.ToUpper(search["because"]), fix: search["fix"], owner: search["owner"],
-		base: search["base"], outdated: search["outdated"], override: search["broken"], exception: search["exception"],
+		newest: search["newest"], because: strings.ToUpper(search["because"]), fix: search["fix"],
+		owner: search["owner"],
+		base:  search["base"], outdated: search["outdated"], override: search["broken"], exception: search["exception"],
 		only: search["only"], later: search["later"],
 	}
 	rest := maps.Clone(search)
@@ -44,7 +45,8 @@ func parseLines(search map[string]string) (lineFilter, map[string]string, error)
 	}
 
 	invalid := func(name, allowed string) error {
-		return &attestor.Error{Kind: attestor.Invalid, Msg: name + ": it has another value than those allowed", Fix: "use " + allowed}
+		return &attestor.Error{Kind: attestor.Invalid, Msg: name + ": it has another value than those allowed",
+			Fix: "use " + allowed}
 	}
 	switch {
 	case !slices.Contains([]string{"", "pass", "deny", "error", notPassing}, l.newest):
@@ -77,7 +79,8 @@ func (f lineFilter) matches(l tally.Line) bool {
 		holds bool
 	}{
 		{f.newest, verdict}, {f.because, because}, {f.fix, fix}, {f.only, only},
-		{f.owner, tally.Part(l.Row.By()) == f.owner}, {f.base, base}, {f.outdated, l.Row.Outdated}, {f.override, l.Row.Overridden},
+		{f.owner, tally.Part(l.Row.By()) == f.owner}, {f.base, base}, {f.outdated, l.Row.Outdated},
+		{f.override, l.Row.Overridden},
 		{f.exception, used}, {f.later, later},
 	} {
 		if p.given != "" && !p.holds {
@@ -142,7 +145,8 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxImagesPage {
 			return &attestor.Error{
-				Kind: attestor.Invalid, Msg: "page: it is not a number of a page", Fix: fmt.Sprintf("use 1 to %d, or leave it out", maxImagesPage),
+				Kind: attestor.Invalid, Msg: "page: it is not a number of a page",
+				Fix: fmt.Sprintf("use 1 to %d, or leave it out", maxImagesPage),
 			}
 		}
 		number = n
@@ -209,7 +213,8 @@ func findImages(ctx context.Context, s *audit.Store, f filter.Filter, of lineFil
 // image shows what the record knows of one image. A repository's own page is the list of its images.
 func (p *pageHandler) image(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
 	none := &attestor.Error{
-		Kind: attestor.NotFound, Msg: "no decision on such an image is recorded", Fix: "search for it by repository, digest or tag",
+		Kind: attestor.NotFound, Msg: "no decision on such an image is recorded",
+		Fix: "search for it by repository, digest or tag",
 	}
 	img, err := attestor.ParseImage(r.PathValue("name"))
 

@@ -62,7 +62,8 @@ func (p *pageHandler) download(
 	w http.ResponseWriter, r *http.Request, format string, visible func(string) bool,
 ) (func() error, error) {
 	encoding, err := report.Find(format, report.OfRecord)
-	if err != nil || !slices.Contains([]report.Format{report.CSV, report.NDJSON, report.JSON, report.SARIF}, encoding.Format) {
+	if err != nil || !slices.Contains([]report.Format{report.CSV, report.NDJSON, report.JSON, report.SARIF},
+		encoding.Format) {
 		return nil, &attestor.Error{
 			Kind: attestor.Invalid, Msg: "format: it is none of csv, ndjson, json and sarif",
 			Fix: "use one of these, or leave it out for the page",
@@ -93,7 +94,9 @@ func (p *pageHandler) download(
 	default:
 		f, _ = wholeDays(sincePeriod(f, pageReport, time.Now()))
 		if owner != "" {
-			d, failed = report.RecordStream(p.newest(r.Context(), f, func(l tally.Line) bool { return ownedBy(l, owner) }))
+			d,
+				failed = report.RecordStream(p.newest(r.Context(), f,
+				func(l tally.Line) bool { return ownedBy(l, owner) }))
 			break
 		}
 		d, failed = report.RecordStream(p.engine.Store.Decisions(audit.MayLag(r.Context()), f))
@@ -121,7 +124,8 @@ func (p *pageHandler) notPassing(ctx context.Context, f filter.Filter, owner str
 	}
 	if n > maxSARIF {
 		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Msg: fmt.Sprintf("%d images do not pass, and a SARIF file has at most %d", n, maxSARIF),
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("%d images do not pass, and a SARIF file has at most %d", n,
+				maxSARIF),
 			Fix: "select repositories, an owner, a policy or a shorter period, or download CSV",
 		}
 	}

@@ -39,10 +39,12 @@ func (p *pageHandler) simulate(b *bytes.Buffer, r *http.Request, _ func(string) 
 func (p *pageHandler) simulated(r *http.Request, view *pages.Simulate) (asked bool, err error) {
 	values := r.URL.Query()
 	if r.Method == http.MethodPost {
-		// A browser says where a form comes from. Another site's can change nothing here, and shall not cost anything either.
+		// A browser says where a form comes from. Another site's can change nothing here, and shall not cost anything
+		// either.
 		if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
 			return false, &attestor.Error{
-				Kind: attestor.Forbidden, Msg: "this form was sent by another site", Fix: "open /simulate and send its own form",
+				Kind: attestor.Forbidden, Msg: "this form was sent by another site",
+				Fix: "open /simulate and send its own form",
 			}
 		}
 		var body bytes.Buffer
@@ -58,7 +60,8 @@ func (p *pageHandler) simulated(r *http.Request, view *pages.Simulate) (asked bo
 	view.Since, view.Chosen = strings.TrimSpace(values.Get("since")), values.Get("policy")
 	switch {
 	case r.Method == http.MethodPost && strings.TrimSpace(view.Text) == "":
-		return false, &attestor.Error{Kind: attestor.Invalid, Msg: "the policy is empty", Fix: "paste the text of a GatePolicy"}
+		return false, &attestor.Error{Kind: attestor.Invalid, Msg: "the policy is empty",
+			Fix: "paste the text of a GatePolicy"}
 	case r.Method == http.MethodPost:
 		view.Chosen = ""
 		return true, nil
@@ -72,7 +75,8 @@ func (p *pageHandler) simulated(r *http.Request, view *pages.Simulate) (asked bo
 			return true, nil
 		}
 	}
-	return false, &attestor.Error{Kind: attestor.Invalid, Msg: "policy: no policy in force has this name", Fix: "choose one of the list"}
+	return false, &attestor.Error{Kind: attestor.Invalid, Msg: "policy: no policy in force has this name",
+		Fix: "choose one of the list"}
 }
 
 // runSimulation judges the record by the view's text, of repositories on which the caller may simulate.
@@ -91,7 +95,8 @@ func (p *pageHandler) runSimulation(r *http.Request, view pages.Simulate) (*page
 	since, err := when.ParseInstant(period, time.Now())
 	if err != nil {
 		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Msg: "since: " + err.Error(), Fix: "write it as 7d, 2026-11-01 or 2026-11-01T00:00:00Z",
+			Kind: attestor.Invalid, Msg: "since: " + err.Error(), Fix: "write it as 7d, 2026-11-01 or " +
+				"2026-11-01T00:00:00Z",
 		}
 	}
 

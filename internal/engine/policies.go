@@ -12,9 +12,9 @@ import (
 // policiesEvery is how often it is looked whether other policies are in force than were recorded last.
 const policiesEvery = time.Second
 
-// recordPolicies records the policies that this instance starts with and each change of them, until ctx ends. A database
-// that is away holds up no decision: the change is recorded when the database is back, with the time at which it came
-// into force.
+// recordPolicies records the policies that this instance starts with and each change of them, until ctx ends. A
+// database that is away holds up no decision: the change is recorded when the database is back, with the time at which
+// it came into force.
 func (e *Engine) recordPolicies(ctx context.Context) {
 	ticker := time.NewTicker(policiesEvery)
 	defer ticker.Stop()

@@ -56,13 +56,16 @@ func policyError(name string, err error) error {
 		return nil
 	}
 	e := &attestor.Error{
-		Kind: attestor.Upstream, Msg: "the Binary Authorization policy " + name + " could not be read", Fix: "try again", Err: err,
+		Kind: attestor.Upstream, Msg: "the Binary Authorization policy " + name + " could not be read",
+		Fix: "try again", Err: err,
 	}
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated:
-		e.Msg, e.Fix = "this identity may not read the Binary Authorization policy "+name, "grant it roles/binaryauthorization.policyViewer"
+		e.Msg, e.Fix = "this identity may not read the Binary Authorization policy "+name,
+			"grant it roles/binaryauthorization.policyViewer"
 	case codes.NotFound:
-		e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no Binary Authorization policy "+name, "check the project's name"
+		e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no Binary Authorization policy "+name,
+			"check the project's name"
 	}
 	return e
 }

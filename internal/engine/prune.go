@@ -10,7 +10,8 @@ import (
 	"github.com/attestor-gate/attestor/server"
 )
 
-// pruneFor bounds one call of POST /v1/prune: schedulers wait for two minutes. What is left is deleted by the next call.
+// pruneFor bounds one call of POST /v1/prune: schedulers wait for two minutes. What is left is deleted by the next
+// call.
 const pruneFor = 90 * time.Second
 
 // servedPrune deletes what is older than the configured retention; nil where none is configured.
@@ -37,7 +38,8 @@ func prune(ctx context.Context, s *audit.Store, before time.Time, atMost time.Du
 
 	pruned, err := s.Prune(bounded, before)
 	out := server.Pruned{
-		Before: before.UTC(), Decisions: pruned.Decisions, Events: pruned.Events, Blobs: pruned.Blobs, Complete: err == nil,
+		Before: before.UTC(), Decisions: pruned.Decisions, Events: pruned.Events, Blobs: pruned.Blobs,
+		Complete: err == nil,
 	}
 	if err != nil && (ctx.Err() != nil || !errors.Is(bounded.Err(), context.DeadlineExceeded)) {
 		return server.Pruned{}, err

@@ -19,7 +19,8 @@ func (e *Engine) recoverUntilDone(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := e.Recover(ctx); err != nil && ctx.Err() == nil {
-			e.log.ErrorContext(ctx, "what a crash left begun could not be completed yet", slog.String("error", err.Error()))
+			e.log.ErrorContext(ctx, "what a crash left begun could not be completed yet",
+				slog.String("error", err.Error()))
 		}
 		select {
 		case <-ctx.Done():

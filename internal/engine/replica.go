@@ -21,7 +21,8 @@ func replicaMetrics(s *audit.Store) []prometheus.Collector {
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "attestor_store_replica_away",
-			Help: "1 if the record's read replica is not used: it does not answer, is a minute behind, or is a copy of another record.",
+			Help: "1 if the record's read replica is not used: it does not answer, is a minute behind, or is a copy " +
+				"of another record.",
 		}, func() float64 {
 			if state().Away != nil {
 				return 1
@@ -29,7 +30,8 @@ func replicaMetrics(s *audit.Store) []prometheus.Collector {
 			return 0
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "attestor_store_replica_behind_entries", Help: "Entries of the record's log that its read replica lacked when it was looked at.",
+			Name: "attestor_store_replica_behind_entries", Help: "Entries of the record's log that its read replica " +
+				"lacked when it was looked at.",
 		}, func() float64 { return float64(state().Behind) }),
 	}
 }

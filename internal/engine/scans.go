@@ -68,7 +68,8 @@ func (e *Engine) withNamedScans(ctx context.Context, s attestor.Scanner) (attest
 	out := named{Scanner: s}
 	for _, name := range e.o.Scans {
 		scan, err := vuln.NewOnDemand(vuln.OnDemandConfig{
-			Service: service, Name: name, Ends: e.ends, Limit: limit.Call(e.Config.Dependencies.Timeouts.ContainerAnalysis),
+			Service: service, Name: name, Ends: e.ends,
+			Limit: limit.Call(e.Config.Dependencies.Timeouts.ContainerAnalysis),
 		})
 		if err != nil {
 			return nil, err

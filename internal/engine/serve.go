@@ -136,7 +136,8 @@ func (e *Engine) newService() (*service, error) {
 		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, ProblemPage: problem,
 		Text: e.decisionText, Watch: e.watch(), Ready: e.ready,
 		Limits: server.Limits{
-			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate, TeamRate: l.TeamRate,
+			MaxWait: time.Duration(l.MaxWait), Concurrent: l.Concurrency, Queue: l.Queue, CallerRate: l.CallerRate,
+			TeamRate: l.TeamRate,
 		},
 		Logger: e.log, Registry: e.metrics, HashKey: key, Tracer: e.tracer,
 	})

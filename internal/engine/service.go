@@ -143,8 +143,8 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	ctx, cancel := context.WithTimeout(ctx, simulateFor)
 	defer cancel()
 
-	// One place says what is judged, and a page is the same with an end. The context is the request's: where its caller has
-	// left, the next record is not judged.
+	// One place says what is judged, and a page is the same with an end. The context is the request's: where its caller
+	// has left, the next record is not judged.
 	sim, out := policy.NewSimulation(set, r.At), server.Simulation{Policy: all[0].Ref(), Since: r.Since}
 	began := time.Now()
 	for step, err := range s.store.Walk(audit.MayLag(ctx), simulated(r, out.Policy), r.PageToken, r.Sample) {
@@ -156,7 +156,8 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 			sim.Add(step.Record, step.Newest)
 			out.Reached = step.Record.Decision.Time
 		}
-		if r.PageSize > 0 && (sim.Records() >= r.PageSize || sim.Size() > simulateBytes || time.Since(began) > simulatePage) {
+		if r.PageSize > 0 && (sim.Records() >= r.PageSize || sim.Size() > simulateBytes ||
+			time.Since(began) > simulatePage) {
 			out.NextPageToken = step.Token
 			break
 		}
@@ -172,8 +173,8 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	return out, nil
 }
 
-// simulated selects the decisions of a simulation. A token is bound to the policy and to the text of the period, and keeps the
-// instant that the first page began with.
+// simulated selects the decisions of a simulation. A token is bound to the policy and to the text of the period, and
+// keeps the instant that the first page began with.
 func simulated(r server.SimulationRequest, p attestor.PolicyRef) audit.Filter {
 	f := audit.Filter{Since: r.Since, Visible: r.Visible}
 	if r.PageSize > 0 {

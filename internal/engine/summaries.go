@@ -52,8 +52,8 @@ func (e *Engine) summaryKey(k config.SummaryKey) (summary.Key, error) {
 	return summary.NewKMSKey(e.Google.KMS, k.KMS, question), nil
 }
 
-// separateKeys refuses an attestor's key file that also signs summaries, under whatever path. Keys of Cloud KMS are told
-// apart by their names, which the configuration compares.
+// separateKeys refuses an attestor's key file that also signs summaries, under whatever path. Keys of Cloud KMS are
+// told apart by their names, which the configuration compares.
 func (e *Engine) separateKeys() error {
 	var own []string
 	for _, a := range e.Config.Attestors {
@@ -70,7 +70,8 @@ func (e *Engine) separateKeys() error {
 				return err
 			}
 			if same {
-				return fmt.Errorf("vsa: the key file %s holds the key of an attestor, %s; each needs a key of its own", k, path)
+				return fmt.Errorf("vsa: the key file %s holds the key of an attestor, %s; each needs a key of its own",
+					k, path)
 			}
 		}
 	}
@@ -85,8 +86,8 @@ func (e *Engine) summarizer() attestor.Summarizer {
 	return e.summaries
 }
 
-// revokeSummaries deletes the summaries of images: in the place that the policy names now, in those that decisions name,
-// and in the images' own repository.
+// revokeSummaries deletes the summaries of images: in the place that the policy names now, in those that decisions
+// name, and in the images' own repository.
 func (e *Engine) revokeSummaries(
 	ctx context.Context, signed audit.Attested, needs attestor.AttestNeeds,
 ) ([]attestor.Summary, []attestor.LeftSummary, error) {

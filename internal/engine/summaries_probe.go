@@ -47,8 +47,8 @@ func (e *Engine) probeSummaryKeys(ctx context.Context) []probe.Result {
 	})
 }
 
-// probeSummaryDeletion asks whether replaced and revoked summaries can be deleted. A gate without that permission answers
-// all the same, and says of each that is left that it is there.
+// probeSummaryDeletion asks whether replaced and revoked summaries can be deleted. A gate without that permission
+// answers all the same, and says of each that is left that it is there.
 func (e *Engine) probeSummaryDeletion(ctx context.Context) []probe.Result {
 	if e.summaries == nil {
 		return nil

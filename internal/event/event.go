@@ -16,13 +16,14 @@ type Type string
 
 // The types.
 const (
-	DecisionDenied     Type = "decision.denied"     // an image was refused, in earnest
-	OverrideUsed       Type = "override.used"       // a refusal was overridden, and the image attested
-	OverrideExpired    Type = "override.expired"    // an override reached its end, and its attestations were deleted
-	AttestationRevoked Type = "attestation.revoked" // attestations were deleted before an end, by a person or by re-judging
-	AdmissionLost      Type = "admission.lost"      // an admitted image would be refused now
-	PolicyChanged      Type = "policy.changed"      // the gate judges by other policies than before
-	WatchStalled       Type = "watch.stalled"       // admitted images are not judged again, or overrides do not end
+	DecisionDenied  Type = "decision.denied"  // an image was refused, in earnest
+	OverrideUsed    Type = "override.used"    // a refusal was overridden, and the image attested
+	OverrideExpired Type = "override.expired" // an override reached its end, and its attestations were deleted
+	// attestations were deleted before an end, by a person or by re-judging
+	AttestationRevoked Type = "attestation.revoked"
+	AdmissionLost      Type = "admission.lost" // an admitted image would be refused now
+	PolicyChanged      Type = "policy.changed" // the gate judges by other policies than before
+	WatchStalled       Type = "watch.stalled"  // admitted images are not judged again, or overrides do not end
 
 	// DecisionRecorded is each decision, dry runs and passes included. Only receivers
 	// that name it get it.

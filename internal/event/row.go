@@ -80,7 +80,8 @@ func (e Event) EncodeRow(parts []Part) ([]byte, error) {
 	r := Row{
 		EventID: e.ID, EventType: string(e.Type), Time: e.Time.UTC().Format(time.RFC3339Nano), Decision: d.Decision,
 		Revocation: d.Revocation, Verdict: d.Verdict, DryRun: d.DryRun, BreakGlass: d.BreakGlass, Emulated: d.Emulated,
-		Codes: d.Codes, DurationMS: d.DurationMS, Attestations: int64(len(d.Attestations)), Kind: d.Kind, Cause: d.Cause,
+		Codes: d.Codes, DurationMS: d.DurationMS, Attestations: int64(len(d.Attestations)),
+		Kind: d.Kind, Cause: d.Cause,
 		Admitted: d.Admitted, RequestID: d.RequestID, Reason: d.Reason,
 	}
 

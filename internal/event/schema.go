@@ -41,7 +41,8 @@ func Schema() ([]byte, error) {
 	properties.Set("id", text("The same whenever the event is sent again."))
 	properties.Set("source", &jsonschema.Schema{Type: "string", Format: "uri", Description: "The gate."})
 	properties.Set("type", types)
-	properties.Set("time", &jsonschema.Schema{Type: "string", Format: "date-time", Description: "When it has happened."})
+	properties.Set("time", &jsonschema.Schema{Type: "string", Format: "date-time",
+		Description: "When it has happened."})
 	properties.Set("subject", text("The image, where the event is about one."))
 	properties.Set("datacontenttype", &jsonschema.Schema{Const: "application/json"})
 	properties.Set("dataschema", &jsonschema.Schema{Const: DataSchema})

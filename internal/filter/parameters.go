@@ -48,7 +48,8 @@ func Parameters() []Parameter {
 
 	return []Parameter{
 		{"id", "id of a decision", set(id, asText), get(id), isWord},
-		{"image", "REPOSITORY@DIGEST, a digest, or REPOSITORY:TAG as requested", set(image, asImage), get(image), isImage},
+		{"image", "REPOSITORY@DIGEST, a digest, or REPOSITORY:TAG as requested", set(image, asImage),
+			get(image), isImage},
 		{"digest", "a digest, or its first 8 hexadecimal digits or more", set(digest, asDigest), get(digest), isDigest},
 		{"tag", "tag in the request", set(tag, asText), get(tag), isWord},
 		{
@@ -114,7 +115,8 @@ func setEvery(fields func(*Filter) (*bool, *string)) func(*Filter, string, time.
 		case "false":
 			// "false" could be meant as "those that were not" and read as "all": it is
 			// neither, and no id.
-			return &attestor.Error{Kind: attestor.Invalid, Msg: `"false" is neither true nor an id`, Fix: "leave it out for all decisions"}
+			return &attestor.Error{Kind: attestor.Invalid, Msg: `"false" is neither true nor an id`,
+				Fix: "leave it out for all decisions"}
 		default:
 			*id = text
 		}

@@ -41,8 +41,9 @@ const (
 func asDigest(s string, _ time.Time) (string, error) {
 	digits := strings.ToLower(strings.TrimPrefix(s, digestPrefix))
 	if len(digits) < minDigest || len(digits) > maxDigest || strings.Trim(digits, "0123456789abcdef") != "" {
-		return "", invalid("send sha256: and the digits that are known", "%s is not a digest, nor the beginning of one with "+
-			"at least %d hexadecimal digits", plain.Quote(s, 100), minDigest)
+		return "", invalid("send sha256: and the digits that are known",
+			"%s is not a digest, nor the beginning of one with "+
+				"at least %d hexadecimal digits", plain.Quote(s, 100), minDigest)
 	}
 	return digestPrefix + digits, nil
 }
@@ -70,8 +71,9 @@ func asRepository(s string, _ time.Time) (string, error) {
 }
 
 func notRepository(s string) error {
-	return invalid("send a name such as us-docker.pkg.dev/acme/prod/api, the end of one such as prod/api, or a pattern "+
-		"such as us-docker.pkg.dev/acme/**", "%s is not a repository", plain.Quote(s, 100))
+	return invalid(
+		"send a name such as us-docker.pkg.dev/acme/prod/api, the end of one such as prod/api, or a pattern "+
+			"such as us-docker.pkg.dev/acme/**", "%s is not a repository", plain.Quote(s, 100))
 }
 
 func asReason(s string, _ time.Time) (attestor.Code, error) {

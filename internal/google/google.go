@@ -183,7 +183,8 @@ func Dial(
 	if c.KMS, err = kms.NewKeyManagementClient(ctx, options(ServiceKMS, e.KMS)...); err != nil {
 		return nil, fmt.Errorf("connecting to Cloud KMS: %w", err)
 	}
-	if c.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx, options(ServiceBinauthz, e.Binauthz)...); err != nil {
+	if c.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx,
+		options(ServiceBinauthz, e.Binauthz)...); err != nil {
 		return nil, fmt.Errorf("connecting to Binary Authorization: %w", err)
 	}
 	return c, nil

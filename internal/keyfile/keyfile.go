@@ -47,7 +47,8 @@ func Read(path string) (crypto.Signer, error) {
 		return nil, fault("is not PEM")
 	case block.Type != "PRIVATE KEY":
 		return nil, fault(
-			"holds a %q block; an unencrypted PKCS#8 block, \"PRIVATE KEY\", is required (openssl pkcs8 -topk8 -nocrypt converts)",
+			"holds a %q block; an unencrypted PKCS#8 block, \"PRIVATE KEY\", is required (openssl pkcs8 -topk8 "+
+				"-nocrypt converts)",
 			block.Type,
 		)
 	case strings.TrimSpace(string(rest)) != "":

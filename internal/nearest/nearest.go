@@ -6,8 +6,8 @@ import "strings"
 // maxWord bounds what is compared, in bytes: a longer text is no slip of a known word.
 const maxWord = 100
 
-// To is the word among the allowed ones that s is nearest to, upper and lower case alike, or "" if none is near: at most
-// two changes, or one for every three bytes of s.
+// To is the word among the allowed ones that s is nearest to, upper and lower case alike, or "" if none is near: at
+// most two changes, or one for every three bytes of s.
 func To(s string, allowed []string) string {
 	if len(s) > maxWord {
 		return ""

@@ -61,7 +61,8 @@ type Bucket struct {
 func New(location string, getenv func(string) string) (*Bucket, error) {
 	rest, ok := strings.CutPrefix(location, scheme)
 	bucket, prefix, _ := strings.Cut(rest, "/")
-	if !ok || bucket == "" || strings.Trim(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.Contains(prefix, "//") {
+	if !ok || bucket == "" || strings.Trim(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" ||
+		strings.Contains(prefix, "//") {
 		return nil, fmt.Errorf("%q is no place in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", location)
 	}
 
@@ -147,13 +148,14 @@ func (b *Bucket) Get(ctx context.Context, name string) (data []byte, generation 
 	return data, generation, nil
 }
 
-// Put writes an object if its generation is the given one; 0: if there is none yet. The error is [ErrChanged] if it is not.
+// Put writes an object if its generation is the given one; 0: if there is none yet. The error is [ErrChanged] if it is
+// not.
 func (b *Bucket) Put(ctx context.Context, name string, data []byte, generation int64) error {
 	ctx, cancel := context.WithTimeout(ctx, callFor)
 	defer cancel()
 
-	// JSON API, Objects: insert: "ifGenerationMatch … Setting to 0 makes the operation succeed only if there are no live
-	// versions of the object."
+	// JSON API, Objects: insert: "ifGenerationMatch … Setting to 0 makes the operation succeed only if there are no
+	// live versions of the object."
 	query := url.Values{
 		"uploadType": {"media"}, "name": {b.object(name)}, "ifGenerationMatch": {strconv.FormatInt(generation, 10)},
 	}
@@ -203,8 +205,8 @@ func (b *Bucket) problem(doing, name string, resp *http.Response) error {
 	case http.StatusNotFound:
 		about = ErrNone
 
-		// Without the right to list, Google answers 403 about an object that does not exist, and 404 about a bucket that
-		// does not exist. A bucket that is gone is not an empty one.
+		// Without the right to list, Google answers 403 about an object that does not exist, and 404 about a bucket
+		// that does not exist. A bucket that is gone is not an empty one.
 		if strings.Contains(said.Error.Message, "bucket does not exist") {
 			about = errors.New("there is no such bucket")
 		}

@@ -59,8 +59,8 @@ func Open(all []Override) []Override {
 	return out
 }
 
-// shownOpen is how many open overrides stand above everything else: enough to see that there are some, and few enough to see
-// the page. foldedOpen is how many follow when asked for.
+// shownOpen is how many open overrides stand above everything else: enough to see that there are some, and few enough
+// to see the page. foldedOpen is how many follow when asked for.
 const shownOpen, foldedOpen = 5, 200
 
 // FirstOpen are the newest of open overrides, and RestOpen those that are folded away.

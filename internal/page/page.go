@@ -182,7 +182,8 @@ func Bar(class string, of int, segments ...Segment) template.HTML {
 		}
 
 		w := max(float64(s.N)*1000/float64(of), 3) // what exists is seen
-		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="0" width="%.1f" height="10"/>`, template.HTMLEscapeString(s.Class), x,
+		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" y="0" width="%.1f" height="10"/>`,
+			template.HTMLEscapeString(s.Class), x,
 			w)
 		x += w
 	}

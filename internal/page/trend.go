@@ -31,13 +31,15 @@ func VerdictColumns(of string, points []Point) template.HTML {
 	for _, p := range points {
 		sum.Passed, sum.Refused, sum.Undecided = sum.Passed+p.Passed, sum.Refused+p.Refused, sum.Undecided+p.Undecided
 		columns = append(columns, Column{
-			Label: fmt.Sprintf("%s: %s passed, %s refused, %s undecided", Day(p.Day), Number(p.Passed), Number(p.Refused), Number(p.Undecided)),
+			Label: fmt.Sprintf("%s: %s passed, %s refused, %s undecided", Day(p.Day), Number(p.Passed),
+				Number(p.Refused), Number(p.Undecided)),
 			Segments: []Segment{
 				{Class: "f-pass", N: p.Passed}, {Class: "f-error", N: p.Undecided}, {Class: "f-deny", N: p.Refused},
 			},
 		})
 	}
 
-	label := fmt.Sprintf("%s over time: %s passed, %s refused, %s undecided", of, Number(sum.Passed), Number(sum.Refused), Number(sum.Undecided))
+	label := fmt.Sprintf("%s over time: %s passed, %s refused, %s undecided", of, Number(sum.Passed),
+		Number(sum.Refused), Number(sum.Undecided))
 	return Columns(label, Top(points), columns)
 }

@@ -41,8 +41,8 @@ func Text(s string) string {
 	return b.String()
 }
 
-// Clip is s, or its first part of at most most bytes and an ellipsis, so that a text from outside cannot fill a message.
-// It does not cut a character in two, and drops nothing else.
+// Clip is s, or its first part of at most most bytes and an ellipsis, so that a text from outside cannot fill a
+// message. It does not cut a character in two, and drops nothing else.
 func Clip(s string, most int) string {
 	if len(s) <= most {
 		return s

@@ -73,7 +73,8 @@ func unanswered(err error) bool {
 	}
 	if s, ok := errors.AsType[rpcError](err); ok {
 		switch s.GRPCStatus().Code() {
-		case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.ResourceExhausted, codes.Aborted:
+		case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown,
+			codes.ResourceExhausted, codes.Aborted:
 			return true
 		}
 		return false

@@ -12,8 +12,8 @@ import (
 
 type memoryKey struct{}
 
-// memory holds the lists of one inspection. Signatures, provenance, SBOMs and VEX documents of an image, and of the index
-// that all its platforms share, are found in one and the same list.
+// memory holds the lists of one inspection. Signatures, provenance, SBOMs and VEX documents of an image, and of the
+// index that all its platforms share, are found in one and the same list.
 type memory struct {
 	mu    sync.Mutex
 	lists map[string]*remembered // by image
@@ -26,9 +26,9 @@ type remembered struct {
 	read bool
 }
 
-// Remember returns a context for one inspection of an image: each list that a [Client] reads under it is read once. What
-// is attached is so judged as of one moment, and the next inspection asks again. It is not for who writes referrers: they
-// would not see what they wrote.
+// Remember returns a context for one inspection of an image: each list that a [Client] reads under it is read once.
+// What is attached is so judged as of one moment, and the next inspection asks again. It is not for who writes
+// referrers: they would not see what they wrote.
 func Remember(ctx context.Context) context.Context {
 	return context.WithValue(ctx, memoryKey{}, &memory{lists: map[string]*remembered{}})
 }

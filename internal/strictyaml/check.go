@@ -32,8 +32,8 @@ type Shape struct {
 	Identifiers bool   // a whole decimal number is a text too, as in the numeric ids of identity providers
 }
 
-// Check lists the scalars of a document that are not of the type that t wants, in their order. It looks at scalars only:
-// unknown fields, and a mapping in the place of a list, are left to whoever decodes the document.
+// Check lists the scalars of a document that are not of the type that t wants, in their order. It looks at scalars
+// only: unknown fields, and a mapping in the place of a list, are left to whoever decodes the document.
 func (s Shape) Check(n *yaml.Node, t reflect.Type) []Fault {
 	c := checker{shape: s}
 	c.value(n, t, "")
@@ -142,7 +142,8 @@ func (c *checker) scalar(n *yaml.Node, t reflect.Type, path string) {
 
 	var err error
 	switch {
-	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()): // reads the text as it was written
+	// reads the text as it was written
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 	case t.Kind() == reflect.Bool:
 		_, err = Bool(n)
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64:

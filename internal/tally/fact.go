@@ -15,18 +15,20 @@ type Kind string
 
 // The kinds, with what their key is and what N counts.
 const (
-	KindImage     Kind = "image"     // no key
-	KindGroup     Kind = "group"     // the repository; N: fixable findings
-	KindReason    Kind = "reason"    // the code of a refusal; N: reasons
-	KindFix       Kind = "fix"       // a fix and the code that asks for it; N: images that ask for nothing else
-	KindBase      Kind = "base"      // the base, whether it is outdated, and by how many days; N: findings that a rebuild may clear
+	KindImage  Kind = "image"  // no key
+	KindGroup  Kind = "group"  // the repository; N: fixable findings
+	KindReason Kind = "reason" // the code of a refusal; N: reasons
+	KindFix    Kind = "fix"    // a fix and the code that asks for it; N: images that ask for nothing else
+	// the base, whether it is outdated, and by how many days; N: findings that a rebuild may clear
+	KindBase      Kind = "base"
 	KindAge       Kind = "age"       // the day of an advisory, as [Published] has it, and the severity; N: findings
 	KindException Kind = "exception" // an exception that was used
 	KindStale     Kind = "stale"     // an exception that matched nothing, and the message
 	KindDay       Kind = "day"       // a day from which images are refused, and its owner
 	KindDayReason Kind = "dayReason" // the same, and the code
 	KindOwner     Kind = "owner"     // the owner; N: fixable findings
-	KindOwnerFix  Kind = "ownerFix"  // the owner, a fix and the code that asks for it; N: images that ask for nothing else
+	// the owner, a fix and the code that asks for it; N: images that ask for nothing else
+	KindOwnerFix Kind = "ownerFix"
 )
 
 // A Fact is a part of what a line says, or of the sum of many lines. Two facts with the
@@ -154,7 +156,8 @@ func Facts(l Line) []Fact {
 	later := map[Fact]bool{}
 	for _, r := range l.Upcoming {
 		for _, f := range []Fact{
-			{KindDay, key(r.EffectiveFrom, r.Owner), one}, {KindDayReason, key(r.EffectiveFrom, r.Owner, string(r.Code)), one},
+			{KindDay, key(r.EffectiveFrom, r.Owner), one},
+			{KindDayReason, key(r.EffectiveFrom, r.Owner, string(r.Code)), one},
 		} {
 			if r.EffectiveFrom != "" && !later[f] {
 				later[f] = true

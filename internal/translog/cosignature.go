@@ -26,8 +26,8 @@ const (
 	timeSize = 8
 )
 
-// A WitnessKey is the public key of a witness: somebody else, who signs a checkpoint of this log only if it continues the one
-// that he signed before. It is a [note.Verifier] of his cosignatures.
+// A WitnessKey is the public key of a witness: somebody else, who signs a checkpoint of this log only if it continues
+// the one that he signed before. It is a [note.Verifier] of his cosignatures.
 type WitnessKey struct {
 	name string
 	hash uint32
@@ -37,12 +37,13 @@ type WitnessKey struct {
 
 // ParseWitnessKey reads a witness's public key as text, NAME+HASH+KEY.
 //
-// c2sp.org/tlog-cosignature: "The signature type of a timestamped Ed25519 witness cosignature is 0x04". A key of a log (0x01)
-// is refused: a log that is its own witness shows nothing.
+// c2sp.org/tlog-cosignature: "The signature type of a timestamped Ed25519 witness cosignature is 0x04". A key of a log
+// (0x01) is refused: a log that is its own witness shows nothing.
 func ParseWitnessKey(text string) (WitnessKey, error) {
 	malformed := func(found string) (WitnessKey, error) {
-		return WitnessKey{}, fmt.Errorf("%q is not the public key of a witness: %s; write NAME+HASH+KEY, as the witness "+
-			"publishes it (c2sp.org/tlog-cosignature, type 0x04)", text, found)
+		return WitnessKey{},
+			fmt.Errorf("%q is not the public key of a witness: %s; write NAME+HASH+KEY, as the witness "+
+				"publishes it (c2sp.org/tlog-cosignature, type 0x04)", text, found)
 	}
 
 	name, rest, _ := strings.Cut(text, "+")
@@ -62,7 +63,8 @@ func ParseWitnessKey(text string) (WitnessKey, error) {
 		return malformed(fmt.Sprintf("its key has %d bytes and not %d", len(key)-1, ed25519.PublicKeySize))
 	}
 
-	// c2sp.org/signed-note: the key id is a hash of name, type and key. One that does not fit is a typing error in one of them.
+	// c2sp.org/signed-note: the key id is a hash of name, type and key. One that does not fit is a typing error in one
+	// of them.
 	sum := sha256.Sum256(append([]byte(name+"\n"), key...))
 	want := binary.BigEndian.Uint32(sum[:])
 	if got, err := strconv.ParseUint(hash, 16, 32); err != nil || len(hash) != 8 || uint32(got) != want {
@@ -80,8 +82,9 @@ func (w WitnessKey) KeyHash() uint32 { return w.hash }
 // String is the key as text.
 func (w WitnessKey) String() string { return w.text }
 
-// Verify reports whether sig is the witness's signature of a checkpoint's text. c2sp.org/tlog-cosignature: a signature is the
-// time, "a big-endian 64-bit" number of seconds, and an Ed25519 signature of "cosignature/v1", the line "time" and the text.
+// Verify reports whether sig is the witness's signature of a checkpoint's text. c2sp.org/tlog-cosignature: a signature
+// is the time, "a big-endian 64-bit" number of seconds, and an Ed25519 signature of "cosignature/v1", the line "time"
+// and the text.
 func (w WitnessKey) Verify(msg, sig []byte) bool {
 	if len(sig) != timeSize+ed25519.SignatureSize || len(w.key) != ed25519.PublicKeySize {
 		return false
@@ -126,8 +129,8 @@ func OpenCosignature(signed []byte, vkey string, w WitnessKey) (Cosignature, err
 // maxSeconds is the last second of the year 9999.
 const maxSeconds = 253402300799
 
-// Cosign adds a witness's cosignature to a signed checkpoint: that of lines, the answer of c2sp.org/tlog-witness, which is
-// valid and by the key w. Other lines are left out: "The client MUST ignore any cosignatures from unknown keys".
+// Cosign adds a witness's cosignature to a signed checkpoint: that of lines, the answer of c2sp.org/tlog-witness, which
+// is valid and by the key w. Other lines are left out: "The client MUST ignore any cosignatures from unknown keys".
 func Cosign(signed, lines []byte, vkey string, w WitnessKey) ([]byte, error) {
 	if len(signed)+len(lines) > maxCheckpoint {
 		return nil, fmt.Errorf("the answer of the witness %s is longer than allowed", w.name)
@@ -153,7 +156,8 @@ func Cosign(signed, lines []byte, vkey string, w WitnessKey) ([]byte, error) {
 // joinedBytes is all parts, one after the other, in memory of their own.
 func joinedBytes(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// MergeCosigned returns one checkpoint with the signatures of all, each once. All are of one text, or the error says so.
+// MergeCosigned returns one checkpoint with the signatures of all, each once. All are of one text, or the error says
+// so.
 func MergeCosigned(checkpoints ...[]byte) ([]byte, error) {
 	var out []byte
 	seen := map[string]bool{}
@@ -179,8 +183,8 @@ func MergeCosigned(checkpoints ...[]byte) ([]byte, error) {
 }
 
 // ProveHistory returns the proof that the tree of c continues the tree of its first old entries (RFC 6962, 2.1.2), for
-// whoever saw that. It has no hashes where old is 0 or the whole tree. The error is one of [IsInconsistent] if the database
-// does not have the tree of c.
+// whoever saw that. It has no hashes where old is 0 or the whole tree. The error is one of [IsInconsistent] if the
+// database does not have the tree of c.
 func ProveHistory(ctx context.Context, q Querier, old int64, c Checkpoint) (tlog.TreeProof, error) {
 	if err := CheckHistory(ctx, q, c); err != nil {
 		return nil, err

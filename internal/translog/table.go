@@ -168,7 +168,8 @@ func (t *Table) putRows(ctx context.Context, tx *sql.Tx, before, after Head, row
 	}
 
 	for _, r := range rows {
-		if _, err := t.exec(ctx, tx, putLeafText, r.Index, r.Kind, r.ID, r.Entry, r.Salt, joined(r.Hashes)); err != nil {
+		if _, err := t.exec(ctx, tx, putLeafText, r.Index, r.Kind, r.ID, r.Entry, r.Salt,
+			joined(r.Hashes)); err != nil {
 			return false, err
 		}
 	}

@@ -198,8 +198,8 @@ func EdgeTiles(size int64) []Tile {
 	return out
 }
 
-// ReadTileOf is [ReadTile] of the tree of a checkpoint, and returns only what that tree has: the hashes are proven to be
-// under its root, and entries to have these hashes.
+// ReadTileOf is [ReadTile] of the tree of a checkpoint, and returns only what that tree has: the hashes are proven to
+// be under its root, and entries to have these hashes.
 func ReadTileOf(ctx context.Context, q Querier, t Tile, c Checkpoint) ([]byte, error) {
 	level := t.Level
 	if t.Entries {

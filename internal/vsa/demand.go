@@ -35,7 +35,8 @@ func (d Demand) Unmet(p Predicate, now time.Time) string {
 	}
 	for _, want := range d.Levels {
 		if !has(p.VerifiedLevels, want) {
-			return fmt.Sprintf("its verifiedLevels are %s; %s is required", clip(strings.Join(p.VerifiedLevels, ", ")), want)
+			return fmt.Sprintf("its verifiedLevels are %s; %s is required", clip(strings.Join(p.VerifiedLevels, ", ")),
+				want)
 		}
 	}
 	if d.MaxAge == 0 {
@@ -49,7 +50,8 @@ func (d Demand) Unmet(p Predicate, now time.Time) string {
 	case age < -Skew:
 		return fmt.Sprintf("its timeVerified %s is ahead of the clock", p.TimeVerified.UTC().Format(time.RFC3339))
 	case age > d.MaxAge:
-		return fmt.Sprintf("its timeVerified is %s; at most %s ago is allowed", p.TimeVerified.UTC().Format(time.RFC3339), d.MaxAge)
+		return fmt.Sprintf("its timeVerified is %s; at most %s ago is allowed",
+			p.TimeVerified.UTC().Format(time.RFC3339), d.MaxAge)
 	}
 	return ""
 }
@@ -87,9 +89,9 @@ func (d Demand) Newest(all []Predicate) []Predicate {
 	return out
 }
 
-// Repository returns HOST/PATH of an image that a resourceUri names, in the forms that producers write: oci://HOST/PATH,
-// docker://HOST/PATH, HOST/PATH, each with a tag or a digest or without, and pkg:oci/NAME?repository_url=HOST/PATH. It is
-// "" for anything else.
+// Repository returns HOST/PATH of an image that a resourceUri names, in the forms that producers write:
+// oci://HOST/PATH, docker://HOST/PATH, HOST/PATH, each with a tag or a digest or without, and
+// pkg:oci/NAME?repository_url=HOST/PATH. It is "" for anything else.
 func Repository(uri string) string {
 	rest, isPURL := strings.CutPrefix(uri, "pkg:oci/")
 	if isPURL {

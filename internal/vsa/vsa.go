@@ -34,8 +34,8 @@ const (
 // Unevaluated is the level of an image whose build was not judged.
 const Unevaluated = "SLSA_BUILD_LEVEL_UNEVALUATED"
 
-// DecisionField is the field in which this gate names the decision. SLSA v1.2: "Producers MAY add extension fields … the
-// field name MUST be a URI."
+// DecisionField is the field in which this gate names the decision. SLSA v1.2: "Producers MAY add extension fields …
+// the field name MUST be a URI."
 const DecisionField = "https://github.com/attestor-gate/attestor/decision"
 
 // The limits of a statement of anybody.
@@ -105,8 +105,8 @@ func (s Statement) Encode() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// Parse reads the payload of an envelope. It refuses what two readers could read differently, and a statement that lacks
-// a field that the specification requires. The signature is the caller's to verify, before.
+// Parse reads the payload of an envelope. It refuses what two readers could read differently, and a statement that
+// lacks a field that the specification requires. The signature is the caller's to verify, before.
 func Parse(payload []byte) (Statement, error) {
 	if len(payload) > MaxPayload {
 		return Statement{}, fmt.Errorf("it has more than %d bytes", MaxPayload)
@@ -150,15 +150,16 @@ func (s Statement) check() error {
 		if l == "" || len(l) > maxText {
 			return errors.New("one of its verifiedLevels is empty or too long")
 		}
-		// SLSA v1.2: "verifiedLevels … MUST be FAILED" where the result is; a level beside it would be a pass to whoever reads
-		// levels alone.
+		// SLSA v1.2: "verifiedLevels … MUST be FAILED" where the result is; a level beside it would be a pass to
+		// whoever reads levels alone.
 		if (l == Failed) != (p.VerificationResult == Failed) {
-			return fmt.Errorf("its verifiedLevels have %q, and its verificationResult is %s", clip(l), p.VerificationResult)
+			return fmt.Errorf("its verifiedLevels have %q, and its verificationResult is %s", clip(l),
+				p.VerificationResult)
 		}
 	}
 
-	// SLSA v1.2: "If non-empty, this field MUST contain information on all the attestations used … Each entry MUST contain
-	// a digest."
+	// SLSA v1.2: "If non-empty, this field MUST contain information on all the attestations used … Each entry MUST
+	// contain a digest."
 	for _, in := range p.InputAttestations {
 		if len(in.Digest) == 0 {
 			return errors.New("one of its inputAttestations has no digest")

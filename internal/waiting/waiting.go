@@ -13,7 +13,8 @@ import (
 const (
 	// soon is how long an answer may take before anything is said: most need no waiting.
 	soon = time.Second
-	// again is how often it is said that the program still waits. CI systems end builds that are silent for ten minutes.
+	// again is how often it is said that the program still waits. CI systems end builds that are silent for ten
+	// minutes.
 	again = time.Minute
 )
 
@@ -79,7 +80,8 @@ func (n *Notice) say() {
 		return
 	}
 	waited := time.Since(n.begun).Round(time.Second)
-	fmt.Fprintf(n.w, "still waiting for %s: %s of at most %s\n", n.what, when.FormatDuration(waited), when.FormatDuration(n.most))
+	fmt.Fprintf(n.w, "still waiting for %s: %s of at most %s\n", n.what, when.FormatDuration(waited),
+		when.FormatDuration(n.most))
 }
 
 // Stop ends the notice; nothing is said after it.

@@ -1,6 +1,6 @@
 // Package witness asks witnesses to cosign checkpoints of the record's log, by the protocol of c2sp.org/tlog-witness. A
-// witness signs a checkpoint only if it continues the one that it signed before, so that a log with two histories is shown by
-// the cosignatures that one of them lacks.
+// witness signs a checkpoint only if it continues the one that it signed before, so that a log with two histories is
+// shown by the cosignatures that one of them lacks.
 package witness
 
 import (
@@ -51,8 +51,8 @@ type Client struct {
 	http *http.Client
 }
 
-// New makes the client of the witness whose submission prefix is address, with its public key as text. It contacts nobody.
-// Unless private, the witness must have a public address, or be on this machine.
+// New makes the client of the witness whose submission prefix is address, with its public key as text. It contacts
+// nobody. Unless private, the witness must have a public address, or be on this machine.
 func New(address, key string, private bool) (*Client, error) {
 	k, err := translog.ParseWitnessKey(key)
 	if err != nil {
@@ -95,18 +95,21 @@ func CheckURL(address string) error {
 	case u.Scheme == "https", u.Scheme == "http" && loopback.Authority(u.Host):
 		return nil
 	default:
-		return fmt.Errorf("%q is not the address of a witness: write https://HOST/PREFIX; http is for this machine only", address)
+		return fmt.Errorf(
+			"%q is not the address of a witness: write https://HOST/PREFIX; http is for this machine only", address)
 	}
 }
 
 // Key is the witness's public key.
 func (c *Client) Key() translog.WitnessKey { return c.key }
 
-// Add asks the witness to cosign a checkpoint that is signed by the log's key vkey. old is the size of the checkpoint that it
-// cosigned last, and proof shows that this one continues it. It returns the checkpoint with the witness's cosignature. The
-// error is a [ConflictError] if old is another size, and [ErrInconsistent] if the witness cannot be shown that the log grew.
+// Add asks the witness to cosign a checkpoint that is signed by the log's key vkey. old is the size of the checkpoint
+// that it cosigned last, and proof shows that this one continues it. It returns the checkpoint with the witness's
+// cosignature. The error is a [ConflictError] if old is another size, and [ErrInconsistent] if the witness cannot be
+// shown that the log grew.
 func (c *Client) Add(ctx context.Context, old int64, proof tlog.TreeProof, signed []byte, vkey string) ([]byte, error) {
-	// c2sp.org/tlog-witness: the request's body is "the old size", the consistency proof, an empty line, and the checkpoint.
+	// c2sp.org/tlog-witness: the request's body is "the old size", the consistency proof, an empty line, and the
+	// checkpoint.
 	var body bytes.Buffer
 	fmt.Fprintf(&body, "old %d\n", old)
 	for _, h := range proof {
@@ -143,8 +146,8 @@ func (c *Client) answered(resp *http.Response, answer, signed []byte, vkey strin
 		return translog.Cosign(signed, answer, vkey, c.key)
 
 	case http.StatusConflict:
-		// c2sp.org/tlog-witness: 409 with the type text/x.tlog.size has "the tree size of the latest cosigned checkpoint
-		// in decimal, followed by a newline".
+		// c2sp.org/tlog-witness: 409 with the type text/x.tlog.size has "the tree size of the latest cosigned
+		// checkpoint in decimal, followed by a newline".
 		size, err := strconv.ParseInt(strings.TrimSuffix(string(answer), "\n"), 10, 64)
 		if err != nil || size < 0 || resp.Header.Get("Content-Type") != "text/x.tlog.size" {
 			return nil, fmt.Errorf("the witness %s answers 409 without the size that it knows", c.key.Name())
@@ -155,14 +158,17 @@ func (c *Client) answered(resp *http.Response, answer, signed []byte, vkey strin
 		return nil, ErrInconsistent
 
 	case http.StatusNotFound:
-		return nil, fmt.Errorf("the witness %s does not know this log: give its operator log.origin and the public key that "+
+		return nil, fmt.Errorf("the witness %s does not know this log: give its operator log.origin and the "+
+			"public key that "+
 			"attestor decisions log-key prints", c.key.Name())
 
 	case http.StatusForbidden:
-		return nil, fmt.Errorf("the witness %s does not know this log or its key: give its operator log.origin and the public "+
-			"key that attestor decisions log-key prints", c.key.Name())
+		return nil,
+			fmt.Errorf("the witness %s does not know this log or its key: give its operator log.origin and the public "+
+				"key that attestor decisions log-key prints", c.key.Name())
 
 	default:
-		return nil, fmt.Errorf("the witness %s answers %s: %q", c.key.Name(), resp.Status, answer[:min(len(answer), maxQuoted)])
+		return nil, fmt.Errorf("the witness %s answers %s: %q", c.key.Name(), resp.Status,
+			answer[:min(len(answer), maxQuoted)])
 	}
 }

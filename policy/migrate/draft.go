@@ -186,7 +186,8 @@ func (d *draft) overruled() {
 		}
 		for i, f := range d.fields {
 			if f.Source == m.source && f.Path == m.path {
-				d.fields[i].Treatment, d.fields[i].Note = Stricter, f.Note+": another source enforces, and so does the policy"
+				d.fields[i].Treatment, d.fields[i].Note = Stricter, f.Note+": another source enforces, and so "+
+					"does the policy"
 			}
 		}
 	}
@@ -204,7 +205,8 @@ func distinct[T comparable](list []said[T]) []said[T] {
 // ceilings are the limits from the strictest.
 func ceilings() []attestor.Ceiling {
 	return []attestor.Ceiling{
-		attestor.BlockAll, attestor.Ceiling(attestor.Minimal), attestor.Ceiling(attestor.Low), attestor.Ceiling(attestor.Medium),
+		attestor.BlockAll, attestor.Ceiling(attestor.Minimal), attestor.Ceiling(attestor.Low),
+		attestor.Ceiling(attestor.Medium),
 		attestor.Ceiling(attestor.High), attestor.Ceiling(attestor.Critical), attestor.AllowAll,
 	}
 }

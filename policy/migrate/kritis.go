@@ -163,7 +163,8 @@ func (a *attestationAuthority) apply(d *draft, name string) {
 		"spec",
 		LeftOut,
 		"",
-		"the authority %s with the note %s: an attestor of Binary Authorization takes its place; name it with --attestor",
+		"the authority %s with the note %s: an attestor of Binary Authorization takes its place; name it "+
+			"with --attestor",
 		quote(name),
 		quote(a.Spec.NoteReference),
 	)

@@ -112,7 +112,8 @@ func (o *Options) check(sources int) error {
 	case sources == 0 || sources > maxSources:
 		return invalid("%d sources are given; 1 to %d are allowed", sources, maxSources)
 	case len(o.Images) == 0:
-		return invalid("no images are named: name the repositories that the policy governs, such as --images us-docker.pkg.dev/acme/prod/**")
+		return invalid("no images are named: name the repositories that the policy governs, such as --images " +
+			"us-docker.pkg.dev/acme/prod/**")
 	case (o.Owner == "") != o.Expires.IsZero():
 		return invalid("an exception needs an owner and a last day: give both, or neither to leave exceptions out")
 	}
@@ -176,8 +177,8 @@ func (d *draft) take(docs []document) error {
 		d.unsaid = d.unsaid && doc.helps
 		p.apply(d)
 
-		// What judges images enforces, unless it says otherwise: a rule about attestations that only reports takes nothing
-		// from it.
+		// What judges images enforces, unless it says otherwise: a rule about attestations that only reports takes
+		// nothing from it.
 		if !doc.helps && len(d.modes) == said {
 			d.enforces = true
 		}
@@ -218,7 +219,8 @@ func (d *draft) judging(docs []document) ([]document, error) {
 		return docs, nil
 	case chosen != 1:
 		return nil, invalid(
-			"one policy that judges images is imported at a time, and the sources have %d; choose it by its name with --select: %s",
+			"one policy that judges images is imported at a time, and the sources have %d; choose it by its name with "+
+				"--select: %s",
 			len(names),
 			plain.Clip(strings.Join(names, ", "), 2000),
 		)

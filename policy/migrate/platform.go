@@ -165,7 +165,8 @@ func (s *checkSet) apply(d *draft, path string) {
 func (c *platformTest) kinds() int {
 	n := 0
 	for _, given := range []bool{
-		c.AlwaysDeny != nil, c.Freshness != nil, c.Sigstore != nil, c.SimpleSigning != nil, c.SLSA != nil, c.Directory != nil,
+		c.AlwaysDeny != nil, c.Freshness != nil, c.Sigstore != nil, c.SimpleSigning != nil, c.SLSA != nil,
+		c.Directory != nil,
 		c.Vulnerability != nil,
 	} {
 		if given {
@@ -245,7 +246,8 @@ func (c *vulnerabilityCheck) apply(d *draft, path string) {
 	unfixable, err2 := attestor.ParseCeiling(c.Unfixable)
 	if err != nil || err2 != nil {
 		d.fail(
-			"%s: %s: maximumFixableSeverity is %s and maximumUnfixableSeverity %s; both are required, from BLOCK_ALL to ALLOW_ALL",
+			"%s: %s: maximumFixableSeverity is %s and maximumUnfixableSeverity %s; both are required, from BLOCK_ALL "+
+				"to ALLOW_ALL",
 			d.source,
 			path,
 			quote(c.Fixable),
@@ -303,7 +305,8 @@ func (c *vulnerabilityCheck) scans(d *draft, path string) {
 			path,
 			Lost,
 			"",
-			"scans count only in %s, and here those in the image's own project count, too: name images of these projects only "+
+			"scans count only in %s, and here those in the image's own project count, too: name images of these "+
+				"projects only "+
 				"(--images us-docker.pkg.dev/PROJECT/**)",
 			clipList(c.Projects),
 		)

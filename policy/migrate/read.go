@@ -69,7 +69,8 @@ func isMapping(n *yaml.Node) bool {
 	return n.Kind == yaml.DocumentNode && len(n.Content) == 1 && n.Content[0].Kind == yaml.MappingNode
 }
 
-const formats = "Voucher's configuration (TOML); Kritis' ImageSecurityPolicy, VulnzSigningPolicy and AttestationAuthority; " +
+const formats = "Voucher's configuration (TOML); Kritis' ImageSecurityPolicy, VulnzSigningPolicy and " +
+	"AttestationAuthority; " +
 	"the policy of a project (gcloud container binauthz policy export) and platform policies of Binary Authorization"
 
 // readDocument tells the formats apart by what only they have.

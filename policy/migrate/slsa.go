@@ -161,7 +161,8 @@ func imagesIn(pattern string) (attestor.Pattern, error) {
 	switch {
 	case !ok || rest == "":
 		return attestor.Pattern{}, invalid("it has no path")
-	case strings.Contains(domain, "*") || host != domain && !strings.HasPrefix(domain, ".") && !strings.HasPrefix(domain, "-"):
+	case strings.Contains(domain, "*") || host != domain && !strings.HasPrefix(domain, ".") &&
+		!strings.HasPrefix(domain, "-"):
 		return attestor.Pattern{}, invalid(
 			"a wildcard in the registry stands only at its beginning, before a dot or a hyphen",
 		)

@@ -154,7 +154,8 @@ func (f *voucherFile) settings(d *draft) {
 		name  string
 		given bool
 	}{
-		{"signer", f.Signer != ""}, {"binauth_project", f.BinauthProject != ""}, {"image_project", f.ImageProject != ""},
+		{"signer", f.Signer != ""}, {"binauth_project", f.BinauthProject != ""},
+		{"image_project", f.ImageProject != ""},
 		{"server", f.Server != nil}, {"ejson", f.EJSON != nil}, {"sops", f.SOPS != nil}, {"pubsub", f.PubSub != nil},
 		{"metrics", f.Metrics != nil}, {"statsd", f.StatsD != nil}, {"opentelemetry", f.OpenTelemetry != nil},
 		{"repository", f.Repository != nil},
@@ -250,7 +251,8 @@ func (f *voucherFile) diy(d *draft, path string) {
 
 		// Voucher's names of Docker Hub begin with docker.io, whatever the reference said: this prefix is of none.
 		if strings.HasPrefix(prefix, "index.docker.io") {
-			d.note(at, LeftOut, "", "%s matches no image in Voucher, whose names of Docker Hub begin with docker.io/", quote(prefix))
+			d.note(at, LeftOut, "", "%s matches no image in Voucher, whose names of Docker Hub begin with docker.io/",
+				quote(prefix))
 			continue
 		}
 
@@ -299,7 +301,8 @@ func (f *voucherFile) nobody(d *draft, path string) {
 // snakeoil maps the lowest severity that fails to the highest that passes.
 func (f *voucherFile) snakeoil(d *draft, path string) {
 	highest := map[string]attestor.Ceiling{
-		"negligible": attestor.BlockAll, "low": attestor.Ceiling(attestor.Minimal), "medium": attestor.Ceiling(attestor.Low),
+		"negligible": attestor.BlockAll, "low": attestor.Ceiling(attestor.Minimal),
+		"medium": attestor.Ceiling(attestor.Low),
 		"unknown": attestor.Ceiling(
 			attestor.Medium,
 		), "high": attestor.Ceiling(attestor.Medium), "critical": attestor.Ceiling(attestor.High),

@@ -1,5 +1,5 @@
-// Package dockerfile reads a Dockerfile and its .dockerignore with BuildKit's own parser, and says what a build would take
-// from where. Variables have the values that the file itself gives them. It judges nothing.
+// Package dockerfile reads a Dockerfile and its .dockerignore with BuildKit's own parser, and says what a build would
+// take from where. Variables have the values that the file itself gives them. It judges nothing.
 package dockerfile
 
 import (
@@ -194,7 +194,8 @@ func (e *expander) word(s string, env map[string]string) (value string, known bo
 	}
 	// A variable with a default of its own, as in ${USER:-1000}, has a value.
 	for name := range result.Unmatched {
-		bare := strings.Contains(s, "${"+name+"}") || strings.HasSuffix(s, "$"+name) || strings.Contains(s, "$"+name+":")
+		bare := strings.Contains(s, "${"+name+"}") || strings.HasSuffix(s, "$"+name) ||
+			strings.Contains(s, "$"+name+":")
 		if bare || !strings.Contains(s, "${"+name+":-") && !strings.Contains(s, "${"+name+"-") {
 			return result.Result, false
 		}
@@ -292,14 +293,20 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 		user := e.at(c.User, s.env, lineOf(c.Location()))
 		s.User = &user
 	case *instructions.CopyCommand:
-		s.Copies = append(s.Copies, Copy{Sources: e.words(c.SourcePaths, s.env), From: c.From, Files: inline(c.SourceContents), Line: lineOf(c.Location())})
+		s.Copies = append(s.Copies, Copy{Sources: e.words(c.SourcePaths, s.env), From: c.From,
+			Files: inline(c.SourceContents), Line: lineOf(c.Location())})
 		e.image(b, s, c.From, lineOf(c.Location()))
 	case *instructions.AddCommand:
-		s.Copies = append(s.Copies, Copy{Sources: e.words(c.SourcePaths, s.env), Add: true, Checksum: c.Checksum, Files: inline(c.SourceContents),
-			Line: lineOf(c.Location())})
+		s.Copies = append(s.Copies, Copy{Sources: e.words(c.SourcePaths, s.env), Add: true, Checksum: c.Checksum,
+			Files: inline(c.SourceContents),
+			Line:  lineOf(c.Location())})
 	case *instructions.RunCommand:
 		// BuildKit reads the mounts when it replaces their variables.
-		if err := c.Expand(func(word string) (string, error) { value, _ := e.word(word, s.env); return value, nil }); err != nil {
+		if err := c.Expand(func(word string) (string, error) {
+			value, _ := e.word(word, s.env)
+			return value,
+				nil
+		}); err != nil {
 			return fmt.Errorf("line %d: %w", lineOf(c.Location()), err)
 		}
 
@@ -328,8 +335,8 @@ func (e *expander) command(b *Build, s *Stage, c instructions.Command, global ma
 	return nil
 }
 
-// later reads what ONBUILD leaves to builds upon this image. It is in the image's configuration, changes nothing of this
-// build, and has the context of the other.
+// later reads what ONBUILD leaves to builds upon this image. It is in the image's configuration, changes nothing of
+// this build, and has the context of the other.
 func (e *expander) later(b *Build, s *Stage, c *instructions.OnbuildCommand, global map[string]string) error {
 	at := lineOf(c.Location())
 	parsed, err := parser.Parse(strings.NewReader("FROM scratch\n" + c.Expression + "\n"))
@@ -337,7 +344,8 @@ func (e *expander) later(b *Build, s *Stage, c *instructions.OnbuildCommand, glo
 		return fmt.Errorf("line %d: %w", at, err)
 	}
 
-	stages, _, err := instructions.Parse(parsed.AST, linter.New(&linter.Config{Warn: func(_, _, _, _ string, _ []parser.Range) {}}))
+	stages, _, err := instructions.Parse(parsed.AST,
+		linter.New(&linter.Config{Warn: func(_, _, _, _ string, _ []parser.Range) {}}))
 	if err != nil || len(stages) != 1 {
 		return fmt.Errorf("line %d: ONBUILD cannot be read", at)
 	}
@@ -368,7 +376,8 @@ func (e *expander) later(b *Build, s *Stage, c *instructions.OnbuildCommand, glo
 		}
 	}
 
-	s.Args, s.Env, s.Labels = append(s.Args, other.Args...), append(s.Env, other.Env...), append(s.Labels, other.Labels...)
+	s.Args, s.Env, s.Labels = append(s.Args, other.Args...), append(s.Env, other.Env...),
+		append(s.Labels, other.Labels...)
 	s.Runs, s.Copies = append(s.Runs, other.Runs...), append(s.Copies, other.Copies...)
 
 	return nil

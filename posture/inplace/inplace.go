@@ -25,8 +25,8 @@ type Change struct {
 	Keep   bool // only where the field is absent
 }
 
-// Apply makes a change in the mapping that begins at a line and a column, from 1: that of its brace, or of its first key.
-// A field to remove that is not there is no error.
+// Apply makes a change in the mapping that begins at a line and a column, from 1: that of its brace, or of its first
+// key. A field to remove that is not there is no error.
 func Apply(text []byte, line, column int, c Change) ([]byte, error) {
 	for i := 0; ; i++ { // every element of a list, one after another, since each change moves the next
 		t, err := parse(text)

@@ -1,6 +1,6 @@
-// Package leaks finds secrets in texts by the rules of gitleaks: the form of the tokens of some two hundred services, the
-// words that must stand beside them, and the least entropy of what they match. It looks at one value at a time, and never
-// returns it.
+// Package leaks finds secrets in texts by the rules of gitleaks: the form of the tokens of some two hundred services,
+// the words that must stand beside them, and the least entropy of what they match. It looks at one value at a time, and
+// never returns it.
 package leaks
 
 import (
@@ -139,7 +139,10 @@ func (d *Detector) Find(text string) string {
 	lower := strings.ToLower(text)
 	for i := range d.rules {
 		r := &d.rules[i]
-		if len(r.keywords) > 0 && !slices.ContainsFunc(r.keywords, func(word string) bool { return strings.Contains(lower, word) }) {
+		if len(r.keywords) > 0 && !slices.ContainsFunc(r.keywords, func(word string) bool {
+			return strings.Contains(
+				lower, word)
+		}) {
 			continue
 		}
 		if r.matches(text, d.allowed) {

@@ -230,8 +230,8 @@ func (h *Handler) log(ctx context.Context, r *request, allowed bool, problems in
 	}
 }
 
-// Kubernetes, "Dynamic Admission Control": "warnings over 256 characters may be truncated by the API server", and further
-// ones once "more than 4096 characters of warning messages are added".
+// Kubernetes, "Dynamic Admission Control": "warnings over 256 characters may be truncated by the API server", and
+// further ones once "more than 4096 characters of warning messages are added".
 const (
 	maxWarning  = 256
 	maxWarnings = 16

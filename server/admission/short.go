@@ -6,8 +6,8 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// whole adds, for a name without its registry, the one that the node would pull, in the form that is admitted; "" for any
-// other text.
+// whole adds, for a name without its registry, the one that the node would pull, in the form that is admitted; "" for
+// any other text.
 func whole(short string) string {
 	name, _, _ := strings.Cut(short, "@")
 	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {

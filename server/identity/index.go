@@ -8,9 +8,9 @@ import (
 	"github.com/attestor-gate/attestor/internal/byprefix"
 )
 
-// An index finds the rules that may match a token without looking at the others. Each rule is filed once, under one thing
-// that it requires; whether it matches is up to [Rule.matches] alone, so that a rule filed wrongly could only be missed,
-// which denies.
+// An index finds the rules that may match a token without looking at the others. Each rule is filed once, under one
+// thing that it requires; whether it matches is up to [Rule.matches] alone, so that a rule filed wrongly could only be
+// missed, which denies.
 type index struct {
 	exact    map[value][]*Rule
 	prefixes map[claim]*byprefix.Index[*Rule] // of patterns, by what stands before their first star
@@ -36,7 +36,8 @@ func newIndex(rules []Rule) *index {
 		}
 	}
 
-	x := &index{exact: map[value][]*Rule{}, prefixes: map[claim]*byprefix.Index[*Rule]{}, suffixes: map[claim]map[string][]*Rule{}}
+	x := &index{exact: map[value][]*Rule{}, prefixes: map[claim]*byprefix.Index[*Rule]{},
+		suffixes: map[claim]map[string][]*Rule{}}
 	for i := range rules {
 		r := rules[i]
 		r.order = i
@@ -75,7 +76,8 @@ func (x *index) filePattern(r *Rule) {
 	issuer := cmp.Or(r.Issuer, Google)
 	name, longest := "", ""
 	for n, pattern := range r.Patterns {
-		if before, _, _ := strings.Cut(pattern, "*"); len(before) > len(longest) || len(before) == len(longest) && n > name {
+		if before, _, _ := strings.Cut(pattern, "*"); len(before) > len(longest) || len(before) == len(longest) &&
+			n > name {
 			name, longest = n, before
 		}
 	}
@@ -108,8 +110,8 @@ func (x *index) match(issuer string, c claims) []*Rule {
 	return out
 }
 
-// candidates visits the rules that are filed under what a token has, each once: a rule is filed once, and a claim has one
-// value.
+// candidates visits the rules that are filed under what a token has, each once: a rule is filed once, and a claim has
+// one value.
 func (x *index) candidates(issuer string, c claims, visit func(*Rule)) {
 	visitAll := func(filed []*Rule) {
 		for _, r := range filed {

@@ -74,8 +74,8 @@ func (r Rule) selective() error {
 		}
 	}
 
-	// A claim that strangers' tokens have as well, such as the branch, tells nobody from them. An issuer of one's own has
-	// no strangers.
+	// A claim that strangers' tokens have as well, such as the branch, tells nobody from them. An issuer of one's own
+	// has no strangers.
 	own := !servesEverybody(cmp.Or(r.Issuer, Google))
 	anchored := r.Email != "" || r.Subject != "" || slices.ContainsFunc(slices.Collect(maps.Keys(r.Claims)),
 		func(name string) bool { return own || !slices.Contains(everybodys(), name) })
@@ -87,7 +87,8 @@ func (r Rule) selective() error {
 		case !starred:
 			return fmt.Errorf("patterns.%s: %q has no *: write it under claims", name, pattern)
 		case strings.Contains(pattern, "**"):
-			return fmt.Errorf(`patterns.%s: %q: "**" does not exist here, * stands for characters other than / : @`, name, pattern)
+			return fmt.Errorf(`patterns.%s: %q: "**" does not exist here, * stands for characters other than / : @`,
+				name, pattern)
 		case name == emailClaim && (emailDomain(pattern) == "" || strings.Contains(emailDomain(pattern), "*")):
 			return fmt.Errorf("patterns.email: %q: the domain must be written out, as in *@acme.example", pattern)
 		case name == emailClaim && shared(emailDomain(pattern)):
@@ -98,7 +99,8 @@ func (r Rule) selective() error {
 		}
 	}
 	if !anchored {
-		return errors.New("matches everybody: give email, subject, a claim that says who calls (not ref or environment, which " +
+		return errors.New("matches everybody: give email, subject, a claim that says who calls (not ref or " +
+			"environment, which " +
 			"strangers' tokens have too), or a pattern of email or, up to the first slash written out, of " +
 			strings.Join(identifying(), ", "))
 	}
@@ -111,29 +113,32 @@ const (
 	subjectClaim = "sub"
 )
 
-// identifying are the claims of which a pattern alone may say who calls: their values begin with what the issuer gave to
-// one owner. Others, such as ref, are the same in everybody's tokens.
+// identifying are the claims of which a pattern alone may say who calls: their values begin with what the issuer gave
+// to one owner. Others, such as ref, are the same in everybody's tokens.
 func identifying() []string {
 	return []string{subjectClaim, "repository", "project_path", "job_workflow_ref", "workflow_ref"}
 }
 
-// everybodys are the claims that say what an issuer's token is for, or how it was asked for, and not who asked: anybody's
-// token can have them. GitHub, "OpenID Connect reference"; GitLab, "OpenID Connect (OIDC) Authentication Using ID Tokens".
+// everybodys are the claims that say what an issuer's token is for, or how it was asked for, and not who asked:
+// anybody's token can have them. GitHub, "OpenID Connect reference"; GitLab, "OpenID Connect (OIDC) Authentication
+// Using ID Tokens".
 func everybodys() []string {
 	return []string{
 		"aud", "iss", "azp", "ref", "ref_type", "ref_path", "ref_protected", "head_ref", "base_ref", "environment",
 		"environment_protected", "environment_action", "deployment_tier", "event_name", "workflow", "pipeline_source",
-		"run_number", "run_attempt", "runner_environment", "repository_visibility", "project_visibility", "user_access_level",
+		"run_number", "run_attempt", "runner_environment", "repository_visibility", "project_visibility",
+		"user_access_level",
 	}
 }
 
 // servesEverybody reports whether everybody can have tokens of an issuer.
 func servesEverybody(issuer string) bool {
-	return slices.Contains([]string{Google, "https://token.actions.githubusercontent.com", "https://gitlab.com"}, issuer)
+	return slices.Contains([]string{Google, "https://token.actions.githubusercontent.com", "https://gitlab.com"},
+		issuer)
 }
 
-// shared reports whether everybody has accounts in a domain: Google's mail, and the accounts that Google makes for every
-// project. Google Cloud, "Types of service accounts".
+// shared reports whether everybody has accounts in a domain: Google's mail, and the accounts that Google makes for
+// every project. Google Cloud, "Types of service accounts".
 func shared(domain string) bool {
 	domain = strings.ToLower(domain)
 	project, made := strings.CutSuffix(domain, ".gserviceaccount.com")
@@ -194,8 +199,8 @@ func (r Rule) matches(c claims) bool {
 // separators end what a star stands for, so that a pattern for one owner's repositories matches nobody else's.
 const separators = "/:@"
 
-// matchValue compares a claim with a pattern. It goes back to one star at most, so that it costs no more than the product
-// of both lengths. A star that met a separator cannot take it in, and neither can one before it.
+// matchValue compares a claim with a pattern. It goes back to one star at most, so that it costs no more than the
+// product of both lengths. A star that met a separator cannot take it in, and neither can one before it.
 func matchValue(pattern, s string) bool {
 	p, i, star, mark := 0, 0, -1, 0
 	for i < len(s) {

@@ -122,7 +122,8 @@ func (t *Tokens) Warm(ctx context.Context) error { return probe.Errors(t.Probe(c
 
 // Probe fetches every issuer's keys, at the same time, and returns each answer.
 func (t *Tokens) Probe(ctx context.Context) []probe.Result {
-	issuers := slices.SortedFunc(maps.Values(t.issuers), func(x, y *issuer) int { return strings.Compare(x.url, y.url) })
+	issuers := slices.SortedFunc(maps.Values(t.issuers),
+		func(x, y *issuer) int { return strings.Compare(x.url, y.url) })
 	if t.iap != nil {
 		issuers = append(issuers, t.iap)
 	}
@@ -144,7 +145,8 @@ func unread(issuer string, err error) error {
 		return nil
 	}
 	return &attestor.Error{
-		Kind: attestor.Unavailable, Msg: "the keys of the issuer " + issuer + " cannot be read, so that its callers are refused", Err: err,
+		Kind: attestor.Unavailable, Msg: "the keys of the issuer " + issuer + " cannot be read, so that its callers " +
+			"are refused", Err: err,
 		Fix: "check that the gate's network reaches the issuer, and identity.issuers in the configuration",
 	}
 }

@@ -34,7 +34,8 @@ func list(dir string) ([]string, error) {
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasPrefix(name, ".") || e.IsDir() || !strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".yml") {
+		if strings.HasPrefix(name, ".") || e.IsDir() || !strings.HasSuffix(name, ".yaml") &&
+			!strings.HasSuffix(name, ".yml") {
 			continue
 		}
 		names = append(names, name)
@@ -45,7 +46,8 @@ func list(dir string) ([]string, error) {
 	return names, nil
 }
 
-// readIfChanged reads a team's file, or returns no text where its stamp is the one that was seen and it is not wanted anyhow.
+// readIfChanged reads a team's file, or returns no text where its stamp is the one that was seen and it is not wanted
+// anyhow.
 func readIfChanged(dir, team string, seen stamp, anyhow bool) (text []byte, now stamp, err error) {
 	path := filepath.Join(dir, team+".yaml")
 	info, err := os.Stat(path)

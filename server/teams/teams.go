@@ -1,5 +1,6 @@
 // Package teams keeps the callers that a directory has, a file for each team, and follows its changes. It decides which
-// files count: what a file says is read by whoever configures it, and whom a token names is decided by package identity.
+// files count: what a file says is read by whoever configures it, and whom a token names is decided by package
+// identity.
 package teams
 
 import (
@@ -134,7 +135,8 @@ func (t *Teams) Run(ctx context.Context) {
 	}
 }
 
-// Reload reads what has changed, once. It reports whether something was read for the first time, so that it must be called again.
+// Reload reads what has changed, once. It reports whether something was read for the first time, so that it must be
+// called again.
 func (t *Teams) Reload(ctx context.Context) (again bool) {
 	t.looking.Lock()
 	t.looks++
@@ -238,7 +240,8 @@ func (t *Teams) assign(names []string) (misnamed map[string]error) {
 		// The name is the file's and not in its text: whoever may write one team's file cannot speak for another.
 		team := strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".yml")
 		if !teamName.MatchString(team) {
-			misnamed[name] = errors.New("the file's name is no team's: want lower-case letters, digits and hyphens, at most 63, and .yaml")
+			misnamed[name] = errors.New("the file's name is no team's: want lower-case letters, digits and hyphens, " +
+				"at most 63, and .yaml")
 			continue
 		}
 		f := t.files[team]
@@ -365,8 +368,10 @@ func (t *Teams) resolveClashes() {
 				if other == nil {
 					holder[who] = f
 				} else if other != f {
-					clashed[f] = fmt.Errorf("%s: the team %s names the caller %s too; what both had stays in force", r.Place, other.team, who)
-					clashed[other] = fmt.Errorf("the team %s names the caller %s too (%s); what both had stays in force", f.team, who, r.Place)
+					clashed[f] = fmt.Errorf("%s: the team %s names the caller %s too; what both had stays in force",
+						r.Place, other.team, who)
+					clashed[other] = fmt.Errorf(
+						"the team %s names the caller %s too (%s); what both had stays in force", f.team, who, r.Place)
 				}
 			}
 		}

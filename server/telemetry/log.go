@@ -16,8 +16,10 @@ import (
 func Keys() []string {
 	return []string{
 		"admitted", "admitted_by", "allowed", "attempt", "attestor", "base", "binary_authorization", "break_glass",
-		"caller_hash", "callers", "cause", "complete", "condition", "container_analysis", "decision_id", "decisions", "dependency",
-		"dropped", "dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest", "intent", "issuer",
+		"caller_hash", "callers", "cause", "complete", "condition", "container_analysis", "decision_id",
+		"decisions", "dependency",
+		"dropped", "dry_run", "duration_ms", "error", "event", "failed", "flips", "image", "image_digest",
+		"intent", "issuer",
 		"judged", "kind", "kms", "limit", "listen", "message_id", "note", "occurrence", "operation", "outcome", "panic",
 		"part", "policies", "policies_digest", "policy_digest", "problems", "published", "reason_codes", "receiver",
 		"repository", "request_id", "revoked", "route", "stack", "status", "tag", "teams", "unsafe_trust_platform",
@@ -38,8 +40,8 @@ func NewLogHandler(w io.Writer, level slog.Level, project string) slog.Handler {
 	}
 }
 
-// NewTextHandler writes lines of text without the time, for a person at a terminal. Keys are those of [NewLogHandler]. Values
-// are quoted where they have other than printable characters, so that a terminal obeys nothing in them.
+// NewTextHandler writes lines of text without the time, for a person at a terminal. Keys are those of [NewLogHandler].
+// Values are quoted where they have other than printable characters, so that a terminal obeys nothing in them.
 func NewTextHandler(w io.Writer, level slog.Level) slog.Handler {
 	return slog.NewTextHandler(w, &slog.HandlerOptions{
 		Level: level,

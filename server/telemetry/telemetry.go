@@ -40,8 +40,9 @@ func Observe(c attestor.GateConfig, o Options) (attestor.GateConfig, error) {
 	s := &stages{
 		tracer: o.Tracer.Tracer("github.com/attestor-gate/attestor"), now: c.Now,
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "attestor_stage_seconds",
-			Help:    "Time that a call of a stage took: resolve, inspect, scan, standing, attest, begin, finish, summarize, refuse, summaries.",
+			Name: "attestor_stage_seconds",
+			Help: "Time that a call of a stage took: resolve, inspect, scan, standing, attest, begin, finish, " +
+				"summarize, refuse, summaries.",
 			Buckets: []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"stage"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{

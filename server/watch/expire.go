@@ -86,8 +86,9 @@ func (w *Watcher) expireOne(ctx context.Context, r Request, o attestor.Override,
 	var record attestor.RevocationRecord
 	if err == nil {
 		record, err = w.c.Revoke(ctx, attestor.Revocation{
-			Image: o.Image, Kind: attestor.RevokedAtEnd, Override: o.Decision, Caller: r.callerRef(), RequestID: r.RequestID,
-			Reason: fmt.Sprintf("the override by %s ended at %s", o.By, o.Expires.UTC().Format(time.RFC3339)),
+			Image: o.Image, Kind: attestor.RevokedAtEnd, Override: o.Decision, Caller: r.callerRef(),
+			RequestID: r.RequestID,
+			Reason:    fmt.Sprintf("the override by %s ended at %s", o.By, o.Expires.UTC().Format(time.RFC3339)),
 		})
 	}
 	switch {

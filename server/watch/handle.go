@@ -207,7 +207,10 @@ func (w *Watcher) admit(
 // depends on: only requests with the same answer share one.
 func (w *Watcher) judge(ctx context.Context, r attestor.Request) (attestor.Decision, error) {
 	key := fmt.Sprintf("%q %q %t %q %q", r.Caller.Issuer, r.Caller.Subject, r.DryRun, r.Image.String(), r.Labels)
-	return w.admitting.judge(ctx, key, func(ctx context.Context) (attestor.Decision, error) { return w.c.Admit(ctx, r) })
+	return w.admitting.judge(ctx, key, func(ctx context.Context) (attestor.Decision,
+		error) {
+		return w.c.Admit(ctx, r)
+	})
 }
 
 // notJudged is the error of a message whose image could not be judged.

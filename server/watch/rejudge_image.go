@@ -14,7 +14,8 @@ import (
 // nothing, and records a Decision only where the verdict or its cause has changed.
 // An outage is a Reversal with verdict error, and not an error. A nil Reversal
 // means that the registry does not have the image any more.
-func (w *Watcher) rejudgeImage(ctx context.Context, r Request, a attestor.Admission) (*Reversal, attestor.Rejudgement, error) {
+func (w *Watcher) rejudgeImage(ctx context.Context, r Request, a attestor.Admission) (*Reversal,
+	attestor.Rejudgement, error) {
 	ref, err := attestor.ParseReference(a.Image.String())
 	if err != nil {
 		return nil, attestor.Rejudgement{}, fmt.Errorf("judging %s again: %w", a.Decision, err)

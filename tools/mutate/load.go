@@ -53,7 +53,8 @@ type listed struct {
 // is added export.
 func load(goTool, label string) (*target, error) {
 	cmd := exec.Command(
-		goTool, "list", "-json=ImportPath,Dir,Export,GoFiles,TestGoFiles,XTestGoFiles,DepOnly,Module", "-export", "-deps",
+		goTool, "list", "-json=ImportPath,Dir,Export,GoFiles,TestGoFiles,XTestGoFiles,DepOnly,Module",
+		"-export", "-deps",
 		label, "cmp", "os", "strconv", "sync/atomic",
 	)
 

@@ -197,7 +197,8 @@ func printScores(w io.Writer, scores map[string]*score) {
 
 	_, _ = fmt.Fprintln(
 		w,
-		"| file | killed | survived | unreached | equivalent | not tried | score |\n| --- | --: | --: | --: | --: | --: | --: |",
+		"| file | killed | survived | unreached | equivalent | not tried | score |\n| --- | --: | --: | --: | --: | "+
+			"--: | --: |",
 	)
 	for _, s := range append(list, all) {
 		_, _ = fmt.Fprintf(

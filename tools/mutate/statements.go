@@ -130,7 +130,8 @@ func (f *finder) arid(call *ast.CallExpr) bool {
 	}
 
 	return slices.Contains([]string{
-		"panic", "cancel", "stop", "Lock", "Unlock", "RLock", "RUnlock", "Close", "Done", "Wait", "Stop", "Exit", "Grow",
+		"panic", "cancel", "stop", "Lock", "Unlock", "RLock", "RUnlock", "Close", "Done", "Wait",
+		"Stop", "Exit", "Grow",
 	}, name)
 }
 

@@ -39,11 +39,13 @@ func (s *Source) summaries(ctx context.Context, images []attestor.Image, rule at
 				err = errors.New("it is about another digest")
 			}
 			if err != nil {
-				c.fail(err, "a verification summary by the signer is malformed: "+err.Error(), "have the earlier stage make it anew")
+				c.fail(err, "a verification summary by the signer is malformed: "+err.Error(),
+					"have the earlier stage make it anew")
 				continue
 			}
 			if n++; n > maxSummaries {
-				c.fail(errors.New("too many"), fmt.Sprintf("more than %d verification summaries are attached", maxSummaries),
+				c.fail(errors.New("too many"),
+					fmt.Sprintf("more than %d verification summaries are attached", maxSummaries),
 					"delete those that are not needed")
 				return
 			}
@@ -53,8 +55,9 @@ func (s *Source) summaries(ctx context.Context, images []attestor.Image, rule at
 				Source: attestor.ProvenanceFromSummary, PredicateType: vsa.PredicateType, KeyID: st.Signer,
 				Statement: attestor.DigestOf(st.Payload),
 				Summary: &attestor.StageSummary{
-					SignedBy: rule.Text(), Verifier: clip(p.Verifier.ID), Policy: clip(p.Policy.URI), Resource: clip(p.ResourceURI),
-					Result: p.VerificationResult, Levels: p.VerifiedLevels, Time: p.TimeVerified,
+					SignedBy: rule.Text(), Verifier: clip(p.Verifier.ID), Policy: clip(p.Policy.URI),
+					Resource: clip(p.ResourceURI),
+					Result:   p.VerificationResult, Levels: p.VerifiedLevels, Time: p.TimeVerified,
 				},
 			})
 		}

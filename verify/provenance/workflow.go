@@ -43,8 +43,8 @@ func fromSigner(st signed.Statement, digest attestor.Digest) (attestor.Provenanc
 func workflow(st signed.Statement) *attestor.Workflow {
 	ext := st.Extensions
 
-	// Fulcio's certificates have the same address as subject and as Build Signer URI. One where they differ is not of the
-	// form that the rules here are about.
+	// Fulcio's certificates have the same address as subject and as Build Signer URI. One where they differ is not of
+	// the form that the rules here are about.
 	if ext.BuildSignerURI == "" || ext.BuildSignerURI != st.Subject || ext.Issuer != st.Issuer ||
 		ext.SourceRepositoryURI == "" {
 		return nil

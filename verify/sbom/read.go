@@ -208,7 +208,8 @@ func (r *reader) result() (attestor.SBOM, error) {
 			return attestor.SBOM{}, &Error{Unsupported, "it is no SPDX of version 2"}
 		}
 		r.leaveOutDescribed()
-		return attestor.SBOM{Format: attestor.FormatSPDX, Version: r.spdxVersion[len("SPDX-"):], Packages: r.packages}, nil
+		return attestor.SBOM{Format: attestor.FormatSPDX, Version: r.spdxVersion[len("SPDX-"):], Packages: r.packages},
+			nil
 	}
 	return attestor.SBOM{}, &Error{Unsupported, "it is neither CycloneDX nor SPDX"}
 }

@@ -42,7 +42,8 @@ const (
 func predicates() []string {
 	return []string{
 		predicateSPDX, predicateSPDX + "/v2.2", predicateSPDX + "/v2.3", predicateCycloneDX,
-		predicateCycloneDX + "/v1.4", predicateCycloneDX + "/v1.5", predicateCycloneDX + "/v1.6", predicateCycloneDX + "/v1.7",
+		predicateCycloneDX + "/v1.4", predicateCycloneDX + "/v1.5", predicateCycloneDX + "/v1.6",
+		predicateCycloneDX + "/v1.7",
 	}
 }
 
@@ -95,7 +96,8 @@ func (s *Source) SBOMs(
 		Index: of.Index, InIndex: of.InIndex, Budget: s.budget,
 	}, c.read, c.refused)
 	if err != nil {
-		s.log.WarnContext(ctx, "SBOMs could not be read", slog.String("image", of.Image.String()), slog.Any("error", err))
+		s.log.WarnContext(ctx, "SBOMs could not be read", slog.String("image", of.Image.String()),
+			slog.Any("error", err))
 		c.problem(unavailable(err))
 	}
 	return c.out, c.notRead, c.problems
@@ -180,7 +182,8 @@ func (c *collection) reject(d signed.Document, err error) {
 	}
 	switch e.Fault {
 	case Malformed:
-		r.Code, r.Fix = attestor.CodeSBOMInvalid, "make the document again, with a tool that writes SPDX 2.3 or CycloneDX in JSON"
+		r.Code, r.Fix = attestor.CodeSBOMInvalid, "make the document again, with a tool that writes SPDX 2.3 or "+
+			"CycloneDX in JSON"
 	case Unsupported:
 		r.Code, r.Fix = attestor.CodeSBOMFormat, "attach the document as SPDX 2.3 or CycloneDX 1 in JSON"
 	case OtherDigest:

@@ -39,8 +39,9 @@ type Document struct {
 	Place         string          // where it is attached, for people
 	Digest        attestor.Digest // of the blob that holds it
 	PredicateType string          // as the place names it; "" for a document by itself
-	Body          []byte          // the whole statement, or the document by itself; not valid after the call that gets it
-	Signer        string          // for people; "" if no signature satisfies the rule
+	// the whole statement, or the document by itself; not valid after the call that gets it
+	Body   []byte
+	Signer string // for people; "" if no signature satisfies the rule
 }
 
 // A Refused document was not read, or does not count, whatever it says.
@@ -129,7 +130,8 @@ func (d *documents) layers(place string, m *v1.Manifest, err error) []v1.Descrip
 
 	// One of the rest may be a document that refuses the image.
 	if len(m.Layers) > maxCandidates {
-		d.refuse(Refused{place, RefusedTooMany, fmt.Sprintf("it has %d layers; at most %d are read", len(m.Layers), maxCandidates)})
+		d.refuse(Refused{place, RefusedTooMany, fmt.Sprintf("it has %d layers; at most %d are read", len(m.Layers),
+			maxCandidates)})
 		return m.Layers[:maxCandidates]
 	}
 	return m.Layers
@@ -232,7 +234,8 @@ func (d *documents) indexed(ctx context.Context) {
 	for _, digest := range d.want.InIndex {
 		// The index says which image it is about; older builders give it no subject.
 		place := "build attestation " + string(digest)
-		m, err := d.c.registry.Manifest(ctx, d.img, v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: digest.Hex()}})
+		m, err := d.c.registry.Manifest(ctx, d.img,
+			v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: digest.Hex()}})
 		if _, ok := errors.AsType[referrers.Flaw](err); ok {
 			err = nil
 		}

@@ -30,8 +30,8 @@ func (c *Checker) File(ctx context.Context, content, bundled []byte, rule attest
 			return rejection("its bundle is older than version 0.3")
 		}
 
-		// A statement in an envelope signs what it says, and not the file: that its subject is the file would have to be
-		// decided again.
+		// A statement in an envelope signs what it says, and not the file: that its subject is the file would have to
+		// be decided again.
 		if b.GetMessageSignature() == nil {
 			return rejection("its bundle holds a statement, and no signature of a file")
 		}
@@ -45,7 +45,8 @@ func (c *Checker) File(ctx context.Context, content, bundled []byte, rule attest
 		return "", &attestor.Error{
 			Kind: attestor.Upstream, Code: attestor.CodeBaseSignatureUnknown,
 			Msg: fmt.Sprintf("its signature does not satisfy %s: %s", rule.Text(), explain(err)),
-			Fix: "sign the file again (cosign sign-blob --new-bundle-format --bundle FILE.sigstore.json FILE), or correct signedBy",
+			Fix: "sign the file again (cosign sign-blob --new-bundle-format --bundle FILE.sigstore.json FILE), or " +
+				"correct signedBy",
 			Err: err,
 		}
 	}

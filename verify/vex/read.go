@@ -197,7 +197,8 @@ func readCycloneDX(b []byte, images []attestor.Image) ([]attestor.VEXStatement, 
 	var out []attestor.VEXStatement
 	for _, v := range doc.Vulnerabilities {
 		st := attestor.VEXStatement{
-			IDs: []string{v.ID}, Status: statusOf(v.Analysis.State), Justification: v.Analysis.Justification, Exact: exact,
+			IDs: []string{v.ID}, Status: statusOf(v.Analysis.State), Justification: v.Analysis.Justification,
+			Exact: exact,
 		}
 		if st.Status == "" {
 			continue // a list of what was found, and no statement about it

@@ -74,7 +74,8 @@ func unavailable(ctx context.Context, source attestor.VEXSource, err error) atte
 	r := attestor.Reason{
 		Code: attestor.CodeVEXUnavailable, Subject: plain.Clip(source.Text(), 200),
 		Message: "the VEX documents could not be read",
-		Fix:     "try again; if it persists, let the gate read the image's repository, or see the gate's log for the cause",
+		Fix: "try again; if it persists, let the gate read the image's repository, or see the gate's log " +
+			"for the cause",
 	}
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		r.Message, r.Fix = r.Message+": "+e.Msg, e.Fix
@@ -94,8 +95,8 @@ func (s *Source) read(
 
 	var out []attestor.VEXStatement
 	for _, img := range images {
-		// The checker returns statements whose signature satisfies the rule, and whose subject is the image; all of them,
-		// since one that was not read may be newer and say that the image is affected.
+		// The checker returns statements whose signature satisfies the rule, and whose subject is the image; all of
+		// them, since one that was not read may be newer and say that the image is affected.
 		list, err := s.checker().EveryAttestation(ctx, img, source.SignedBy, append(openVEX(), cycloneDX()...))
 		if err != nil {
 			return nil, err
@@ -151,7 +152,8 @@ func by(
 // malformed is the error for a document that its signer signed and that cannot be read in one way.
 func malformed(what string, err error) error {
 	return &attestor.Error{
-		Kind: attestor.Upstream, Code: attestor.CodeVEXUnavailable, Msg: fmt.Sprintf("%s is malformed: %s", what, plain.Clip(err.Error(), 240)),
+		Kind: attestor.Upstream, Code: attestor.CodeVEXUnavailable, Msg: fmt.Sprintf("%s is malformed: %s", what,
+			plain.Clip(err.Error(), 240)),
 		Fix: "write the document again, and sign it", Err: err,
 	}
 }

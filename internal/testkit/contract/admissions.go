@@ -172,7 +172,8 @@ func Admissions[A admissions](t *testing.T, open func(t *testing.T) Watched[A]) 
 		slices.SortFunc(claimed, func(a, b attestor.Admission) int { return a.Time.Compare(b.Time) })
 
 		denied := attestor.Rejudgement{
-			Admission: claimed[0], Time: WatchedNow(), Answered: true, Verdict: attestor.Deny, Cause: attestor.CauseFinding, Decision: "judgement",
+			Admission: claimed[0], Time: WatchedNow(), Answered: true, Verdict: attestor.Deny,
+			Cause: attestor.CauseFinding, Decision: "judgement",
 		}
 		unknown := attestor.Rejudgement{Admission: claimed[1], Time: WatchedNow()}
 		stale := passed(claimed[2])
@@ -194,7 +195,8 @@ func Admissions[A admissions](t *testing.T, open func(t *testing.T) Watched[A]) 
 				t.Errorf("image %d: looked at %v", n, a.Looked)
 			}
 		}
-		if got, err := w.Record.Run(t.Context(), run.ID); err != nil || got.Covered != 2 || got.Changed != 1 || got.Failed != 1 {
+		if got, err := w.Record.Run(t.Context(), run.ID); err != nil || got.Covered != 2 || got.Changed != 1 ||
+			got.Failed != 1 {
 			t.Errorf("run %+v, %v", got, err)
 		}
 	})
@@ -244,7 +246,8 @@ func Overrides[O overrides](t *testing.T, open func(t *testing.T) Watched[O]) {
 		if err != nil || !slices.Equal(ids(all), want) {
 			t.Fatalf("overdue %v, %v; want %v", ids(all), err, want)
 		}
-		if o := all[0]; o.By != "oncall@example" || o.Reason != "INC-1 outage" || len(o.Digests) != 1 || len(o.Attestors) != 1 || !o.Overdue(WatchedNow()) {
+		if o := all[0]; o.By != "oncall@example" || o.Reason != "INC-1 outage" || len(o.Digests) != 1 ||
+			len(o.Attestors) != 1 || !o.Overdue(WatchedNow()) {
 			t.Errorf("read as %+v", o)
 		}
 
@@ -282,7 +285,8 @@ func Overrides[O overrides](t *testing.T, open func(t *testing.T) Watched[O]) {
 			recordOf(t, 0, overriddenUntil(at(1)), index), again(1, "pass of the child"),
 			recordOf(t, 2, overriddenUntil(at(1))), again(2, "override in force", overriddenUntil(at(20))),
 			recordOf(t, 3, overriddenUntil(at(1))), again(3, "override that is past its end", overriddenUntil(at(2))),
-			recordOf(t, 4, overriddenUntil(at(1))), again(4, "dry run", func(r *attestor.Record) { r.Decision.DryRun = true }),
+			recordOf(t, 4, overriddenUntil(at(1))),
+			again(4, "dry run", func(r *attestor.Record) { r.Decision.DryRun = true }),
 		)
 		all, err := w.Record.Overdue(t.Context(), attestor.Override{}, 10)
 		if err != nil {

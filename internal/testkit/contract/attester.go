@@ -19,14 +19,17 @@ type Attesting struct {
 func authorizationOf(t *testing.T, attestors []string, n int) (attestor.Authorization, attestor.Image) {
 	t.Helper()
 	ev := recordOf(t, n).Evidence
-	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser}, {Check: attestor.CheckVulnerabilities}}
+	asked := []attestor.Question{{Check: attestor.CheckBase}, {Check: attestor.CheckUser},
+		{Check: attestor.CheckVulnerabilities}}
 	var checks []attestor.Check
 	for _, q := range asked {
-		checks = append(checks, attestor.Check{Name: q.Check, Platform: ev.Platforms[0].Platform, Status: attestor.StatusPass})
+		checks = append(checks, attestor.Check{Name: q.Check, Platform: ev.Platforms[0].Platform,
+			Status: attestor.StatusPass})
 	}
 
 	needs := attestor.AttestNeeds{Attestors: attestors, Children: true}
-	a, err := attestor.Authorize("contract", attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, asked, checks))
+	a, err := attestor.Authorize("contract",
+		attestor.NewVerdict(ev, attestor.PolicyRef{Name: "production", Mode: attestor.Enforce}, needs, asked, checks))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +121,8 @@ func Attester(t *testing.T, open func(t *testing.T) Attesting) {
 			t.Error("Attest with an ended context reports success and made nothing")
 		}
 
-		if s, err := w.Standing(gone(t), w.Attestors, []attestor.Image{img}); err == nil && s.Known && len(s.Valid) != len(made) {
+		if s, err := w.Standing(gone(t), w.Attestors, []attestor.Image{img}); err == nil && s.Known &&
+			len(s.Valid) != len(made) {
 			t.Errorf("Standing with an ended context is %+v", s)
 		}
 	})

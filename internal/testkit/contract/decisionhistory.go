@@ -17,7 +17,8 @@ type history interface {
 
 // History is the suite of watch.History. open returns one over an empty record,
 // and what adds to it.
-func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *testing.T, records ...attestor.Record))) {
+func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *testing.T,
+	records ...attestor.Record))) {
 	t.Run("of an image", func(t *testing.T) {
 		h, add := open(t)
 		for n := range 5 {
@@ -27,7 +28,8 @@ func History[H history](t *testing.T, open func(t *testing.T) (h H, add func(t *
 				}
 				if n == 4 {
 					same := recordOf(t, 1)
-					r.Decision.Image, r.Evidence.Image, r.Evidence.Platforms = same.Decision.Image, same.Evidence.Image, same.Evidence.Platforms
+					r.Decision.Image, r.Evidence.Image, r.Evidence.Platforms = same.Decision.Image, same.Evidence.Image,
+						same.Evidence.Platforms
 				}
 			}))
 		}

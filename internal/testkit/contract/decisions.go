@@ -104,12 +104,17 @@ func decisionFilters(t *testing.T, r DecisionRecord) {
 		{"verdict", DecisionQuery{Filter: filter.Filter{Verdict: attestor.Deny}}, []int{7, 4, 1}},
 		{"image by digest", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, Repository, 3).String()}}, []int{3}},
 		{"bare digest", DecisionQuery{Filter: filter.Filter{Image: string(digestOf(3))}}, []int{3}},
-		{"bare digest of an index's child", DecisionQuery{Filter: filter.Filter{Image: string(digestOf(400))}}, []int{4}},
-		{"an index's child", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, Repository, 400).String()}}, []int{4}},
-		{"the same digest in another repository", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, "registry.example/other/web", 3).String()}}, []int{}},
-		{"image as it was asked about", DecisionQuery{Filter: filter.Filter{Image: "registry.example/other/web:v1"}}, []int{5}},
+		{"bare digest of an index's child", DecisionQuery{Filter: filter.Filter{Image: string(digestOf(400))}},
+			[]int{4}},
+		{"an index's child", DecisionQuery{Filter: filter.Filter{Image: imageOf(t, Repository, 400).String()}},
+			[]int{4}},
+		{"the same digest in another repository",
+			DecisionQuery{Filter: filter.Filter{Image: imageOf(t, "registry.example/other/web", 3).String()}}, []int{}},
+		{"image as it was asked about", DecisionQuery{Filter: filter.Filter{Image: "registry.example/other/web:v1"}},
+			[]int{5}},
 		{"repository", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/other/web"}}, []int{5}},
-		{"a repository is no prefix", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/team"}}, []int{}},
+		{"a repository is no prefix", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/team"}},
+			[]int{}},
 		{"pattern", DecisionQuery{Filter: filter.Filter{Repository: "registry.example/o*/**"}}, []int{5}},
 		{"policy by name", DecisionQuery{Filter: filter.Filter{Policy: "staging"}}, []int{5}},
 		{"policy by digest", DecisionQuery{Filter: filter.Filter{Policy: string(digestOf(7))}}, []int{5}},
@@ -117,9 +122,12 @@ func decisionFilters(t *testing.T, r DecisionRecord) {
 		{"since, inclusive", DecisionQuery{Filter: filter.Filter{Since: epoch.Add(7 * time.Minute)}}, []int{8, 7}},
 		{"until, exclusive", DecisionQuery{Filter: filter.Filter{Until: epoch.Add(2 * time.Minute)}}, []int{1, 0}},
 		{"overridden", DecisionQuery{Filter: filter.Filter{BreakGlass: true}}, []int{6}},
-		{"several at once", DecisionQuery{Filter: filter.Filter{Verdict: attestor.Pass, Since: epoch.Add(time.Minute), Repository: Repository}}, []int{6, 3}},
-		{"what may not be seen", DecisionQuery{Filter: filter.Filter{Visible: func(r string) bool { return r != Repository }}}, []int{5}},
-		{"nothing may be seen", DecisionQuery{Filter: filter.Filter{Visible: func(string) bool { return false }}}, []int{}},
+		{"several at once", DecisionQuery{Filter: filter.Filter{Verdict: attestor.Pass, Since: epoch.Add(time.Minute),
+			Repository: Repository}}, []int{6, 3}},
+		{"what may not be seen",
+			DecisionQuery{Filter: filter.Filter{Visible: func(r string) bool { return r != Repository }}}, []int{5}},
+		{"nothing may be seen", DecisionQuery{Filter: filter.Filter{Visible: func(string) bool { return false }}},
+			[]int{}},
 	} {
 		tt.q.PageSize = 50
 		if got, next := r.list(t, tt.q); !slices.Equal(got, tt.want) || next != "" {
@@ -177,7 +185,8 @@ func decisionTokens(t *testing.T, r DecisionRecord) {
 	for n := range 10 {
 		r.Add(t, recordOf(t, n))
 	}
-	first := DecisionQuery{Filter: filter.Filter{Verdict: attestor.Pass, Since: epoch, Period: "since=1d", Visible: everybody}, PageSize: 2}
+	first := DecisionQuery{Filter: filter.Filter{Verdict: attestor.Pass, Since: epoch, Period: "since=1d",
+		Visible: everybody}, PageSize: 2}
 	page, token := r.list(t, first)
 	if !slices.Equal(page, []int{9, 8}) || token == "" {
 		t.Fatalf("the first page is %v, next page %q", page, token)
@@ -216,8 +225,10 @@ func oneDecision(t *testing.T, r DecisionRecord) {
 		t.Fatal(err)
 	}
 	sameDecision(t, "Decision", want.Decision, got.Decision)
-	if string(got.PolicyText) != string(want.PolicyText) || len(got.Evidence.Platforms) != len(want.Evidence.Platforms) {
-		t.Errorf("the record has policy text %q and evidence of %d platforms", got.PolicyText, len(got.Evidence.Platforms))
+	if string(got.PolicyText) != string(want.PolicyText) ||
+		len(got.Evidence.Platforms) != len(want.Evidence.Platforms) {
+		t.Errorf("the record has policy text %q and evidence of %d platforms", got.PolicyText,
+			len(got.Evidence.Platforms))
 	}
 
 	for _, id := range []string{"contract-999999", "", "' OR 1=1 --"} {
@@ -226,7 +237,8 @@ func oneDecision(t *testing.T, r DecisionRecord) {
 	}
 
 	// Somebody who is gone is not told that there is nothing.
-	if page, _, err := r.List(gone(t), DecisionQuery{Filter: filter.Filter{Visible: everybody}, PageSize: 10}); err == nil && len(page) == 0 {
+	if page, _, err := r.List(gone(t), DecisionQuery{Filter: filter.Filter{Visible: everybody},
+		PageSize: 10}); err == nil && len(page) == 0 {
 		t.Error("List with an ended context says that nothing is recorded")
 	}
 	if _, err := r.Decision(gone(t), want.Decision.ID); attestor.KindOf(err) == attestor.NotFound && err != nil {

@@ -86,7 +86,8 @@ func Inspector(t *testing.T, open func(t *testing.T) Inspecting) {
 		if img, err := w.Pin(gone(t), w.Tagged); err == nil || attestor.KindOf(err) == attestor.NotFound {
 			t.Errorf("Pin with an ended context: %v, %v", img, err)
 		}
-		if _, err := w.Resolve(gone(t), w.Tagged, attestor.Needs{}); err == nil || attestor.KindOf(err) == attestor.NotFound {
+		if _, err := w.Resolve(gone(t), w.Tagged, attestor.Needs{}); err == nil ||
+			attestor.KindOf(err) == attestor.NotFound {
 			t.Errorf("Resolve with an ended context: %v", err)
 		}
 	})

@@ -69,7 +69,8 @@ func Journal[J journal](t *testing.T, open func(t *testing.T) (first J, again fu
 		put(t, j, "empty", "")
 		put(t, j, "hostile", "\x00\xff'; DROP TABLE intents; --\n")
 		put(t, j, "long", strings.Repeat("x", 100_000))
-		want(t, j, map[string]string{"empty": "", "hostile": "\x00\xff'; DROP TABLE intents; --\n", "long": strings.Repeat("x", 100_000)})
+		want(t, j, map[string]string{"empty": "", "hostile": "\x00\xff'; DROP TABLE intents; --\n",
+			"long": strings.Repeat("x", 100_000)})
 	})
 
 	t.Run("keeps what it was given, not the caller's memory", func(t *testing.T) {

@@ -32,7 +32,10 @@ type OutboxRecord struct {
 func Outbox(t *testing.T, open func(t *testing.T) OutboxRecord) {
 	const lease = time.Minute
 	denied := func(t *testing.T, n int) attestor.Record {
-		return recordOf(t, n, func(r *attestor.Record) { r.Decision.Verdict, r.Decision.Attestations = attestor.Deny, nil })
+		return recordOf(t, n, func(r *attestor.Record) {
+			r.Decision.Verdict, r.Decision.Attestations = attestor.Deny,
+				nil
+		})
 	}
 	claim := func(t *testing.T, o courier.Outbox, receiver string, n int) []event.Delivery {
 		t.Helper()
@@ -72,7 +75,8 @@ func Outbox(t *testing.T, open func(t *testing.T) OutboxRecord) {
 		want(t, "denials", claim(t, r, ReceiverDenials, 10), deny)
 		want(t, "somebody else", claim(t, r, "nobody", 10))
 		for _, d := range got {
-			if d.Attempts != 1 || d.Dead || d.Event.Data.Decision == "" || d.Event.Time.IsZero() || d.Event.Subject == "" {
+			if d.Attempts != 1 || d.Dead || d.Event.Data.Decision == "" || d.Event.Time.IsZero() ||
+				d.Event.Subject == "" {
 				t.Errorf("delivery %+v", d)
 			}
 		}

@@ -61,7 +61,8 @@ func Policy(t *testing.T, p attestor.Policy) {
 	}
 	needs, glass := asJSON(t, p.Needs().Attest), p.BreakGlass()
 	again := p.BreakGlass()
-	if p.Ref() != ref || asJSON(t, p.Needs().Attest) != needs || again.Allowed != glass.Allowed || again.Expires != glass.Expires {
+	if p.Ref() != ref || asJSON(t, p.Needs().Attest) != needs || again.Allowed != glass.Allowed ||
+		again.Expires != glass.Expires {
 		t.Error("the policy says something else the second time")
 	}
 

@@ -19,7 +19,8 @@ type querier interface {
 // wrong or the caller has left.
 func Querier(t *testing.T, q querier) {
 	t.Helper()
-	const three = "SELECT v FROM (SELECT 3 AS v UNION ALL SELECT 1 AS v UNION ALL SELECT 2 AS v) AS t WHERE v <= $1 ORDER BY v"
+	const three = "SELECT v FROM (SELECT 3 AS v UNION ALL SELECT 1 AS v UNION ALL SELECT 2 AS v) AS t WHERE v <= " +
+		"$1 ORDER BY v"
 
 	t.Run("rows", func(t *testing.T) {
 		for most, want := range map[int][]int{3: {1, 2, 3}, 1: {1}, 0: nil} {

@@ -96,11 +96,13 @@ func readFilters(t *testing.T, r ReadRecord) {
 		{"policy", map[string]string{"policy": "staging"}, []int{3}},
 		{"overridden", map[string]string{"override": "true"}, []int{4}},
 		{"since, inclusive", map[string]string{"since": third.Format(time.RFC3339)}, []int{5, 4, 3}},
-		{"since, to the microsecond", map[string]string{"since": third.Add(time.Microsecond).Format(time.RFC3339Nano)}, []int{5, 4}},
+		{"since, to the microsecond", map[string]string{"since": third.Add(time.Microsecond).Format(time.RFC3339Nano)},
+			[]int{5, 4}},
 		{"until, exclusive", map[string]string{"until": third.Format(time.RFC3339)}, []int{2, 1, 0}},
 		{"since a duration ago", map[string]string{"since": "56m"}, []int{5, 4}},
 		{"text", map[string]string{"search": "staging"}, []int{3}},
-		{"several at once", map[string]string{"verdict": "pass", "repository": Repository, "since": third.Format(time.RFC3339)}, []int{5, 4}},
+		{"several at once", map[string]string{"verdict": "pass", "repository": Repository,
+			"since": third.Format(time.RFC3339)}, []int{5, 4}},
 		{"nothing", map[string]string{"policy": "' OR 1=1 --"}, []int{}},
 	} {
 		if got := r.read(t, tt.values); !slices.Equal(got, tt.want) {
@@ -189,7 +191,8 @@ func readRevocation(t *testing.T, r ReadRecord) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.ID != want.ID || !got.Time.Equal(want.Time) || got.Kind != want.Kind || got.Image != want.Image || got.Reason != want.Reason ||
+	if got.ID != want.ID || !got.Time.Equal(want.Time) || got.Kind != want.Kind || got.Image != want.Image ||
+		got.Reason != want.Reason ||
 		len(got.Attestations) != 1 || got.Attestations[0].Occurrence != want.Attestations[0].Occurrence ||
 		!slices.Equal(got.Admitted, []string{was.Decision.ID}) {
 		t.Errorf("Revocation: %+v, want %+v of decision %s", got, want, was.Decision.ID)
@@ -213,7 +216,8 @@ func readUnknown(t *testing.T, r ReadRecord) {
 	r.Add(t, want)
 
 	for _, id := range []string{
-		"contract-999999", "", ".", "..", "../decisions", want.Decision.ID + "/policy", want.Decision.ID + "/", want.Decision.ID + "?a=b",
+		"contract-999999", "", ".", "..", "../decisions", want.Decision.ID + "/policy", want.Decision.ID + "/",
+		want.Decision.ID + "?a=b",
 		want.Decision.ID + " ", "%2e%2e", "' OR 1=1 --", "ü",
 	} {
 		record, err := r.Records.Record(t.Context(), id)

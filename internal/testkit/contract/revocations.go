@@ -21,7 +21,8 @@ type RevocationRecord struct {
 func Revocations(t *testing.T, open func(t *testing.T) RevocationRecord) {
 	revocation := func(n int, kind attestor.RevocationKind) attestor.RevocationRecord {
 		return attestor.RevocationRecord{
-			ID: "revocation-" + string(rune('a'+n)), Time: epoch.Add(time.Hour), Kind: kind, Image: imageOf(t, Repository, 1),
+			ID: "revocation-" + string(rune('a'+n)), Time: epoch.Add(time.Hour), Kind: kind,
+			Image:  imageOf(t, Repository, 1),
 			Reason: "found to be malicious", Admitted: []string{}, Attestations: []attestor.Attestation{},
 		}
 	}
@@ -63,7 +64,8 @@ func Revocations(t *testing.T, open func(t *testing.T) RevocationRecord) {
 		if err := r.FinishRevocation(t.Context(), later); err != nil {
 			t.Errorf("finishing what another instance has finished: %v", err)
 		}
-		if got, ok := r.Finished(t, begun.ID); !ok || len(got.Attestations) != 1 || got.Kind != attestor.RevokedByPerson {
+		if got, ok := r.Finished(t, begun.ID); !ok || len(got.Attestations) != 1 ||
+			got.Kind != attestor.RevokedByPerson {
 			t.Errorf("finished as %+v, %t", got, ok)
 		}
 	})
@@ -95,7 +97,8 @@ func Revocations(t *testing.T, open func(t *testing.T) RevocationRecord) {
 		end.Override = admitted(t, r, 1, overridden)
 		pass := recordOf(t, 2)
 		same := recordOf(t, 1)
-		pass.Decision.Image, pass.Evidence.Image, pass.Evidence.Platforms = same.Decision.Image, same.Evidence.Image, same.Evidence.Platforms
+		pass.Decision.Image, pass.Evidence.Image, pass.Evidence.Platforms = same.Decision.Image, same.Evidence.Image,
+			same.Evidence.Platforms
 		if err := r.Begin(t.Context(), pass); err != nil {
 			t.Fatal(err)
 		}

@@ -54,7 +54,8 @@ type OccurrenceLookup func(ctx context.Context, name string) (img attestor.Image
 // Occurrences is the suite of watch.Occurrences. finished and running are names
 // of discoveries of scanned, foreign is of something that is no image, and
 // unknown is nobody's; "" where the implementation cannot have one.
-func Occurrences(t *testing.T, look OccurrenceLookup, scanned attestor.Image, finished, running, foreign, unknown string) {
+func Occurrences(t *testing.T, look OccurrenceLookup, scanned attestor.Image, finished, running, foreign,
+	unknown string) {
 	for name, want := range map[string]struct {
 		img      attestor.Image
 		finished bool
@@ -252,7 +253,8 @@ func (f standingFunc) Standing(ctx context.Context, img attestor.Image) (attesto
 
 // Posture is the suite of server.Posture. judge returns the verdict and how many
 // findings there are; good is a definition.
-func Posture(t *testing.T, good string, judge func(ctx context.Context, document []byte) (attestor.Outcome, int, error)) {
+func Posture(t *testing.T, good string, judge func(ctx context.Context, document []byte) (attestor.Outcome, int,
+	error)) {
 	verdict, findings, err := judge(t.Context(), []byte(good))
 	if err != nil || findings == 0 {
 		t.Errorf("the definition: %s, %d findings, %v", verdict, findings, err)
@@ -283,7 +285,8 @@ func PolicyList(t *testing.T, all func() (refs []attestor.PolicyRef, images [][]
 	}
 
 	for i, ref := range refs {
-		if _, err := attestor.ParseDigest(string(ref.Digest)); err != nil || ref.Name == "" || len(images[i]) == 0 || texts[i] == "" {
+		if _, err := attestor.ParseDigest(string(ref.Digest)); err != nil || ref.Name == "" || len(images[i]) == 0 ||
+			texts[i] == "" {
 			t.Errorf("%+v governs %v by %q (%v)", ref, images[i], texts[i], err)
 		}
 		for _, pattern := range images[i] {

@@ -24,7 +24,8 @@ func summaryOf(t *testing.T, img attestor.Image, status attestor.Status) attesto
 	needs := attestor.AttestNeeds{
 		Attestors: []string{"projects/p/attestors/a"}, Children: true, Summary: &attestor.SummaryNeeds{Refusals: true},
 	}
-	policy := attestor.PolicyRef{Name: "production", Digest: attestor.DigestOf([]byte("policy")), Mode: attestor.Enforce}
+	policy := attestor.PolicyRef{Name: "production", Digest: attestor.DigestOf([]byte("policy")),
+		Mode: attestor.Enforce}
 	return attestor.NewVerdict(ev, policy, needs, asked, checks)
 }
 
@@ -36,7 +37,8 @@ type Summarizing struct {
 
 // Summarizer is the suite of [attestor.Summarizer].
 func Summarizer(t *testing.T, open func(t *testing.T) Summarizing) {
-	policy := attestor.PolicyRef{Name: "production", Digest: attestor.DigestOf([]byte("policy")), Mode: attestor.Enforce}
+	policy := attestor.PolicyRef{Name: "production", Digest: attestor.DigestOf([]byte("policy")),
+		Mode: attestor.Enforce}
 	authorize := func(t *testing.T, img attestor.Image) attestor.Authorization {
 		t.Helper()
 		a, err := attestor.Authorize("contract", summaryOf(t, img, attestor.StatusPass))
@@ -72,7 +74,8 @@ func Summarizer(t *testing.T, open func(t *testing.T) Summarizing) {
 		}
 
 		again, err := w.Summarize(t.Context(), authorize(t, img), recorded)
-		if err != nil || len(again.Standing) != 1 || again.Standing[0].Created || again.Standing[0].Reference != made.Standing[0].Reference {
+		if err != nil || len(again.Standing) != 1 || again.Standing[0].Created ||
+			again.Standing[0].Reference != made.Standing[0].Reference {
 			t.Errorf("the repeat: %+v, %v; want what stands", again, err)
 		}
 		if found := stands(t, w, img); len(found) != 1 {
@@ -100,7 +103,8 @@ func Summarizer(t *testing.T, open func(t *testing.T) Summarizing) {
 
 	t.Run("nothing without an authorization", func(t *testing.T) {
 		w := open(t)
-		if made, err := w.Summarize(t.Context(), attestor.Authorization{}, recorded); err == nil || len(made.Standing) != 0 {
+		if made, err := w.Summarize(t.Context(), attestor.Authorization{}, recorded); err == nil ||
+			len(made.Standing) != 0 {
 			t.Errorf("made %+v, %v", made, err)
 		}
 		if made, err := w.Refuse(t.Context(), attestor.Refusal{}); err == nil || len(made.Standing) != 0 {
@@ -130,7 +134,8 @@ func Summarizer(t *testing.T, open func(t *testing.T) Summarizing) {
 		if err == nil && len(made.Standing) == 0 {
 			t.Error("Summarize with an ended context reports success and made nothing")
 		}
-		if found, err := w.Stands(gone(t), w.Images[:1], policy, attestor.SummaryNeeds{}); err == nil && len(found) != len(made.Standing) {
+		if found, err := w.Stands(gone(t), w.Images[:1], policy, attestor.SummaryNeeds{}); err == nil &&
+			len(found) != len(made.Standing) {
 			t.Errorf("Stands with an ended context: %+v", found)
 		}
 	})

@@ -40,7 +40,8 @@ func SignatureChecker(t *testing.T, c interface {
 // ProvenanceSource is the suite of verify.ProvenanceSource. known has a verified
 // statement, and unknown has none.
 func ProvenanceSource(t *testing.T, s interface {
-	Provenance(ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds) ([]attestor.Provenance, []attestor.Problem)
+	Provenance(ctx context.Context, images []attestor.Image, needs attestor.ProvenanceNeeds) ([]attestor.Provenance,
+		[]attestor.Problem)
 }, known, unknown attestor.Image) {
 	got, problems := s.Provenance(t.Context(), []attestor.Image{known}, attestor.ProvenanceNeeds{})
 	if len(got) == 0 || len(problems) != 0 {
@@ -72,7 +73,8 @@ func ProvenanceSource(t *testing.T, s interface {
 // Attachments is the suite of provenance.Attached, for any type of statement.
 func Attachments[S any](t *testing.T, a interface {
 	Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, error)
-	EveryAttestation(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, error)
+	EveryAttestation(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S,
+		error)
 }, with, without attestor.Image, rule attestor.SignedBy, predicateType string) {
 	got, err := a.Attestations(t.Context(), with, rule, []string{predicateType})
 	if err != nil || len(got) == 0 {

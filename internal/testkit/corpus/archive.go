@@ -57,7 +57,8 @@ func gzipOf(r io.Reader, level int) []byte {
 
 // Zstd packs b.
 func Zstd(b []byte) []byte {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstd.MinWindowSize))
+	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithWindowSize(zstd.MinWindowSize))
 	check(err)
 	packed := w.EncodeAll(b, nil)
 	check(w.Close())

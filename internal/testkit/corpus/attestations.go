@@ -22,7 +22,8 @@ func SimpleSigning(repository string, d attestor.Digest) []byte {
 // gate's own stands: a cluster must not admit it.
 func attestations() []Case {
 	foreign := NewKey()
-	byGate := func(payload func(p *Place, d attestor.Digest) []byte) func(p *Place, d attestor.Digest) *grafeaspb.Occurrence {
+	byGate := func(payload func(p *Place, d attestor.Digest) []byte) func(p *Place,
+		d attestor.Digest) *grafeaspb.Occurrence {
 		return func(p *Place, d attestor.Digest) *grafeaspb.Occurrence {
 			b := payload(p, d)
 			return SignedAttestation(p.Note, p.KeyID, p.Resource(d), b, p.Sign(b))
@@ -63,11 +64,20 @@ func attestations() []Case {
 			o.GetAttestation().GetSignatures()[0].PublicKeyId = "ni:///sha-256;x"
 			return o
 		}, false},
-		{"the gate's key, another digest", byGate(func(p *Place, _ attestor.Digest) []byte { return SimpleSigning(p.Host+"/"+p.Repo, other) }), false},
-		{"the gate's key, filed under another digest", changed(func(p *Place, o *grafeaspb.Occurrence) { o.ResourceUri = p.Resource(other) }), false},
-		{"the gate's key, filed by tag", changed(func(p *Place, o *grafeaspb.Occurrence) { o.ResourceUri = "https://" + p.Ref("1") }), false},
-		{"the gate's key, under a namesake's note", changed(func(_ *Place, o *grafeaspb.Occurrence) { o.NoteName = "projects/mallory/notes/gate" }), false},
-		{"a signature of one byte", changed(func(_ *Place, o *grafeaspb.Occurrence) { o.GetAttestation().GetSignatures()[0].Signature = []byte{0} }), false},
+		{"the gate's key, another digest",
+			byGate(func(p *Place, _ attestor.Digest) []byte { return SimpleSigning(p.Host+"/"+p.Repo, other) }), false},
+		{"the gate's key, filed under another digest",
+			changed(func(p *Place, o *grafeaspb.Occurrence) { o.ResourceUri = p.Resource(other) }), false},
+		{"the gate's key, filed by tag",
+			changed(func(p *Place, o *grafeaspb.Occurrence) { o.ResourceUri = "https://" + p.Ref("1") }), false},
+		{"the gate's key, under a namesake's note",
+			changed(func(_ *Place, o *grafeaspb.Occurrence) { o.NoteName = "projects/mallory/notes/gate" }), false},
+		{"a signature of one byte",
+			changed(
+				func(_ *Place,
+					o *grafeaspb.Occurrence) {
+					o.GetAttestation().GetSignatures()[0].Signature = []byte{0}
+				}), false},
 		{"a flipped bit", changed(func(_ *Place, o *grafeaspb.Occurrence) {
 			s := o.GetAttestation().GetSignatures()[0].GetSignature()
 			s[len(s)-1] ^= 1
@@ -82,7 +92,8 @@ func attestations() []Case {
 		}), false},
 		{"a payload of cosign's type", edited("Google cloud binauthz container", "cosign container image"), false},
 		{"a payload of another type", edited("Google cloud binauthz", "atomic"), false},
-		{"a payload with two digests", edited(`"docker-manifest-digest":`, `"docker-manifest-digest":"`+string(other)+`","docker-manifest-digest":`), false},
+		{"a payload with two digests", edited(`"docker-manifest-digest":`, `"docker-manifest-digest":"`+string(other)+
+			`","docker-manifest-digest":`), false},
 		{"a payload with names in another case", edited("critical", "Critical"), false},
 		{"two payloads in one", byGate(func(p *Place, d attestor.Digest) []byte {
 			return append(SimpleSigning(p.Host+"/"+p.Repo, d), SimpleSigning(p.Host+"/"+p.Repo, d)...)
@@ -100,7 +111,8 @@ func attestations() []Case {
 		{"a hundred foreign signatures before the gate's", changed(func(_ *Place, o *grafeaspb.Occurrence) {
 			a := o.GetAttestation()
 			for range 100 {
-				a.Signatures = append([]*grafeaspb.Signature{{PublicKeyId: "x", Signature: []byte("x")}}, a.GetSignatures()...)
+				a.Signatures = append([]*grafeaspb.Signature{{PublicKeyId: "x", Signature: []byte("x")}},
+					a.GetSignatures()...)
 			}
 		}), false},
 	} {

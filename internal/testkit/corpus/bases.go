@@ -23,9 +23,12 @@ func Bases() []BaseCase {
 	return []BaseCase{
 		{Name: "built on it", Layers: []Layer{a, b, c}, Level: attestor.LayersExact, N: 2},
 		{Name: "is it", Layers: []Layer{a, b}, Level: attestor.LayersExact, N: 2},
-		{Name: "compressed again", Layers: []Layer{a.Recompressed("a"), b.Recompressed("b"), c}, Level: attestor.DiffIDsVerified, N: 2},
-		{Name: "one layer compressed again", Layers: []Layer{a, b.Recompressed("b"), c}, Level: attestor.DiffIDsVerified, N: 2},
-		{Name: "compressed again, but layers-exact is asked for", Layers: []Layer{a.Recompressed("a"), b, c}, Least: attestor.LayersExact},
+		{Name: "compressed again", Layers: []Layer{a.Recompressed("a"), b.Recompressed("b"), c},
+			Level: attestor.DiffIDsVerified, N: 2},
+		{Name: "one layer compressed again", Layers: []Layer{a, b.Recompressed("b"), c},
+			Level: attestor.DiffIDsVerified, N: 2},
+		{Name: "compressed again, but layers-exact is asked for", Layers: []Layer{a.Recompressed("a"), b, c},
+			Least: attestor.LayersExact},
 		{Name: "claims a base it has not", Layers: []Layer{c, d}},
 		{Name: "layers reordered", Layers: []Layer{b, a, c}},
 		{Name: "a layer dropped", Layers: []Layer{b, c}},
@@ -35,17 +38,22 @@ func Bases() []BaseCase {
 		{Name: "squashed", Layers: LayersOf("squashed")},
 		{Name: "from scratch", Layers: []Layer{d}},
 		{Name: "no layers", Layers: []Layer{}},
-		{Name: "forged diffIDs", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID), d}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{Name: "forged diffID of one layer", Layers: []Layer{a, d.Forged(b.DiffID), d}, Codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{Name: "forged diffIDs, but layers-exact is asked for", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID), d}, Least: attestor.LayersExact},
+		{Name: "forged diffIDs", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID), d},
+			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "forged diffID of one layer", Layers: []Layer{a, d.Forged(b.DiffID), d},
+			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
+		{Name: "forged diffIDs, but layers-exact is asked for", Layers: []Layer{c.Forged(a.DiffID), d.Forged(b.DiffID),
+			d}, Least: attestor.LayersExact},
 		{Name: "layers that cannot be unpacked",
 			Layers: []Layer{{Blob: []byte{0x1f, 0x8b, 8, 0}, MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b},
 			Codes:  []attestor.Code{attestor.CodeLayersMismatch}},
 		{Name: "bytes after the packed ones", Layers: []Layer{{Blob: append(a.Blob[:len(a.Blob):len(a.Blob)],
 			"more"...), MediaType: OCILayer + "+gzip", DiffID: a.DiffID}, b},
 			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
-		{Name: "compressed again by pzstd", Layers: []Layer{a.Pzstded("a"), b.Pzstded("b"), c}, Level: attestor.DiffIDsVerified, N: 2},
-		{Name: "compressed again in two members", Layers: []Layer{a.InMembers("a"), b, c}, Level: attestor.DiffIDsVerified, N: 2},
+		{Name: "compressed again by pzstd", Layers: []Layer{a.Pzstded("a"), b.Pzstded("b"), c},
+			Level: attestor.DiffIDsVerified, N: 2},
+		{Name: "compressed again in two members", Layers: []Layer{a.InMembers("a"), b, c},
+			Level: attestor.DiffIDsVerified, N: 2},
 		{Name: "a tar with the base's layer in a skippable frame", Layers: []Layer{{Blob: Polyglot(
 			[]File{{"a", "content of a"}}, Tar(File{"x", "y"})), MediaType: zstdLayer, DiffID: a.DiffID}, b},
 			Codes: []attestor.Code{attestor.CodeLayersMismatch}},
@@ -64,7 +72,9 @@ func Bases() []BaseCase {
 
 // claim is the annotations by which an author claims a base.
 func claim(repository string, d attestor.Digest) string {
-	return fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.name":"%s:1","org.opencontainers.image.base.digest":%q}`, repository, d)
+	return fmt.Sprintf(
+		`"annotations":{"org.opencontainers.image.base.name":"%s:1","org.opencontainers.image.base.digest":%q}`,
+		repository, d)
 }
 
 const layersExact = `
@@ -100,9 +110,10 @@ func bases() []Case {
 	}
 
 	for name, nothing := range map[string]Image{
-		"a base without layers":          {Layers: []Layer{}},
-		"a base of empty layers":         {Layers: []Layer{{Blob: make([]byte, 1024)}, {Blob: make([]byte, 10240)}}},
-		"a base of a gzipped empty tar":  {Layers: []Layer{{Blob: Gzip(make([]byte, 1024)), MediaType: OCILayer + "+gzip", DiffID: Sum(make([]byte, 1024))}}},
+		"a base without layers":  {Layers: []Layer{}},
+		"a base of empty layers": {Layers: []Layer{{Blob: make([]byte, 1024)}, {Blob: make([]byte, 10240)}}},
+		"a base of a gzipped empty tar": {Layers: []Layer{{Blob: Gzip(make([]byte, 1024)),
+			MediaType: OCILayer + "+gzip", DiffID: Sum(make([]byte, 1024))}}},
 		"a base that cannot be an image": {MediaType: "application/vnd.example"},
 	} {
 		out = append(out, Case{Name: "bases/" + name, Policy: ownBase, Want: undecided(attestor.CodeBaseUnresolved), Arrange: func(p *Place) {
@@ -122,8 +133,10 @@ func bases() []Case {
 			i.Arch = "arm64"
 			p.Push(i)
 		}},
-		Case{Name: "bases/a base that its tag left", Policy: ownBase, Want: denied(attestor.CodeBaseNotApproved), Arrange: leftBehind},
-		newSigners().signed("bases/a signed base that its tag left", signedByKey, denied(attestor.CodeBaseOutdated), leftBehindSigned),
+		Case{Name: "bases/a base that its tag left", Policy: ownBase, Want: denied(attestor.CodeBaseNotApproved),
+			Arrange: leftBehind},
+		newSigners().signed("bases/a signed base that its tag left", signedByKey, denied(attestor.CodeBaseOutdated),
+			leftBehindSigned),
 		newSigners().signed("bases/a signed base that its tag left, some time ago at most", signedByKeyBehind,
 			undecided(attestor.CodeBaseAgeUnknown), leftBehindSigned),
 		Case{Name: "bases/a base of a repository that is not approved", Want: denied(attestor.CodeBaseNotApproved), Arrange: func(p *Place) {
@@ -131,7 +144,8 @@ func bases() []Case {
 			p.PushTo(p.Repo+"/mirror", "1", mirror)
 			p.Push(Image{Layers: LayersOf("mirror", "app"), Extra: claim(p.Host+"/"+p.Repo+"/mirror", mirror.Digest())})
 		}},
-		Case{Name: "bases/a base claimed by label and unsigned provenance", Want: denied(attestor.CodeBaseNotApproved), Arrange: unsignedProvenance},
+		Case{Name: "bases/a base claimed by label and unsigned provenance", Want: denied(attestor.CodeBaseNotApproved),
+			Arrange: unsignedProvenance},
 	)
 }
 
@@ -144,10 +158,12 @@ func unsignedProvenance(p *Place) {
 	p.PushTo(p.Repo, "child", i)
 	statement := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1",`+
 		`"predicateType":"https://slsa.dev/provenance/v1","subject":[{"name":"x","digest":{"sha256":%q}}],`+
-		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":"pkg:docker/%s@1","digest":{"sha256":%q}}]}}}`, i.Digest().Hex(), base, d.Hex())
+		`"predicate":{"buildDefinition":{"resolvedDependencies":[{"uri":"pkg:docker/%s@1","digest":{"sha256":%q}}]}}}`,
+		i.Digest().Hex(), base, d.Hex())
 
 	att := Attestation(InToto)
-	att.Layers = []Layer{{Blob: statement, MediaType: InToto, Extra: `"annotations":{"in-toto.io/predicate-type":"https://slsa.dev/provenance/v1"}`}}
+	att.Layers = []Layer{{Blob: statement, MediaType: InToto,
+		Extra: `"annotations":{"in-toto.io/predicate-type":"https://slsa.dev/provenance/v1"}`}}
 	p.PushTo(p.Repo, "attestation", att)
 	m, _ := att.Bytes()
 	p.Manifest("1", OCIIndex, Index(i.Entry(), AttestationEntry(i.Digest(), m)))

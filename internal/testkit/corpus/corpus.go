@@ -131,10 +131,11 @@ type Place struct {
 	Notes     []*grafeaspb.Occurrence                     // occurrences of attestations
 	Files     map[string][]byte
 
-	Victim                string                      // HOST:PORT of a server that nobody may be led to
-	Issuer                *Issuer                     // of callers' tokens
-	Attestor, Note, KeyID string                      // by which the gate attests
-	Sign                  func(payload []byte) []byte // by the key of the gate: what only its own process should be able to do
+	Victim                string  // HOST:PORT of a server that nobody may be led to
+	Issuer                *Issuer // of callers' tokens
+	Attestor, Note, KeyID string  // by which the gate attests
+	// by the key of the gate: what only its own process should be able to do
+	Sign func(payload []byte) []byte
 
 	// Front answers requests to the case's repositories if it returns true.
 	Front func(w http.ResponseWriter, r *http.Request) bool
@@ -229,7 +230,8 @@ func (p *Place) Spec(c Case) string {
 	if spec == "" {
 		spec = Standard
 	}
-	return strings.NewReplacer("$BASE", p.Host+"/"+BaseRepository, "$REPO", p.Host+"/"+p.Repo, "$DIR", p.Dir).Replace(spec)
+	return strings.NewReplacer("$BASE", p.Host+"/"+BaseRepository, "$REPO", p.Host+"/"+p.Repo, "$DIR",
+		p.Dir).Replace(spec)
 }
 
 // PolicyText is a whole policy for images.
@@ -246,7 +248,8 @@ func (p *Place) Says(c Case) string {
 	if c.Group() != "reviews" || len(d) < 2 {
 		return c.Want.Says
 	}
-	return strings.NewReplacer("$GOOD", p.Ref(string(d[0])), "$BAD", p.Ref(string(d[1])), "$TAG", p.Ref("1")).Replace(c.Want.Says)
+	return strings.NewReplacer("$GOOD", p.Ref(string(d[0])), "$BAD", p.Ref(string(d[1])), "$TAG",
+		p.Ref("1")).Replace(c.Want.Says)
 }
 
 // Requests are what the case sends.
@@ -264,7 +267,8 @@ func Attest(ref string) Request {
 
 // Post sends JSON.
 func Post(path, body string) Request {
-	return Request{Method: http.MethodPost, Path: path, Body: []byte(body), Header: http.Header{"Content-Type": {"application/json"}}}
+	return Request{Method: http.MethodPost, Path: path, Body: []byte(body),
+		Header: http.Header{"Content-Type": {"application/json"}}}
 }
 
 // Get asks for path.

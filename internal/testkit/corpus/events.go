@@ -46,19 +46,23 @@ func events() []Case {
 		about      string // where what came of it is looked for; "": the case's repository
 		mends      string
 	}{
-		{"a push of a good image", `{"action":"INSERT","digest":"$IMAGE","tag":"$REF"}`, nil, 204, `"verdict":"pass"`, "", "events/a push by tag"},
+		{"a push of a good image", `{"action":"INSERT","digest":"$IMAGE","tag":"$REF"}`, nil, 204, `"verdict":"pass"`,
+			"", "events/a push by tag"},
 		{"a build of a good image", `{"status":"SUCCESS","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`,
 			Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build that failed"},
 		{"a build of 100 images", `{"status":"SUCCESS","results":{"images":[` + strings.Repeat(
 			`{"name":"$REF","digest":"$DIGEST"},`, 99) + `{"name":"$REF","digest":"$DIGEST"}]}}`,
 			Built("SUCCESS"), 204, `"verdict":"pass"`, "", "events/a build of 101 images"},
-		{"a push of an image that is refused", `{"action":"INSERT","digest":"$BAD"}`, nil, 204, `"verdict":"deny"`, "", ""},
+		{"a push of an image that is refused", `{"action":"INSERT","digest":"$BAD"}`, nil, 204,
+			`"verdict":"deny"`, "", ""},
 		{"a build of an image that is refused", `{"status":"SUCCESS","results":{"images":[{"name":"$BADREF",` +
 			`"digest":"$BADDIGEST"}]}}`, Built("SUCCESS"), 204, `"verdict":"deny"`, "", ""},
 		{"a build whose attributes lie", `{"status":"WORKING","results":{"images":[{"name":"$REF",` +
 			`"digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
-		{"a build that failed", `{"status":"FAILURE","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`, Built("FAILURE"), 204, nothingCame, "", ""},
-		{"a build's image without a digest", `{"status":"SUCCESS","results":{"images":[{"name":"$REF"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
+		{"a build that failed", `{"status":"FAILURE","results":{"images":[{"name":"$REF","digest":"$DIGEST"}]}}`,
+			Built("FAILURE"), 204, nothingCame, "", ""},
+		{"a build's image without a digest", `{"status":"SUCCESS","results":{"images":[{"name":"$REF"}]}}`,
+			Built("SUCCESS"), 204, nothingCame, "", ""},
 		{"a build of 101 images",
 			`{"status":"SUCCESS","results":{"images":[` + strings.Repeat(`{"name":"$REF","digest":"$DIGEST"},`,
 				100) + `{"name":"$REF","digest":"$DIGEST"}]}}`, Built("SUCCESS"), 204, nothingCame, "", ""},
@@ -73,20 +77,26 @@ func events() []Case {
 		{"a push with a scheme", `{"action":"INSERT","digest":"https://$IMAGE"}`, nil, 204, nothingCame, "", ""},
 		{"a deletion", `{"action":"DELETE","digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
 		{"names in another case", `{"Action":"INSERT","Digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
-		{"the same name twice", `{"action":"INSERT","digest":"gcr.io/x/y@` + string(Sum(nil)) + `","digest":"$IMAGE"}`, nil, 204, nothingCame, "", ""},
-		{"an occurrence that is not there", `{"name":"projects/dev/occurrences/none","kind":"VULNERABILITY"}`, nil, 204, nothingCame, "", ""},
-		{"an occurrence whose name is a path", `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, nil, 204, nothingCame, "", ""},
+		{"the same name twice", `{"action":"INSERT","digest":"gcr.io/x/y@` + string(Sum(nil)) + `","digest":"$IMAGE"}`,
+			nil, 204, nothingCame, "", ""},
+		{"an occurrence that is not there", `{"name":"projects/dev/occurrences/none","kind":"VULNERABILITY"}`, nil, 204,
+			nothingCame, "", ""},
+		{"an occurrence whose name is a path", `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`, nil, 204,
+			nothingCame, "", ""},
 		{"not JSON", "hello", nil, 204, nothingCame, "", ""},
 		{"nothing that is known", `{"hello":"world"}`, nil, 204, nothingCame, "", ""},
 		{"very deep", strings.Repeat("[", 100_000), nil, 204, nothingCame, "", ""},
 		{"the gate's own, made up", `[]`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
-		{"the gate's own, about no decision", `{"image":"$IMAGE","decision":"none"}`, map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
+		{"the gate's own, about no decision", `{"image":"$IMAGE","decision":"none"}`,
+			map[string]string{"attestor.rejudge": "1"}, 204, nothingCame, "", ""},
 	} {
 		out = append(out, Case{Name: "events/" + e.name, Mends: e.mends, Want: refused(http.StatusOK, e.says),
 			Arrange: arrange, Send: func(p *Place) []Request {
 				d := p.Subjects()
-				data := strings.NewReplacer("$IMAGE", p.Ref(string(d[0])), "$BADREF", p.Ref("bad"), "$BADDIGEST", string(d[1]), "$BAD", p.Ref(string(d[1])),
-					"$REF", p.Ref("1"), "$REPO", p.Host+"/"+p.Repo, "$DIGEST", string(d[0]), "$GONE", p.Ref(string(Sum([]byte("gone"))))).Replace(e.data)
+				data := strings.NewReplacer("$IMAGE", p.Ref(string(d[0])), "$BADREF", p.Ref("bad"), "$BADDIGEST",
+					string(d[1]), "$BAD", p.Ref(string(d[1])),
+					"$REF", p.Ref("1"), "$REPO", p.Host+"/"+p.Repo, "$DIGEST", string(d[0]), "$GONE",
+					p.Ref(string(Sum([]byte("gone"))))).Replace(e.data)
 				push := Post("/v1/events", Push(p.Name, data, e.attributes))
 				push.Status = e.status
 				about := e.about
@@ -147,31 +157,42 @@ spec:
 		{"a boolean of old", edit("nonRoot: true", "nonRoot: yes"), "is not true or false"},
 		{"a number for a boolean", edit("nonRoot: true", "nonRoot: 1"), "is not true or false"},
 		{"no base", edit("  base: {required: false}\n", ""), "base"},
-		{"a base that is required and of nothing", edit("required: false", "required: true"), "contradicts the missing spec.base.approved"},
+		{"a base that is required and of nothing", edit("required: false", "required: true"),
+			"contradicts the missing spec.base.approved"},
 		{"a key and an identity", edit("{required: false}",
 			`{required: true, approved: [{name: b, repository: registry.example/b, tags: ["1"], `+
 				`signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), "has both key and keyless"},
 		{"an identity without an issuer", edit("{required: false}", `{required: true, approved: [{name: b, `+
 			`repository: registry.example/b, tags: ["1"], signedBy: {keyless: {subject: s}}}]}`), "issuer"},
-		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"), "must be a whole path segment"},
+		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"),
+			"must be a whole path segment"},
 		{"a pattern without a registry", edit("registry.example/**", "nginx"), "has no path"},
-		{"an exception without an owner", good + "  exceptions: [{check: user, subject: x, reason: r, expires: 2099-01-01}]\n", "owner"},
-		{"an exception without an end", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r}]\n", "expires"},
-		{"an exception that ends on no day", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r, expires: 2026-02-30}]\n", "expires"},
-		{"an exception from signing", good + "  exceptions: [{check: attest, subject: x, owner: o, reason: r, expires: 2099-01-01}]\n", "check"},
+		{"an exception without an owner", good + "  exceptions: [{check: user, subject: x, reason: r, expires: " +
+			"2099-01-01}]\n", "owner"},
+		{"an exception without an end", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r}]\n",
+			"expires"},
+		{"an exception that ends on no day", good + "  exceptions: [{check: user, subject: x, owner: o, reason: r, " +
+			"expires: 2026-02-30}]\n", "expires"},
+		{"an exception from signing", good + "  exceptions: [{check: attest, subject: x, owner: o, reason: r, " +
+			"expires: 2099-01-01}]\n", "check"},
 		{"a day without an owner", good + "  effectiveFrom: {date: 2999-03-01}\n", "owner is missing"},
 		{"a day that does not exist", good + "  effectiveFrom: {date: 2999-02-30, owner: o}\n", "is not a date"},
-		{"a limit with a day and without a value", edit("nonRoot: true", "nonRoot: {effectiveFrom: {date: 2999-03-01, owner: o}}"), "value is missing"},
-		{"a rule that is no expression", good + "  rules: [{name: r, expression: 'image.labels[', message: m}]\n", "expression"},
-		{"a rule that is no question", good + "  rules: [{name: r, expression: '1 + 1', message: m}]\n", "true or false"},
-		{"a rule about what there is not", good + "  rules: [{name: r, expression: 'image.secrets == 1', message: m}]\n", "undefined field 'secrets'"},
+		{"a limit with a day and without a value",
+			edit("nonRoot: true", "nonRoot: {effectiveFrom: {date: 2999-03-01, owner: o}}"), "value is missing"},
+		{"a rule that is no expression", good + "  rules: [{name: r, expression: 'image.labels[', message: m}]\n",
+			"expression"},
+		{"a rule that is no question", good + "  rules: [{name: r, expression: '1 + 1', message: m}]\n",
+			"true or false"},
+		{"a rule about what there is not",
+			good + "  rules: [{name: r, expression: 'image.secrets == 1', message: m}]\n", "undefined field 'secrets'"},
 		{"a rule of a hundred thousand brackets", good + "  rules: [{name: r, expression: '" + strings.Repeat("(",
 			100_000) + "', message: m}]\n", "exceeds limit"},
 		{"aliases that multiply", good + "  exceptions: [&e {check: user, subject: x, owner: o, reason: r, " +
 			"expires: 2099-01-01}" + strings.Repeat(", *e", 50_000) + "]\n", "more than"},
 		{"an alias of itself", edit(`["registry.example/**"]`, "&a [*a]"), "want a repository pattern"},
 		{"brackets without end", strings.Repeat("[", 100_000), "exceeded max depth"},
-		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v,", 100_000)+"}"), "duplicate \\\"k\\\""},
+		{"a hundred thousand keys", edit("{nonRoot: true}", "{nonRoot: true, "+strings.Repeat("k: v,", 100_000)+"}"),
+			"duplicate \\\"k\\\""},
 		{"a binary tag", edit("{name: tried}", "{name: !!binary dHJpZWQ=}"), "is not a text"},
 		{"not UTF-8", edit("tried", "tri\xc3\x28"), "metadata.name"},
 	} {
@@ -182,7 +203,8 @@ spec:
 
 	return append(out, Case{Name: "policies/good", Mends: "policies/another kind",
 		Want: refused(http.StatusOK, `"judged":0`), Arrange: nothing, Send: func(*Place) []Request {
-			return []Request{Post("/v1/simulate", string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
+			return []Request{Post("/v1/simulate",
+				string(JSON(map[string]string{"policy": good, "since": "2099-01-01T00:00:00Z"})))}
 		}})
 }
 
@@ -200,7 +222,8 @@ func postures() []Case {
 	}
 
 	const yaml, js = "application/yaml", "application/json"
-	send("a service without containers", refused(http.StatusOK, `"verdict":"deny"`), js, strings.Replace(typical, `{"image":"gcr.io/acme/api:latest"}`, "", 1))
+	send("a service without containers", refused(http.StatusOK, `"verdict":"deny"`), js,
+		strings.Replace(typical, `{"image":"gcr.io/acme/api:latest"}`, "", 1))
 	send("a service as most are", refused(http.StatusOK, `"verdict":"deny"`), js, typical)
 	const limits = "nested more than"
 	for _, tt := range []struct{ name, media, body, says string }{
@@ -209,11 +232,14 @@ func postures() []Case {
 		{"a list", yaml, "- a\n", "a definition is required"},
 		{"another kind", js, strings.Replace(typical, `"Service"`, `"Pod"`, 1), "unknown kind"},
 		{"another's Service", js, strings.Replace(typical, "serving.knative.dev/v1", "v1", 1), "unknown kind"},
-		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1), "duplicate key \\\"kind\\\""},
+		{"the same field twice", js, strings.Replace(typical, `"kind":"Service"`, `"kind":"Pod","kind":"Service"`, 1),
+			"duplicate key \\\"kind\\\""},
 		{"brackets without end", yaml, strings.Repeat("[", 100_000), "nested deeper than"},
-		{"aliases that multiply", yaml, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + "kind: Service\n", limits},
+		{"aliases that multiply", yaml, "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + multiplied(8) + "kind: Service\n",
+			limits},
 		{"an alias of itself", yaml, "a: &a [*a]\n", limits},
-		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1), "containers[0] must be a mapping"},
+		{"a list for a container", js, strings.Replace(typical, `[{"image":"gcr.io/acme/api:latest"}]`, `[[]]`, 1),
+			"containers[0] must be a mapping"},
 		{"a plan of nothing", js, `{"format_version":"1.2","resource_changes":[]}`, "has no Cloud Run workload"},
 	} {
 		send(tt.name, refused(http.StatusBadRequest, tt.says), tt.media, tt.body)
@@ -225,7 +251,8 @@ func multiplied(levels int) string {
 	var b strings.Builder
 	for i := range levels {
 		below := "*a" + string(rune('0'+i))
-		b.WriteString("a" + string(rune('1'+i)) + ": &a" + string(rune('1'+i)) + " [" + strings.Repeat(below+", ", 9) + below + "]\n")
+		b.WriteString("a" + string(rune('1'+i)) + ": &a" + string(rune('1'+i)) + " [" + strings.Repeat(below+", ",
+			9) + below + "]\n")
 	}
 	return b.String()
 }

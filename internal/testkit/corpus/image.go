@@ -157,7 +157,8 @@ func (i Image) WithDefaults() Image {
 	for _, d := range []struct {
 		field *string
 		value string
-	}{{&i.OS, "linux"}, {&i.Arch, "amd64"}, {&i.MediaType, OCIManifest}, {&i.ConfigType, OCIConfig}, {&i.User, "65532:65532"}} {
+	}{{&i.OS, "linux"}, {&i.Arch, "amd64"}, {&i.MediaType, OCIManifest}, {&i.ConfigType, OCIConfig},
+		{&i.User, "65532:65532"}} {
 		if *d.field == "" {
 			*d.field = d.value
 		}
@@ -202,8 +203,9 @@ func AttestationEntry(about attestor.Digest, manifest []byte, change ...string) 
 
 // Attestation is a manifest as BuildKit writes them, with layers of the given type.
 func Attestation(layerType string) Image {
-	return Image{OS: "unknown", Arch: "unknown", Layers: []Layer{{Blob: []byte(`{"_type":"https://in-toto.io/Statement/v1"}`), MediaType: layerType,
-		Extra: `"annotations":{"in-toto.io/predicate-type":"https://slsa.dev/provenance/v1"}`}}}
+	return Image{OS: "unknown", Arch: "unknown",
+		Layers: []Layer{{Blob: []byte(`{"_type":"https://in-toto.io/Statement/v1"}`), MediaType: layerType,
+			Extra: `"annotations":{"in-toto.io/predicate-type":"https://slsa.dev/provenance/v1"}`}}}
 }
 
 // Many are entries of so many platforms, of one image.
@@ -211,7 +213,8 @@ func Many(n int) []string {
 	m, _ := Image{}.Bytes()
 	var entries []string
 	for k := range n {
-		entries = append(entries, Desc(OCIManifest, m, fmt.Sprintf(`"platform":{"os":"linux","architecture":"amd64","variant":"x%d"}`, k)))
+		entries = append(entries,
+			Desc(OCIManifest, m, fmt.Sprintf(`"platform":{"os":"linux","architecture":"amd64","variant":"x%d"}`, k)))
 	}
 	return entries
 }

@@ -109,7 +109,8 @@ func (k Key) Sign(message []byte) []byte {
 
 // Entry is a classic signature of payload.
 func (k Key) Entry(payload []byte) Entry {
-	return Entry{Payload: payload, Annotations: map[string]string{SignatureKey: base64.StdEncoding.EncodeToString(k.Sign(payload))}}
+	return Entry{Payload: payload,
+		Annotations: map[string]string{SignatureKey: base64.StdEncoding.EncodeToString(k.Sign(payload))}}
 }
 
 // Bundle is a signed statement in a Sigstore bundle without log entry.
@@ -130,7 +131,8 @@ func (k Key) Bundle(statement []byte) []byte {
 // Envelope is a signed statement as cosign attest writes it classically.
 func (k Key) Envelope(statement []byte) Entry {
 	env := dsse.Envelope{PayloadType: inTotoPayload, Payload: base64.StdEncoding.EncodeToString(statement),
-		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(k.Sign(dsse.PAE(inTotoPayload, statement)))}}}
+		Signatures: []dsse.Signature{{Sig: base64.StdEncoding.EncodeToString(
+			k.Sign(dsse.PAE(inTotoPayload, statement)))}}}
 	return Entry{Payload: JSON(env), Media: EnvelopeMedia, Annotations: map[string]string{SignatureKey: ""}}
 }
 

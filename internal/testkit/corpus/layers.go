@@ -39,7 +39,8 @@ func honestLayers() []LayerCase {
 
 	var out []LayerCase
 	add := func(name, mediaType string, blob []byte) {
-		out = append(out, LayerCase{Name: name, Layers: []Layer{{Blob: blob, MediaType: mediaType, DiffID: Sum(content)}}, UID: 1000})
+		out = append(out,
+			LayerCase{Name: name, Layers: []Layer{{Blob: blob, MediaType: mediaType, DiffID: Sum(content)}}, UID: 1000})
 	}
 	add("a plain tar", OCILayer, content)
 	add("Docker's plain tar", dockerTar, content)
@@ -57,17 +58,21 @@ func honestLayers() []LayerCase {
 	add("zstd with empty frames", zstdLayer, packed(EmptyZstd(), Zstd(first), EmptyZstd(), Zstd(second), EmptyZstd()))
 	add("zstd with empty blocks", zstdLayer, ZstdBlocks(nil, first, nil, second, nil))
 	for number := range byte(16) {
-		add("zstd after a skippable frame by number "+string("0123456789abcdef"[number]), zstdLayer, packed(Skippable(number, "pzstd"), Zstd(content)))
+		add("zstd after a skippable frame by number "+string("0123456789abcdef"[number]), zstdLayer,
+			packed(Skippable(number, "pzstd"), Zstd(content)))
 	}
 
 	add("zstd after an empty skippable frame", zstdLayer, packed(Skippable(0, ""), Zstd(content)))
 	add("zstd with skippable frames before, between and after", zstdLayer,
-		packed(Skippable(0, "a"), Skippable(1, "b"), Zstd(first), Skippable(2, strings.Repeat("c", 1000)), Zstd(second), Skippable(3, "d")))
+		packed(Skippable(0, "a"), Skippable(1, "b"), Zstd(first), Skippable(2, strings.Repeat("c", 1000)), Zstd(second),
+			Skippable(3, "d")))
 
 	return append(out,
-		LayerCase{Name: "an empty blob above", Layers: []Layer{TarLayer(Etc(Root1000)...), {Blob: nil, MediaType: gzipLayer, DiffID: Sum(nil)}}, UID: 1000},
+		LayerCase{Name: "an empty blob above", Layers: []Layer{TarLayer(Etc(Root1000)...),
+			{Blob: nil, MediaType: gzipLayer, DiffID: Sum(nil)}}, UID: 1000},
 		LayerCase{Name: "nothing but a skippable frame above", UID: 1000,
-			Layers: []Layer{TarLayer(Etc(Root1000)...), {Blob: Skippable(0, "x"), MediaType: zstdLayer, DiffID: Sum(nil)}}},
+			Layers: []Layer{TarLayer(Etc(Root1000)...), {Blob: Skippable(0, "x"), MediaType: zstdLayer,
+				DiffID: Sum(nil)}}},
 		LayerCase{Name: "a lie below the layer that decides", UID: 1000,
 			Layers: []Layer{TarLayer(File{"a", ""}).Forged(Sum([]byte("b"))), TarLayer(Etc(Root1000)...)}},
 	)
@@ -87,18 +92,28 @@ func polyglots() []LayerCase {
 	return []LayerCase{
 		one("zstd with a tar in its skippable frame: root is unpacked",
 			Layer{Blob: hidesRoot, MediaType: zstdLayer, DiffID: Sum(root)}, 0, attestor.CodeUserRootDisguised),
-		one("zstd with a tar in its skippable frame: a user is unpacked", Layer{Blob: hidesUser, MediaType: zstdLayer, DiffID: Sum(Tar(harmless...))}, 1000),
-		one("zstd with a tar in its skippable frame, with the tar's diffID", Layer{Blob: hidesRoot, MediaType: zstdLayer}, -1, attestor.CodeLayersMismatch),
-		one("the same as a plain tar", Layer{Blob: hidesRoot, MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
+		one("zstd with a tar in its skippable frame: a user is unpacked", Layer{Blob: hidesUser, MediaType: zstdLayer,
+			DiffID: Sum(Tar(harmless...))}, 1000),
+		one("zstd with a tar in its skippable frame, with the tar's diffID",
+			Layer{Blob: hidesRoot, MediaType: zstdLayer}, -1, attestor.CodeLayersMismatch),
+		one("the same as a plain tar", Layer{Blob: hidesRoot, MediaType: OCILayer}, -1,
+			attestor.CodeLayerContradictory),
 		one("the same as a plain tar, with the frame's diffID",
 			Layer{Blob: hidesRoot, MediaType: OCILayer, DiffID: Sum(root)}, -1, attestor.CodeLayerContradictory),
-		one("the same as Docker's plain tar", Layer{Blob: hidesRoot, MediaType: dockerTar}, -1, attestor.CodeLayersMismatch),
-		one("a tar that begins like gzip", Layer{Blob: gzipHead, MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
-		one("a tar that begins like gzip, said to be gzip", Layer{Blob: gzipHead, MediaType: gzipLayer}, -1, attestor.CodeLayersMismatch),
-		one("a tar that begins like zstd", Layer{Blob: zstdHead, MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
-		one("a tar that begins like zstd, as Docker's plain tar", Layer{Blob: zstdHead, MediaType: dockerTar}, -1, attestor.CodeLayersMismatch),
-		one("a tar that begins like bzip2", Layer{Blob: StartingWith("BZh", harmless...), MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
-		one("a tar that begins like xz", Layer{Blob: StartingWith("\xfd7zXZ\x00", harmless...), MediaType: OCILayer}, -1, attestor.CodeLayerContradictory),
+		one("the same as Docker's plain tar", Layer{Blob: hidesRoot, MediaType: dockerTar}, -1,
+			attestor.CodeLayersMismatch),
+		one("a tar that begins like gzip", Layer{Blob: gzipHead, MediaType: OCILayer}, -1,
+			attestor.CodeLayerContradictory),
+		one("a tar that begins like gzip, said to be gzip", Layer{Blob: gzipHead, MediaType: gzipLayer}, -1,
+			attestor.CodeLayersMismatch),
+		one("a tar that begins like zstd", Layer{Blob: zstdHead, MediaType: OCILayer}, -1,
+			attestor.CodeLayerContradictory),
+		one("a tar that begins like zstd, as Docker's plain tar", Layer{Blob: zstdHead, MediaType: dockerTar}, -1,
+			attestor.CodeLayersMismatch),
+		one("a tar that begins like bzip2", Layer{Blob: StartingWith("BZh", harmless...), MediaType: OCILayer}, -1,
+			attestor.CodeLayerContradictory),
+		one("a tar that begins like xz", Layer{Blob: StartingWith("\xfd7zXZ\x00", harmless...), MediaType: OCILayer},
+			-1, attestor.CodeLayerContradictory),
 	}
 }
 
@@ -108,7 +123,8 @@ func mislabelled() []LayerCase {
 	content := Tar(Etc(Root1000)...)
 	var out []LayerCase
 	add := func(name, mediaType string, blob []byte, diffID attestor.Digest, code attestor.Code) {
-		out = append(out, LayerCase{Name: name, Layers: []Layer{{Blob: blob, MediaType: mediaType, DiffID: diffID}}, UID: -1, Codes: []attestor.Code{code}})
+		out = append(out, LayerCase{Name: name, Layers: []Layer{{Blob: blob, MediaType: mediaType, DiffID: diffID}},
+			UID: -1, Codes: []attestor.Code{code}})
 	}
 
 	for _, tt := range []struct {
@@ -127,7 +143,8 @@ func mislabelled() []LayerCase {
 	} {
 		add(tt.name, tt.mediaType, tt.blob, Sum(content), attestor.CodeLayerContradictory)
 		if !slices.Equal(tt.blob, content) {
-			add(tt.name+", with the blob's diffID", tt.mediaType, tt.blob, Sum(tt.blob), attestor.CodeLayerContradictory)
+			add(tt.name+", with the blob's diffID", tt.mediaType, tt.blob, Sum(tt.blob),
+				attestor.CodeLayerContradictory)
 		}
 	}
 
@@ -142,7 +159,8 @@ func mislabelled() []LayerCase {
 	add("gzip with the blob's diffID", gzipLayer, Gzip(content), Sum(Gzip(content)), attestor.CodeLayersMismatch)
 	add("zstd with another diffID", zstdLayer, Zstd(content), other, attestor.CodeLayersMismatch)
 	add("an empty blob with a tar's diffID", gzipLayer, nil, Sum(content), attestor.CodeLayersMismatch)
-	return append(out, LayerCase{Name: "a layer above that is not what its diffID says", UID: -1, Codes: []attestor.Code{attestor.CodeLayersMismatch},
+	return append(out, LayerCase{Name: "a layer above that is not what its diffID says", UID: -1,
+		Codes:  []attestor.Code{attestor.CodeLayersMismatch},
 		Layers: []Layer{TarLayer(Etc(Root1000)...), TarLayer(File{"a", "1"}).Gzipped().Forged(other)}})
 }
 

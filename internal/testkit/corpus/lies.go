@@ -103,18 +103,21 @@ func liesAboutManifests() []Lie {
 	var endless io.Reader = Zeros{}
 	return []Lie{
 		{"another manifest than asked for", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
-			return s.IsManifest(r) && serve(w, OCIManifest, bytes.Replace(s.Manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
+			return s.IsManifest(r) &&
+				serve(w, OCIManifest, bytes.Replace(s.Manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
 		{"a manifest that a header vouches for", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Docker-Content-Digest", string(s.App))
-			return s.IsManifest(r) && serve(w, DockerSchema1, bytes.Replace(s.Manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
+			return s.IsManifest(r) &&
+				serve(w, DockerSchema1, bytes.Replace(s.Manifest, []byte("tar+zstd"), []byte("tar+gzip"), 1))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
 		{"another config of the same size", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.ConfigPath && serve(w, "application/octet-stream",
 				bytes.Replace(s.Config, []byte(`"User":"app"`), []byte(`"User":"100"`), 1))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
 		{"a longer config", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Path == s.ConfigPath && serve(w, "application/octet-stream", append(s.Config[:len(s.Config):len(s.Config)], ' '))
+			return r.URL.Path == s.ConfigPath &&
+				serve(w, "application/octet-stream", append(s.Config[:len(s.Config):len(s.Config)], ' '))
 		}, []attestor.Code{attestor.CodeContentMismatch}},
 		{"a truncated config", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.ConfigPath && serve(w, "application/octet-stream", s.Config[:len(s.Config)-1])
@@ -175,7 +178,8 @@ func liesAboutLayers() []Lie {
 		{"a page instead of a layer", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 			return r.URL.Path == s.Layer && serve(w, "text/html", []byte("<html>log in</html>"))
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
-		{"a layer that cannot be unpacked instead of one that can", func(s Scene, w http.ResponseWriter, r *http.Request) bool {
+		{"a layer that cannot be unpacked instead of one that can", func(s Scene, w http.ResponseWriter,
+			r *http.Request) bool {
 			return r.URL.Path == s.Layer && serve(w, "application/octet-stream", Gzip([]byte("x"))[:12])
 		}, []attestor.Code{attestor.CodeUserLookupFailed, attestor.CodeContentMismatch}},
 		{"a layer of another compression", func(s Scene, w http.ResponseWriter, r *http.Request) bool {

@@ -4,7 +4,8 @@ import "github.com/attestor-gate/attestor"
 
 func manifests() []Case {
 	var out []Case
-	twins := map[string]string{"plain": "no os", "unknown fields": "duplicate key", "labels that look like fields": "user in another case"}
+	twins := map[string]string{"plain": "no os", "unknown fields": "duplicate key",
+		"labels that look like fields": "user in another case"}
 	for _, tt := range Images() {
 		mends := ""
 		if refused := twins[tt.Name]; refused != "" {

@@ -14,7 +14,8 @@ const GoogleNote = "projects/goog-analysis/notes/PACKAGE_VULNERABILITY"
 type Change = func(*grafeaspb.Occurrence)
 
 // Discovery is a scanner's word, of two hours before now.
-func Discovery(uri string, status grafeaspb.DiscoveryOccurrence_AnalysisStatus, now time.Time, changes ...Change) *grafeaspb.Occurrence {
+func Discovery(uri string, status grafeaspb.DiscoveryOccurrence_AnalysisStatus, now time.Time,
+	changes ...Change) *grafeaspb.Occurrence {
 	o := &grafeaspb.Occurrence{
 		ResourceUri: uri, NoteName: GoogleNote,
 		Details: &grafeaspb.Occurrence_Discovery{Discovery: &grafeaspb.DiscoveryOccurrence{

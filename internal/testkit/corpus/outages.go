@@ -36,7 +36,8 @@ func outages() []Case {
 	var out []Case
 	codes := map[int]attestor.Code{
 		http.StatusUnauthorized: attestor.CodeRegistryDenied, http.StatusForbidden: attestor.CodeRegistryDenied,
-		http.StatusNotFound: attestor.CodeContentMissing, http.StatusGone: attestor.CodeContentMissing, http.StatusTooManyRequests: attestor.CodeRegistryBusy,
+		http.StatusNotFound: attestor.CodeContentMissing, http.StatusGone: attestor.CodeContentMissing,
+		http.StatusTooManyRequests:     attestor.CodeRegistryBusy,
 		http.StatusInternalServerError: attestor.CodeRegistryUnavailable,
 		http.StatusBadGateway:          attestor.CodeRegistryUnavailable,
 		http.StatusServiceUnavailable:  attestor.CodeRegistryUnavailable,
@@ -61,7 +62,8 @@ func outages() []Case {
 			}
 
 			out = append(out, Case{
-				Name: fmt.Sprintf("outages/%d for the %s", status, part), Policy: sceneNeeds, Want: want, Send: byDigest,
+				Name: fmt.Sprintf("outages/%d for the %s", status, part), Policy: sceneNeeds,
+				Want: want, Send: byDigest,
 				Arrange: func(p *Place) {
 					stage(p, func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 						if !s.asksFor(part, r) {
@@ -96,8 +98,9 @@ func outages() []Case {
 
 	return append(out, Case{Name: "outages/no such image",
 		Want: refused(http.StatusNotFound, "outages-no-such-image:1 does not exist"), Arrange: func(*Place) {}},
-		Case{Name: "outages/a tag that moves between requests", Policy: sceneNeeds, Want: admitted(), Arrange: func(p *Place) { movingTag(p) },
-			Send: func(p *Place) []Request { return []Request{Attest(p.Ref("1"))} }})
+		Case{Name: "outages/a tag that moves between requests", Policy: sceneNeeds, Want: admitted(),
+			Arrange: func(p *Place) { movingTag(p) },
+			Send:    func(p *Place) []Request { return []Request{Attest(p.Ref("1"))} }})
 }
 
 // movingTag answers the first request for the tag with the good image, and any
@@ -205,7 +208,8 @@ func bombs() []Case {
 	}
 
 	bomb := func(size int64) Layer {
-		return Layer{Blob: GzipOf(io.LimitReader(Zeros{}, size)), MediaType: OCILayer + "+gzip", DiffID: LayerOf("a").DiffID}
+		return Layer{Blob: GzipOf(io.LimitReader(Zeros{}, size)), MediaType: OCILayer + "+gzip",
+			DiffID: LayerOf("a").DiffID}
 	}
 	return []Case{
 		{Name: "bombs/a layer that unpacks to hundreds of times its size", Want: denied(attestor.CodeLayersMismatch), Arrange: func(p *Place) {
@@ -216,14 +220,17 @@ func bombs() []Case {
 		}},
 		{Name: "bombs/an /etc/passwd of 8 MiB", Policy: resolveNames, Want: undecided(attestor.CodeUserLookupFailed), Arrange: func(p *Place) {
 			content := Tar(Etc(Root1000 + strings.Repeat("#\n", 4*megabyte))...)
-			p.Push(Image{User: "app", Layers: []Layer{{Blob: GzipOf(bytes.NewReader(content)), MediaType: OCILayer + "+gzip", DiffID: Sum(content)}}})
+			p.Push(Image{User: "app",
+				Layers: []Layer{{Blob: GzipOf(bytes.NewReader(content)), MediaType: OCILayer + "+gzip",
+					DiffID: Sum(content)}}})
 		}},
 		{Name: "bombs/a layer said to be of a terabyte", Want: undecided(attestor.CodeLayerTooLarge), Arrange: func(p *Place) {
 			l := LayerOf("x").Forged(LayerOf("a").DiffID)
 			i := Image{Layers: []Layer{l, LayerOf("b")}}
 			m, config := i.Bytes()
 			p.Blob(config)
-			p.Manifest("1", OCIManifest, []byte(strings.Replace(string(m), fmt.Sprintf(`"size":%d}`, len(l.Blob)), `"size":1099511627776}`, 1)))
+			p.Manifest("1", OCIManifest, []byte(strings.Replace(string(m), fmt.Sprintf(`"size":%d}`, len(l.Blob)),
+				`"size":1099511627776}`, 1)))
 		}},
 		{Name: "bombs/ten thousand labels", Want: admitted(), Arrange: func(p *Place) {
 			i := p.Good()

@@ -26,11 +26,13 @@ func IndexParts() (images []Image, others []Manifest) {
 }
 
 func indexImages() (arm, windows Image) {
-	return Image{Arch: "arm64", Layers: []Layer{TarLayer(File{"arm", "64"})}}, Image{OS: "windows", Layers: []Layer{TarLayer(File{"win", "dows"})}}
+	return Image{Arch: "arm64", Layers: []Layer{TarLayer(File{"arm", "64"})}},
+		Image{OS: "windows", Layers: []Layer{TarLayer(File{"win", "dows"})}}
 }
 
 func layerless() []byte {
-	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[]}`, OCIManifest, Desc(OCIConfig, []byte("{}"), ""))
+	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[]}`, OCIManifest,
+		Desc(OCIConfig, []byte("{}"), ""))
 }
 
 // Indexes are well- and ill-made indexes.
@@ -42,7 +44,8 @@ func Indexes() []IndexCase {
 	fake, _ := Attestation(OCILayer).Bytes()
 	empty, nested := layerless(), Index(arm.Entry())
 	return []IndexCase{
-		{Name: "two platforms", Entries: []string{amd.Entry(), arm.Entry()}, Children: []string{"linux/amd64", "linux/arm64"}},
+		{Name: "two platforms", Entries: []string{amd.Entry(), arm.Entry()},
+			Children: []string{"linux/amd64", "linux/arm64"}},
 		{Name: "one of two platforms asked for", Entries: []string{amd.Entry(), arm.Entry()},
 			Platforms: []string{"linux/arm64/v8"}, Children: []string{"linux/arm64"}, Left: []string{"linux/amd64"}},
 		{Name: "every variant of the platform asked for", Entries: []string{amd.Entry(),
@@ -57,8 +60,10 @@ func Indexes() []IndexCase {
 		{Name: "nothing in it", Codes: []attestor.Code{attestor.CodeNoPlatforms}},
 		{Name: "nothing but an attestation", Entries: []string{AttestationEntry(Sum(amdManifest), genuine)},
 			Codes: []attestor.Code{attestor.CodeNoPlatforms, attestor.CodeAttestationManifestInvalid}},
-		{Name: "no platform", Entries: []string{Desc(OCIManifest, amdManifest, "")}, Codes: []attestor.Code{attestor.CodePlatformMissing}},
-		{Name: "empty platform", Entries: []string{Desc(OCIManifest, amdManifest, `"platform":{}`)}, Codes: []attestor.Code{attestor.CodePlatformMissing}},
+		{Name: "no platform", Entries: []string{Desc(OCIManifest, amdManifest, "")},
+			Codes: []attestor.Code{attestor.CodePlatformMissing}},
+		{Name: "empty platform", Entries: []string{Desc(OCIManifest, amdManifest, `"platform":{}`)},
+			Codes: []attestor.Code{attestor.CodePlatformMissing}},
 		{Name: "a platform that is none",
 			Entries: []string{Desc(OCIManifest, amdManifest, `"platform":{"os":"linux","architecture":"amd64\n"}`)},
 			Codes:   []attestor.Code{attestor.CodePlatformMissing}},
@@ -70,7 +75,8 @@ func Indexes() []IndexCase {
 		{Name: "nested index", Entries: []string{amd.Entry(),
 			Desc(OCIIndex, nested, `"platform":{"os":"linux","architecture":"arm64"}`)},
 			Children: []string{"linux/amd64"}, Codes: []attestor.Code{attestor.CodeNestedIndex}},
-		{Name: "schema 1 child", Entries: []string{Desc(DockerSchema1, amdManifest, amd.Platform())}, Codes: []attestor.Code{attestor.CodeSchema1}},
+		{Name: "schema 1 child", Entries: []string{Desc(DockerSchema1, amdManifest, amd.Platform())},
+			Codes: []attestor.Code{attestor.CodeSchema1}},
 		{Name: "artifact child", Entries: []string{Desc("application/vnd.oci.artifact.manifest.v1+json", amdManifest,
 			amd.Platform())}, Codes: []attestor.Code{attestor.CodeArtifact}},
 		{Name: "child of unknown type", Entries: []string{Desc("application/json", amdManifest, amd.Platform())},
@@ -80,7 +86,8 @@ func Indexes() []IndexCase {
 		{Name: "child of negative size", Entries: []string{DescOf(OCIManifest, Sum(amdManifest), -1, amd.Platform())},
 			Codes: []attestor.Code{attestor.CodeManifestInvalid}},
 
-		{Name: "genuine attestation", Entries: []string{amd.Entry(), AttestationEntry(Sum(amdManifest), genuine)}, Children: []string{"linux/amd64"}},
+		{Name: "genuine attestation", Entries: []string{amd.Entry(), AttestationEntry(Sum(amdManifest), genuine)},
+			Children: []string{"linux/amd64"}},
 		{Name: "attestation about no sibling", Entries: []string{amd.Entry(), AttestationEntry(Sum(nested), genuine)},
 			Children: []string{"linux/amd64"}, Codes: []attestor.Code{attestor.CodeAttestationManifestInvalid}},
 		{Name: "attestation about itself", Entries: []string{amd.Entry(), AttestationEntry(Sum(genuine), genuine)},
@@ -124,11 +131,13 @@ func Images() []ImageCase {
 			{Blob: Zstd(layer), MediaType: OCILayer + "+zstd"}}}, ""},
 		{"no layers", Image{Layers: []Layer{}}, ""},
 		{"unknown fields", Image{Extra: `"org.example":{"a":[1]}`}, ""},
-		{"foreign layer", Image{Layers: []Layer{{Blob: layer, Extra: `"urls":["https://elsewhere.example/l"]`}}}, attestor.CodeForeignLayer},
+		{"foreign layer", Image{Layers: []Layer{{Blob: layer, Extra: `"urls":["https://elsewhere.example/l"]`}}},
+			attestor.CodeForeignLayer},
 		{"non-distributable layer", Image{Layers: []Layer{
 			{Blob: layer, MediaType: "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}}},
 			attestor.CodeForeignLayer},
-		{"encrypted layer", Image{Layers: []Layer{{Blob: layer, MediaType: OCILayer + "+gzip+encrypted"}}}, attestor.CodeManifestUnsupported},
+		{"encrypted layer", Image{Layers: []Layer{{Blob: layer, MediaType: OCILayer + "+gzip+encrypted"}}},
+			attestor.CodeManifestUnsupported},
 		{"artifact by config", Image{ConfigType: "application/vnd.oci.empty.v1+json"}, attestor.CodeArtifact},
 		{"artifact by type", Image{Extra: `"artifactType":"application/vnd.example"`}, attestor.CodeArtifact},
 		{"artifact manifest", Image{MediaType: "application/vnd.oci.artifact.manifest.v1+json"}, attestor.CodeArtifact},
@@ -136,10 +145,13 @@ func Images() []ImageCase {
 		{"image and index at once", Image{Extra: `"manifests":[]`}, attestor.CodeManifestInvalid},
 		{"duplicate key", Image{Extra: `"layers":[]`}, attestor.CodeManifestInvalid},
 		{"key in another case", Image{Extra: `"Layers":[]`}, attestor.CodeManifestInvalid},
-		{"user in another case", Image{ConfigExtra: `"config":{"User":"1000","user":"0"}`}, attestor.CodeManifestInvalid},
+		{"user in another case", Image{ConfigExtra: `"config":{"User":"1000","user":"0"}`},
+			attestor.CodeManifestInvalid},
 		{"user twice", Image{ConfigExtra: `"config":{"User":"1000","User":"0"}`}, attestor.CodeManifestInvalid},
-		{"config twice", Image{ConfigExtra: `"config":{"User":"0"},"config":{"User":"1000"}`}, attestor.CodeManifestInvalid},
-		{"labels that look like fields", Image{ConfigExtra: `"config":{"User":"1000","Labels":{"user":"0","USER":"0","Digest":"x"}}`}, ""},
+		{"config twice", Image{ConfigExtra: `"config":{"User":"0"},"config":{"User":"1000"}`},
+			attestor.CodeManifestInvalid},
+		{"labels that look like fields",
+			Image{ConfigExtra: `"config":{"User":"1000","Labels":{"user":"0","USER":"0","Digest":"x"}}`}, ""},
 		{"user of another type", Image{ConfigExtra: `"config":{"User":1000}`}, attestor.CodeManifestInvalid},
 		{"no os", Image{OS: Absent}, attestor.CodePlatformMissing},
 		{"an empty os", Image{OS: Empty}, attestor.CodePlatformMissing},
@@ -147,10 +159,12 @@ func Images() []ImageCase {
 		{"unknown platform", Image{OS: "unknown", Arch: "unknown"}, attestor.CodePlatformMissing},
 		{"Windows", Image{OS: "windows"}, attestor.CodePlatformUnsupported},
 		{"WebAssembly", Image{OS: "wasip1", Arch: "wasm"}, attestor.CodePlatformUnsupported},
-		{"deep nesting", Image{Extra: `"x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200)}, attestor.CodeManifestInvalid},
+		{"deep nesting", Image{Extra: `"x":` + strings.Repeat("[", 200) + strings.Repeat("]", 200)},
+			attestor.CodeManifestInvalid},
 		{"not UTF-8", Image{ConfigExtra: "\"config\":{\"User\":\"1\xff\"}"}, attestor.CodeManifestInvalid},
 		{"300 layers", Image{Layers: repeated(300, Layer{Blob: layer})}, attestor.CodeTooLarge},
-		{"annotations beyond a manifest's size", Image{Extra: `"annotations":{"a":"` + strings.Repeat(nul, 50_000) + `"}`}, attestor.CodeTooLarge},
+		{"annotations beyond a manifest's size",
+			Image{Extra: `"annotations":{"a":"` + strings.Repeat(nul, 50_000) + `"}`}, attestor.CodeTooLarge},
 		{"labels beyond a config's size", Image{ConfigExtra: `"config":{"User":"1","Labels":{"a":"` + strings.Repeat(
 			nul, 11_000) + `"}}`}, attestor.CodeTooLarge},
 	}
@@ -181,21 +195,30 @@ func Manifests() []ManifestCase {
 		{"an array", OCIManifest, []byte("[]"), attestor.CodeManifestInvalid},
 		{"empty object", OCIManifest, []byte("{}"), attestor.CodeManifestInvalid},
 		{"trailing data", OCIManifest, append(append([]byte{}, good...), "{}"...), attestor.CodeManifestInvalid},
-		{"served as an index", OCIIndex, []byte(strings.Replace(string(good), `"layers"`, `"manifests":[],"layers"`, 1)), attestor.CodeManifestInvalid},
+		{"served as an index", OCIIndex, []byte(strings.Replace(string(good), `"layers"`, `"manifests":[],"layers"`,
+			1)), attestor.CodeManifestInvalid},
 		{"served as Docker's, saying OCI", DockerManifest, good, attestor.CodeManifestInvalid},
 		{"served as text", "text/plain", good, attestor.CodeRegistryMisbehaves},
-		{"schema 1, signed", DockerSchema1, []byte(`{"schemaVersion":1,"fsLayers":[],"signatures":[]}`), attestor.CodeSchema1},
+		{"schema 1, signed", DockerSchema1, []byte(`{"schemaVersion":1,"fsLayers":[],"signatures":[]}`),
+			attestor.CodeSchema1},
 		{"schema 1 served as 2", DockerManifest, []byte(`{"schemaVersion":1,"fsLayers":[]}`), attestor.CodeSchema1},
-		{"schemaVersion 3", OCIManifest, []byte(strings.Replace(string(good), `"schemaVersion":2`, `"schemaVersion":3`, 1)), attestor.CodeManifestInvalid},
+		{"schemaVersion 3", OCIManifest, []byte(strings.Replace(string(good), `"schemaVersion":2`, `"schemaVersion":3`,
+			1)), attestor.CodeManifestInvalid},
 		{"no config", OCIManifest, []byte(`{"schemaVersion":2,"layers":[]}`), attestor.CodeManifestInvalid},
-		{"config of null", OCIManifest, []byte(`{"schemaVersion":2,"config":null,"layers":[]}`), attestor.CodeManifestInvalid},
-		{"config that is the manifest of nothing", OCIManifest, configured(DescOf(OCIConfig, Sum([]byte("none")), 4, "")), attestor.CodeContentMissing},
-		{"config of negative size", OCIManifest, configured(DescOf(OCIConfig, Sum(config), -1, "")), attestor.CodeManifestInvalid},
-		{"config of another size", OCIManifest, configured(DescOf(OCIConfig, Sum(config), len(config)-1, "")), attestor.CodeContentMismatch},
+		{"config of null", OCIManifest, []byte(`{"schemaVersion":2,"config":null,"layers":[]}`),
+			attestor.CodeManifestInvalid},
+		{"config that is the manifest of nothing", OCIManifest,
+			configured(DescOf(OCIConfig, Sum([]byte("none")), 4, "")), attestor.CodeContentMissing},
+		{"config of negative size", OCIManifest, configured(DescOf(OCIConfig, Sum(config), -1, "")),
+			attestor.CodeManifestInvalid},
+		{"config of another size", OCIManifest, configured(DescOf(OCIConfig, Sum(config), len(config)-1, "")),
+			attestor.CodeContentMismatch},
 		{"fewer layers than diffIDs", OCIManifest, fmt.Appendf(nil, `{"schemaVersion":2,"config":%s,"layers":[]}`,
 			Desc(OCIConfig, config, "")), attestor.CodeManifestInvalid},
-		{"no media type", OCIManifest, []byte(strings.Replace(string(good), `"mediaType":"`+OCIManifest+`",`, "", 1)), ""},
-		{"no media type, served as Docker's", DockerManifest, []byte(strings.Replace(string(good), `"mediaType":"`+OCIManifest+`",`, "", 1)), ""},
+		{"no media type", OCIManifest, []byte(strings.Replace(string(good), `"mediaType":"`+OCIManifest+`",`, "", 1)),
+			""},
+		{"no media type, served as Docker's", DockerManifest,
+			[]byte(strings.Replace(string(good), `"mediaType":"`+OCIManifest+`",`, "", 1)), ""},
 	}
 }
 
@@ -215,8 +238,10 @@ func Children() []ChildCase {
 	m, _ := amd.Bytes()
 	am, _ := ArtifactImage().Bytes()
 	return []ChildCase{
-		{"another platform in the config", Desc(OCIManifest, m, `"platform":{"os":"linux","architecture":"arm64"}`), attestor.CodePlatformMismatch},
-		{"a variant of another", Desc(OCIManifest, m, `"platform":{"os":"linux","architecture":"amd64","variant":"v3"}`), ""},
+		{"another platform in the config", Desc(OCIManifest, m, `"platform":{"os":"linux","architecture":"arm64"}`),
+			attestor.CodePlatformMismatch},
+		{"a variant of another",
+			Desc(OCIManifest, m, `"platform":{"os":"linux","architecture":"amd64","variant":"v3"}`), ""},
 		{"a wrong size", DescOf(OCIManifest, Sum(m), len(m)+1, amd.Platform()), attestor.CodeManifestInvalid},
 		{"an artifact", Desc(OCIManifest, am, amd.Platform()), attestor.CodeArtifact},
 		{"listed as Docker's", Desc(DockerManifest, m, amd.Platform()), ""},

@@ -12,7 +12,8 @@ import (
 
 // PutBlob sends a blob to a registry over plain HTTP.
 func PutBlob(ctx context.Context, client *http.Client, host, repo string, b []byte) error {
-	return Put(ctx, client, http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/?digest=%s", host, repo, Sum(b)), octets, b)
+	return Put(ctx, client, http.MethodPost, fmt.Sprintf("http://%s/v2/%s/blobs/uploads/?digest=%s", host, repo,
+		Sum(b)), octets, b)
 }
 
 // PutManifest sends a manifest as it is: what a client of the registry would

@@ -28,7 +28,8 @@ func requests() []Case {
 		{"a name in another case", `{"Image":"$REF"}`, `unknown field`},
 		{"a name in another case beside the right one", `{"image":"$REF","IMAGE":"x"}`, `unknown field`},
 		{"an unknown field", `{"image":"$REF","force":true}`, `unknown field`},
-		{"an unknown field inside", `{"image":"$REF","breakGlass":{"reason":"production is down","by":"me"}}`, `unknown field`},
+		{"an unknown field inside", `{"image":"$REF","breakGlass":{"reason":"production is down","by":"me"}}`,
+			`unknown field`},
 		{"the same field twice", `{"image":"$REF","image":"$REF"}`, `duplicate field`},
 		{"the same field twice, once escaped", `{"image":"$REF","\u0069mage":"$REF"}`, `duplicate field`},
 		{"the same label twice", `{"image":"$REF","labels":{"a":"1","a":"2"}}`, `duplicate field`},
@@ -52,7 +53,8 @@ func requests() []Case {
 	} {
 		body(b.name, http.StatusBadRequest, b.says, b.text)
 	}
-	body("one byte more than is read", http.StatusRequestEntityTooLarge, "more than 1048576 bytes", `{"image":"`+strings.Repeat("x", 1<<20)+`"}`)
+	body("one byte more than is read", http.StatusRequestEntityTooLarge, "more than 1048576 bytes",
+		`{"image":"`+strings.Repeat("x", 1<<20)+`"}`)
 	return append(append(out, envelopes()...), queries()...)
 }
 
@@ -82,25 +84,33 @@ func envelopes() []Case {
 		r.Header.Set("Content-Encoding", "gzip")
 	})
 
-	send("a gzip bomb that does not say so", http.StatusBadRequest, "not valid JSON at byte 0", func(r *Request) { r.Body = bomb })
+	send("a gzip bomb that does not say so", http.StatusBadRequest, "not valid JSON at byte 0",
+		func(r *Request) { r.Body = bomb })
 	send("two megabytes without a length", http.StatusRequestEntityTooLarge, "more than 1048576 bytes",
 		func(r *Request) { r.Body, r.Chunked = bytes.Repeat([]byte{' '}, 2<<20), true })
-	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-7", "application/jsonx", ""} {
+	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-7",
+		"application/jsonx", ""} {
 		send(fmt.Sprintf("the media type %q", media), http.StatusUnsupportedMediaType, "the body's type",
 			func(r *Request) { r.Header["Content-Type"] = []string{media} })
 	}
 
-	send("GET with a body", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = http.MethodGet })
-	send("a method of one's own", http.StatusMethodNotAllowed, "Method Not Allowed", func(r *Request) { r.Method = "ATTEST" })
+	send("GET with a body", http.StatusMethodNotAllowed, "Method Not Allowed",
+		func(r *Request) { r.Method = http.MethodGet })
+	send("a method of one's own", http.StatusMethodNotAllowed, "Method Not Allowed",
+		func(r *Request) { r.Method = "ATTEST" })
 	for n, path := range []string{
-		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest", "/v1/attest%00", "/v1/attest;x", "/v1",
+		"/v1/attest/", "//v1/attest", "/v1//attest", "/./v1/attest", "/v1/x/../attest", "/v1%2fattest", "/V1/attest",
+		"/v1/attest%00", "/v1/attest;x", "/v1",
 	} {
 		send(fmt.Sprintf("path %d: %s", n+1, path), http.StatusNotFound, noCall, func(r *Request) { r.Path = path })
 	}
 
-	send("the path /v1/decisions/../attest", http.StatusNotFound, noCall, func(r *Request) { r.Path = "/v1/decisions/../attest" })
-	for name, value := range map[string]string{"X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/v1/attestations", "X-Rewrite-URL": "/v1/attestations"} {
-		send("the header "+name, http.StatusNotFound, "does not exist", func(r *Request) { r.Header.Set(name, value) }) // as without it: there is no such image
+	send("the path /v1/decisions/../attest", http.StatusNotFound, noCall,
+		func(r *Request) { r.Path = "/v1/decisions/../attest" })
+	for name, value := range map[string]string{"X-HTTP-Method-Override": "DELETE", "X-Original-URL": "/v1/attestations",
+		"X-Rewrite-URL": "/v1/attestations"} {
+		// as without it: there is no such image
+		send("the header "+name, http.StatusNotFound, "does not exist", func(r *Request) { r.Header.Set(name, value) })
 	}
 	sortCases(out)
 	return out
@@ -110,12 +120,15 @@ func envelopes() []Case {
 func queries() []Case {
 	var out []Case
 	for _, q := range []struct{ query, says string }{
-		{"imag=x", "an unknown parameter"}, {"verdict=Pass", "is not a verdict"}, {"verdict=pass&verdict=deny", "more than once"},
+		{"imag=x", "an unknown parameter"}, {"verdict=Pass", "is not a verdict"},
+		{"verdict=pass&verdict=deny", "more than once"},
 		{"pageSize=0", "pageSize is not a positive number"}, {"pageSize=-1", "pageSize is not a positive number"},
 		{"pageSize=x", "pageSize is not a positive number"},
-		{"since=yesterday", "is not a time"}, {"until=2026-13-01", "is not a time"}, {"image=x", "neither tag nor digest"},
+		{"since=yesterday", "is not a time"}, {"until=2026-13-01", "is not a time"},
+		{"image=x", "neither tag nor digest"},
 		{"repository=Nginx", "repository"}, {"repository=a/**b/c", "must be a whole path segment"},
-		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"}, {"a=%zz", "malformed"}, {"a;b", "malformed"},
+		{"image=sha256:abc", "is not a digest"}, {"pageToken=x", "pageToken is not a token of this service"},
+		{"a=%zz", "malformed"}, {"a;b", "malformed"},
 	} {
 		out = append(out, Case{Name: "requests/the query " + q.query, Want: refused(http.StatusBadRequest, q.says),
 			Arrange: nothing, Send: func(*Place) []Request { return []Request{Get("/v1/decisions?" + q.query)} }})
@@ -163,12 +176,16 @@ func references() []Case {
 		{"a private address", "10.0.0.1:5000/corpus/app:1", denied("NO_POLICY")},
 		{"another port of this machine", "$VICTIM/corpus/app:1", denied("NO_POLICY")},
 		{"this machine by another name", "localhost:1/corpus/app:1", denied("NO_POLICY")},
-		{"a registry that is governed and not configured", "registry.example/governed/app:1", denied("REGISTRY_NOT_ALLOWED")},
-		{"a private address that is governed and not configured", "10.0.0.1:5000/governed/app:1", denied("REGISTRY_NOT_ALLOWED")},
-		{"somebody else's port that is governed and not configured", "$VICTIM/governed/app:1", denied("REGISTRY_NOT_ALLOWED")},
+		{"a registry that is governed and not configured", "registry.example/governed/app:1",
+			denied("REGISTRY_NOT_ALLOWED")},
+		{"a private address that is governed and not configured", "10.0.0.1:5000/governed/app:1",
+			denied("REGISTRY_NOT_ALLOWED")},
+		{"somebody else's port that is governed and not configured", "$VICTIM/governed/app:1",
+			denied("REGISTRY_NOT_ALLOWED")},
 	} {
 		out = append(out, Case{Name: "references/" + r.name, Want: r.want, Arrange: nothing, Send: func(p *Place) []Request {
-			ref := strings.NewReplacer("$REF", p.Ref("1"), "$HOST", p.Host, "$REPO", p.Repo, "$VICTIM", p.Victim).Replace(r.ref)
+			ref := strings.NewReplacer("$REF", p.Ref("1"), "$HOST", p.Host, "$REPO", p.Repo, "$VICTIM",
+				p.Victim).Replace(r.ref)
 			return []Request{Post("/v1/attest", string(JSON(map[string]string{"image": ref})))}
 		}})
 	}
@@ -178,5 +195,6 @@ func references() []Case {
 // Governed are patterns of repositories that a policy must govern beside the
 // cases' own, so that what refuses them is not that nobody asked.
 func Governed(host, victim string) []string {
-	return []string{host + "/" + BuilderImages, "registry.example/governed/**", "10.0.0.1:5000/governed/**", victim + "/governed/**"}
+	return []string{host + "/" + BuilderImages, "registry.example/governed/**", "10.0.0.1:5000/governed/**",
+		victim + "/governed/**"}
 }

@@ -77,8 +77,10 @@ func reviews() []Case {
 	}{
 		{"attested", `{"containers":[{"image":"$GOOD"}]}`, "", "", ""},
 		{"not attested", `{"containers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
-		{"a second container", `{"containers":[{"image":"$GOOD"},{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
-		{"an init container", `{"containers":[{"image":"$GOOD"}],"initContainers":[{"image":"$BAD"}]}`, "$BAD has no valid attestation", "$BAD", "$GOOD"},
+		{"a second container", `{"containers":[{"image":"$GOOD"},{"image":"$BAD"}]}`, "$BAD has no valid attestation",
+			"$BAD", "$GOOD"},
+		{"an init container", `{"containers":[{"image":"$GOOD"}],"initContainers":[{"image":"$BAD"}]}`,
+			"$BAD has no valid attestation", "$BAD", "$GOOD"},
 		{"an ephemeral container", `{"containers":[{"image":"$GOOD"}],"ephemeralContainers":[{"image":"$BAD"}]}`,
 			"$BAD has no valid attestation", "$BAD", "$GOOD"},
 		{"an image volume", `{"containers":[{"image":"$GOOD"}],"volumes":[{"name":"v","image":{"reference":"$BAD"}}]}`,
@@ -90,7 +92,8 @@ func reviews() []Case {
 		{"by tag", `{"containers":[{"image":"$TAG"}]}`, "$TAG is by tag", "$TAG", "$GOOD"},
 		{"ungoverned", `{"containers":[{"image":"gcr.io/other/app@` + empty + `"}]}`,
 			"no policy governs gcr.io/other/app", "gcr.io/other/app@" + empty, "$GOOD"},
-		{"without a registry", `{"containers":[{"image":"nginx@` + empty + `"}]}`, "the registry is missing", "nginx@" + empty, "$GOOD"},
+		{"without a registry", `{"containers":[{"image":"nginx@` + empty + `"}]}`, "the registry is missing",
+			"nginx@" + empty, "$GOOD"},
 		{"101 images", tagged(101), "the pod has 101 images", `,{"image":"$TAG101@$DIGEST"}`, ``},
 		{"null", `null`, "no pod specification", `null`, `{"containers":[{"image":"$GOOD"}]}`},
 		{"a list", `[]`, unread, `[]`, `{"containers":[{"image":"$GOOD"}]}`},
@@ -98,19 +101,22 @@ func reviews() []Case {
 		for _, kind := range []struct{ group, kind string }{{"", "Pod"}, {"apps", "Deployment"}, {"batch", "CronJob"}} {
 			put := func(text, good, bad string) string {
 				repository, digest, _ := strings.Cut(good, "@")
-				return strings.NewReplacer("$GOOD", good, "$BAD", bad, "$TAG", repository+":1", "$DIGEST", digest).Replace(text)
+				return strings.NewReplacer("$GOOD", good, "$BAD", bad, "$TAG", repository+":1", "$DIGEST",
+					digest).Replace(text)
 			}
 			name, want := s.name+", "+kind.kind, allowed
 			if s.says != "" {
 				want = no(s.says)
 			}
 
-			ask(name, want, func(good, bad string) Request { return Review(kind.group, kind.kind, put(s.spec, good, bad)) })
+			ask(name, want,
+				func(good, bad string) Request { return Review(kind.group, kind.kind, put(s.spec, good, bad)) })
 			if s.says == "" {
 				continue
 			}
 			mended := strings.Replace(s.spec, s.old, s.mend, 1)
-			ask(s.name+", mended, "+kind.kind, allowed, func(good, bad string) Request { return Review(kind.group, kind.kind, put(mended, good, bad)) })
+			ask(s.name+", mended, "+kind.kind, allowed,
+				func(good, bad string) Request { return Review(kind.group, kind.kind, put(mended, good, bad)) })
 			out[len(out)-1] = out[len(out)-1].mending("reviews/" + name)
 		}
 	}
@@ -132,31 +138,38 @@ func reviews() []Case {
 		{"a kind in lower", noKind, func(good string) string {
 			return ReviewOf("apps", "v1", "deployment", "CREATE", Templated(Pod(good)))
 		}},
-		{"no object", "the review has no object", func(string) string { return ReviewOf("", "v1", "Pod", "CREATE", `null`) }},
+		{"no object", "the review has no object",
+			func(string) string { return ReviewOf("", "v1", "Pod", "CREATE", `null`) }},
 		{"an exec", operations, func(string) string { return ReviewOf("", "v1", "PodExecOptions", "CONNECT", `{}`) }},
-		{"unknown operation", operations, func(good string) string { return ReviewOf("", "v1", "Pod", "PATCH", `{"spec":`+Pod(good)+`}`) }},
+		{"unknown operation", operations,
+			func(good string) string { return ReviewOf("", "v1", "Pod", "PATCH", `{"spec":`+Pod(good)+`}`) }},
 	} {
 		ask(o.name, no(o.says), func(good, _ string) Request { return reviewed(o.object(good)) })
 	}
 
-	const noReview, noRequest = "the body is not an AdmissionReview", "not an AdmissionReview of admission.k8s.io/v1 with a request"
+	const noReview, noRequest = "the body is not an AdmissionReview",
+		"not an AdmissionReview of admission.k8s.io/v1 with a request"
 	for _, e := range []struct {
 		name, says string
 		edit       func(whole string) string
 	}{
 		{"nothing", noReview, func(string) string { return "" }},
 		{"an array", noReview, func(string) string { return "[]" }},
-		{"another version", noRequest, func(w string) string { return strings.Replace(w, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1) }},
-		{"no request", noRequest, func(string) string { return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}` }},
+		{"another version", noRequest,
+			func(w string) string { return strings.Replace(w, "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1) }},
+		{"no request", noRequest,
+			func(string) string { return `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}` }},
 		{"no uid", noRequest, func(w string) string { return strings.Replace(w, ReviewUID, "", 1) }},
 		{"two reviews", noReview, func(w string) string { return w + w }},
-		{"two objects", noReview, func(w string) string { return strings.Replace(w, `"object":`, `"object":{},"object":`, 1) }},
+		{"two objects", noReview,
+			func(w string) string { return strings.Replace(w, `"object":`, `"object":{},"object":`, 1) }},
 		{"cut short", noReview, func(w string) string { return w[:len(w)-3] }},
 		{"very deep", noReview, func(w string) string {
 			return strings.Replace(w, `"object":`, `"x":`+strings.Repeat("[", 100_000)+`,"object":`, 1)
 		}},
 	} {
-		ask(e.name, refused(http.StatusBadRequest, e.says), func(good, _ string) Request { return reviewed(e.edit(whole(good))) })
+		ask(e.name, refused(http.StatusBadRequest, e.says),
+			func(good, _ string) Request { return reviewed(e.edit(whole(good))) })
 	}
 
 	ask("eight megabytes", refused(http.StatusRequestEntityTooLarge, "the body is too large"),

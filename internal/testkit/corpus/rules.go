@@ -38,11 +38,13 @@ func rules() []Case {
 	}
 
 	plain := func(p *Place) { p.Push(p.Good()) }
-	const names = "base: {required: false}\n  user: {nonRoot: true}\n  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}"
+	const names = "base: {required: false}\n  user: {nonRoot: true}\n  vulnerabilities: {maximumFixableSeverity: " +
+		"MEDIUM, maximumUnfixableSeverity: HIGH}"
 	out := []Case{
 		{Name: "rules/satisfied", Policy: teamRule, Want: admitted(), Arrange: labelled(`{"team":"payments"}`)},
 		{Name: "rules/violated", Policy: teamRule, Want: denied(attestor.CodeRuleViolated), Arrange: plain},
-		{Name: "rules/a label in another case", Policy: teamRule, Want: denied(attestor.CodeRuleViolated), Arrange: labelled(`{"Team":"payments"}`)},
+		{Name: "rules/a label in another case", Policy: teamRule, Want: denied(attestor.CodeRuleViolated),
+			Arrange: labelled(`{"Team":"payments"}`)},
 		{Name: "rules/a label that is longer than is read", Policy: teamRule, Want: undecided(attestor.CodeRuleFailed),
 			Arrange: labelled(`{"team":"` + strings.Repeat("x", 70_000) + `"}`)},
 		{Name: "rules/that cannot be evaluated", Policy: "\n  " + names + `
@@ -68,7 +70,8 @@ func rules() []Case {
 			Want: withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
 		{Name: "rules/refused since an earlier day", Policy: "\n  base: {required: false}\n" +
 			"  user: {nonRoot: {value: true, effectiveFrom: {date: 2020-03-01, owner: platform}}}\n" +
-			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}", Want: denied(attestor.CodeUserNotSet), Arrange: rootImage},
+			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}",
+			Want: denied(attestor.CodeUserNotSet), Arrange: rootImage},
 		{Name: "rules/a whole policy of a later day",
 			Policy: "\n  effectiveFrom: {date: 2999-03-01, owner: platform}\n  " + names,
 			Want:   withAdvice(admitted(), attestor.CodeUserNotSet), Arrange: rootImage},
@@ -111,8 +114,10 @@ func provenance() []Case {
 		want       Want
 	}{
 		{"good", "builders: [\"" + builder + "\"], sources: [\"" + source + "\"],", key, nil, admitted()},
-		{"another builder", "builders: [\"https://builder.example/v2\"],", key, nil, denied(attestor.CodeProvenanceBuilder)},
-		{"another source", "sources: [\"https://github.com/acme/web\"],", key, nil, denied(attestor.CodeProvenanceSource)},
+		{"another builder", "builders: [\"https://builder.example/v2\"],", key, nil,
+			denied(attestor.CodeProvenanceBuilder)},
+		{"another source", "sources: [\"https://github.com/acme/web\"],", key, nil,
+			denied(attestor.CodeProvenanceSource)},
 		{"too low a level", "slsaLevel: 3,", key, nil, denied(attestor.CodeProvenanceLevel)},
 		{"by another key", "builders: [\"" + builder + "\"],", other, nil, denied(attestor.CodeProvenanceMissing)},
 		{"about another image", "builders: [\"" + builder + "\"],", key, func(*Place, attestor.Digest) attestor.Digest {

@@ -26,9 +26,11 @@ func SPDX(licence string, purls ...string) []byte {
 	for i, purl := range purls {
 		name, version, _ := strings.Cut(purl[strings.LastIndexByte(purl, '/')+1:], "@")
 		packages = append(packages, map[string]any{
-			"SPDXID": fmt.Sprintf("SPDXRef-%d", i), "name": name, "versionInfo": version, "downloadLocation": "NOASSERTION",
+			"SPDXID": fmt.Sprintf("SPDXRef-%d", i), "name": name, "versionInfo": version,
+			"downloadLocation": "NOASSERTION",
 			"licenseConcluded": "NOASSERTION", "licenseDeclared": licence,
-			"externalRefs": []map[string]string{{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}},
+			"externalRefs": []map[string]string{{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl",
+				"referenceLocator": purl}},
 		})
 	}
 	return JSON(map[string]any{
@@ -42,14 +44,16 @@ func CycloneDX(purls ...string) []byte {
 	var components []map[string]any
 	for _, purl := range purls {
 		name, version, _ := strings.Cut(purl[strings.LastIndexByte(purl, '/')+1:], "@")
-		components = append(components, map[string]any{"type": "library", "name": name, "version": version, "purl": purl})
+		components = append(components, map[string]any{"type": "library", "name": name,
+			"version": version, "purl": purl})
 	}
 	return JSON(map[string]any{"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components})
 }
 
 // Stated is an in-toto statement about an image that holds a document.
 func Stated(d attestor.Digest, predicateType string, document []byte) []byte {
-	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"subject":[{"name":"x","digest":{"sha256":%q}}],"predicate":%s}`,
+	return fmt.Appendf(nil,
+		`{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"subject":[{"name":"x","digest":{"sha256":%q}}],"predicate":%s}`,
 		predicateType, d.Hex(), document)
 }
 
@@ -57,8 +61,10 @@ func Stated(d attestor.Digest, predicateType string, document []byte) []byte {
 func (s *signing) referDocument(media string, document []byte) {
 	config := []byte("{}")
 	s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config}, Blob{s.repo, document})
-	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"artifactType":%q,"config":%s,"layers":[%s],"subject":%s}`, OCIManifest, media,
-		Desc("application/vnd.oci.empty.v1+json", config, ""), Desc(media, document, ""), DescOf(OCIManifest, s.base, s.size, ""))
+	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"artifactType":%q,"config":%s,"layers":[%s],"subject":%s}`,
+		OCIManifest, media,
+		Desc("application/vnd.oci.empty.v1+json", config, ""), Desc(media, document, ""),
+		DescOf(OCIManifest, s.base, s.size, ""))
 	s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, "", OCIManifest, m})
 }
 
@@ -67,13 +73,19 @@ func buildAttested(key Key, signed bool) func(*signing) {
 	return func(s *signing) {
 		image := s.p.Good()
 		statement := Stated(s.base, SPDXPredicate, SPDX("MIT", "pkg:deb/debian/openssl@3.0.15"))
-		config := []byte(`{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":["` + string(Sum(statement)) + `"]}}`)
+		config := []byte(
+			`{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":["` +
+				string(Sum(statement)) + `"]}}`)
 		s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config}, Blob{s.repo, statement})
-		m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, OCIManifest, Desc(OCIConfig, config, ""),
-			Desc("application/vnd.in-toto+json", statement, `"annotations":{"in-toto.io/predicate-type":"`+SPDXPredicate+`"}`))
+		m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, OCIManifest,
+			Desc(OCIConfig, config, ""),
+			Desc("application/vnd.in-toto+json", statement, `"annotations":{"in-toto.io/predicate-type":"`+
+				SPDXPredicate+`"}`))
 		s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, string(Sum(m)), OCIManifest, m})
-		index := Index(image.Entry(), DescOf(OCIManifest, Sum(m), len(m), `"platform":{"os":"unknown","architecture":"unknown"},`+
-			`"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"`+string(s.base)+`"}`))
+		index := Index(image.Entry(),
+			DescOf(OCIManifest, Sum(m), len(m), `"platform":{"os":"unknown","architecture":"unknown"},`+
+				`"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":"`+
+				string(s.base)+`"}`))
 		s.p.Manifest("1", OCIIndex, index)
 
 		of := &signing{p: s.p, repo: s.repo, base: Sum([]byte(index)), size: len(index)}
@@ -110,7 +122,8 @@ func sboms() []Case {
 	return []Case{
 		document("none", denied(attestor.CodeSBOMMissing), func(*signing) {}),
 		document("signed, in SPDX", admitted(), signed(fine)).mending("sboms/none"),
-		document("signed by another key", unsigned, func(s *signing) { s.refer(other.Bundle(Stated(s.base, SPDXPredicate, fine))) }),
+		document("signed by another key", unsigned,
+			func(s *signing) { s.refer(other.Bundle(Stated(s.base, SPDXPredicate, fine))) }),
 		document("signed, in CycloneDX", admitted(), func(s *signing) {
 			s.refer(key.Bundle(Stated(s.base, CycloneDXPredicate, CycloneDX(openssl))))
 		}).mending("sboms/signed by another key"),
@@ -127,11 +140,13 @@ func sboms() []Case {
 		document("about another digest, under cosign's tag", denied(attestor.CodeSBOMOtherDigest, attestor.CodeSBOMMissing), func(s *signing) {
 			s.attach("att", key.Envelope(Stated(s.other(), SPDXPredicate, fine)))
 		}),
-		document("with one member twice", invalid, signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"packages":[],"name":"app"`, 1)))),
+		document("with one member twice", invalid,
+			signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"packages":[],"name":"app"`, 1)))),
 		document("of no JSON", invalid, signed([]byte(`"}`))),
 		document("in SPDX 3", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
 			signed([]byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`))),
-		document("in the tag-value form", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing), signed([]byte(`"SPDXVersion: SPDX-2.3"`))),
+		document("in the tag-value form", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
+			signed([]byte(`"SPDXVersion: SPDX-2.3"`))),
 		document("another statement by the signer", denied(attestor.CodeSBOMMissing), func(s *signing) {
 			s.refer(key.Bundle(Stated(s.base, "https://slsa.dev/provenance/v1", fine)))
 		}),
@@ -148,7 +163,9 @@ func sboms() []Case {
 			for i := range 100_001 {
 				fmt.Fprintf(&packages, `,{"name":"p%d"}`, i)
 			}
-			s.refer(key.Bundle(Stated(s.base, SPDXPredicate, []byte(`{"spdxVersion":"SPDX-2.3","packages":[`+packages.String()[1:]+`]}`))))
+			s.refer(
+				key.Bundle(Stated(s.base, SPDXPredicate,
+					[]byte(`{"spdxVersion":"SPDX-2.3","packages":[`+packages.String()[1:]+`]}`))))
 		}),
 		named("under an exception for documents that are malformed", asked("\n  exceptions: [{check: packages, "+
 			"subject: SBOM_INVALID, owner: o, reason: r, expires: 2099-01-01}]"),
@@ -160,7 +177,8 @@ func sboms() []Case {
 			signed(fine)(s)
 			s.referrers(func(w http.ResponseWriter) {
 				w.Header().Set("Content-Type", OCIIndex)
-				list := strings.Repeat(","+DescOf(OCIManifest, s.base, s.size, `"artifactType":"application/vnd.example"`), 1000)
+				list := strings.Repeat(","+DescOf(OCIManifest, s.base, s.size,
+					`"artifactType":"application/vnd.example"`), 1000)
 				_, _ = fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, OCIIndex, list[1:])
 			})
 		}),
@@ -169,9 +187,11 @@ func sboms() []Case {
 		document("from the build, of an index that nobody signed", unsigned, buildAttested(key, false)),
 		named("a denied package, from the build", asked("\n  packages: {deny: [{name: openssl}]}"),
 			denied(attestor.CodePackageDenied, attestor.CodeSBOMUnsigned), buildAttested(key, false)),
-		named("a denied package", asked("\n  packages: {deny: [{name: openssl, type: deb, reason: \"use the base's\"}]}"),
+		named("a denied package",
+			asked("\n  packages: {deny: [{name: openssl, type: deb, reason: \"use the base's\"}]}"),
 			denied(attestor.CodePackageDenied), signed(fine)),
-		named("a denied package of another version", asked("\n  packages: {deny: [{name: openssl, type: deb, versions: [\"3.0.14\"]}]}"),
+		named("a denied package of another version",
+			asked("\n  packages: {deny: [{name: openssl, type: deb, versions: [\"3.0.14\"]}]}"),
 			admitted(), signed(fine)).mending("sboms/a denied package"),
 		named("a denied package, in a document that nobody signed", asked("\n  packages: {deny: [{name: openssl}]}"),
 			denied(attestor.CodePackageDenied), func(s *signing) {
@@ -187,11 +207,13 @@ func sboms() []Case {
 				s := &signing{p: p, repo: p.Repo, base: p.Push(i), size: len(m)}
 				signed(SPDX("MIT", curl))(s)
 				uri := p.Resource(s.base)
-				p.Scans[s.base] = []*grafeaspb.Occurrence{Complete(uri, time.Now()), Finding(uri, "CVE-2026-1", grafeaspb.Severity_LOW)}
+				p.Scans[s.base] = []*grafeaspb.Occurrence{Complete(uri, time.Now()),
+					Finding(uri, "CVE-2026-1", grafeaspb.Severity_LOW)}
 			}},
 		named("a package that is not allowed", asked("\n  packages: {allow: [{name: curl, type: deb}]}"),
 			denied(attestor.CodePackageNotAllowed), signed(SPDX("MIT", curl, openssl))),
-		named("allowed packages only", asked("\n  packages: {allow: [{name: curl, type: deb}, {name: debian/openssl, type: deb}]}"),
+		named("allowed packages only",
+			asked("\n  packages: {allow: [{name: curl, type: deb}, {name: debian/openssl, type: deb}]}"),
 			admitted(), signed(SPDX("MIT", curl, openssl))).mending("sboms/a package that is not allowed"),
 		named("a denied license", asked("\n  packages: {licenses: {deny: [AGPL-3.0-only]}}"),
 			denied(attestor.CodeLicenseDenied), signed(SPDX("MIT AND AGPL-3.0-only", openssl))),

@@ -52,7 +52,8 @@ func (s *signing) attach(suffix string, entries ...Entry) {
 
 	config := []byte("{}")
 	s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config})
-	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, OCIManifest, Desc(OCIConfig, config, ""), strings.Join(layers, ","))
+	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s]}`, OCIManifest,
+		Desc(OCIConfig, config, ""), strings.Join(layers, ","))
 	s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, "sha256-" + s.base.Hex() + "." + suffix, OCIManifest, m})
 }
 
@@ -63,7 +64,8 @@ func (s *signing) referTo(subject attestor.Digest, blob []byte) {
 	config := []byte("{}")
 	s.p.Blobs = append(s.p.Blobs, Blob{s.repo, config}, Blob{s.repo, blob})
 	m := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%s],"subject":%s}`, OCIManifest,
-		Desc("application/vnd.oci.empty.v1+json", config, ""), Desc(BundleMedia, blob, ""), DescOf(OCIManifest, subject, s.size, ""))
+		Desc("application/vnd.oci.empty.v1+json", config, ""), Desc(BundleMedia, blob, ""),
+		DescOf(OCIManifest, subject, s.size, ""))
 	s.p.Manifests = append(s.p.Manifests, Manifest{s.repo, "", OCIManifest, m})
 }
 
@@ -136,16 +138,23 @@ func signatures() []Case {
 		byKey("by the key", admitted(), func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
 		byKey("by the key, in a bundle", admitted(), func(s *signing) { s.refer(k.key.Bundle(s.statement())) }),
 		keyless("by the identity", admitted(), func(s *signing) { s.attach("sig", k.sig.Entry(s.simple())) }),
-		keyless("by the identity, in a bundle", admitted(), func(s *signing) { s.refer(k.sig.Bundle(s.statement(), true)) }),
+		keyless("by the identity, in a bundle", admitted(),
+			func(s *signing) { s.refer(k.sig.Bundle(s.statement(), true)) }),
 		byKey("none", unsigned, func(*signing) {}),
 		byKey("by another key", unsigned, func(s *signing) { s.attach("sig", k.otherKey.Entry(s.simple())) }),
 		byKey("by another key, in a bundle", unsigned, func(s *signing) { s.refer(k.otherKey.Bundle(s.statement())) }),
-		byKey("by the key, of another digest", unsigned, func(s *signing) { s.attach("sig", k.key.Entry(Simple(s.p.Host+"/"+s.repo, s.other()))) }),
-		byKey("by the key, of another digest, in a bundle", unsigned, func(s *signing) { s.refer(k.key.Bundle(Statement(s.other(), SignPredicate))) }),
-		byKey("by an identity where a key is asked for", unsigned, func(s *signing) { s.refer(k.sig.Bundle(s.statement(), true)) }),
-		keyless("by a key where an identity is asked for", unsigned, func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
-		keyless("by another subject", unsigned, func(s *signing) { s.attach("sig", k.sig.EntryBy(s.simple(), "mallory@example.com", SignerIssuer)) }),
-		keyless("by a subject that ends like ours", unsigned, func(s *signing) { s.attach("sig", k.sig.EntryBy(s.simple(), "x"+SignerSubject, SignerIssuer)) }),
+		byKey("by the key, of another digest", unsigned,
+			func(s *signing) { s.attach("sig", k.key.Entry(Simple(s.p.Host+"/"+s.repo, s.other()))) }),
+		byKey("by the key, of another digest, in a bundle", unsigned,
+			func(s *signing) { s.refer(k.key.Bundle(Statement(s.other(), SignPredicate))) }),
+		byKey("by an identity where a key is asked for", unsigned,
+			func(s *signing) { s.refer(k.sig.Bundle(s.statement(), true)) }),
+		keyless("by a key where an identity is asked for", unsigned,
+			func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
+		keyless("by another subject", unsigned,
+			func(s *signing) { s.attach("sig", k.sig.EntryBy(s.simple(), "mallory@example.com", SignerIssuer)) }),
+		keyless("by a subject that ends like ours", unsigned,
+			func(s *signing) { s.attach("sig", k.sig.EntryBy(s.simple(), "x"+SignerSubject, SignerIssuer)) }),
 		keyless("by another issuer's namesake", unsigned, func(s *signing) {
 			s.attach("sig", k.sig.EntryBy(s.simple(), SignerSubject, "https://evil.example"))
 		}),
@@ -153,10 +162,13 @@ func signatures() []Case {
 			s.refer(k.sig.BundleBy(s.statement(), "mallory@example.com", SignerIssuer, true))
 		}),
 		keyless("by another Sigstore", unsigned, func(s *signing) { s.attach("sig", k.otherSig.Entry(s.simple())) }),
-		keyless("by another Sigstore, in a bundle", unsigned, func(s *signing) { s.refer(k.otherSig.Bundle(s.statement(), true)) }),
-		keyless("no log entry", unsigned, func(s *signing) { s.attach("sig", without(k.sig.Entry(s.simple()), LogKey)) }),
+		keyless("by another Sigstore, in a bundle", unsigned,
+			func(s *signing) { s.refer(k.otherSig.Bundle(s.statement(), true)) }),
+		keyless("no log entry", unsigned,
+			func(s *signing) { s.attach("sig", without(k.sig.Entry(s.simple()), LogKey)) }),
 		keyless("no log entry, in a bundle", unsigned, func(s *signing) {
-			s.refer(Edit(k.sig.Bundle(s.statement(), true), func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
+			s.refer(Edit(k.sig.Bundle(s.statement(), true),
+				func(b *protobundle.Bundle) { b.VerificationMaterial.TlogEntries = nil }))
 		}),
 		k.signed("signatures/no log entry where a key's is asked for", signedAndLogged, unsigned,
 			func(s *signing) { s.attach("sig", k.key.Entry(s.simple())) }),
@@ -171,21 +183,24 @@ func signatures() []Case {
 			s.attach("sig", e)
 		}),
 		keyless("no certificate timestamp", unsigned, func(s *signing) { s.attach("sig", k.sig.Entry(s.simple())) }),
-		keyless("logged after the certificate expired", unsigned, func(s *signing) { s.attach("sig", k.sig.LateEntry(s.simple())) }),
+		keyless("logged after the certificate expired", unsigned,
+			func(s *signing) { s.attach("sig", k.sig.LateEntry(s.simple())) }),
 		byKey("a payload that was edited", unsigned, func(s *signing) {
 			e := k.key.Entry(s.simple())
 			e.Payload = append(e.Payload, ' ')
 			s.attach("sig", e)
 		}),
 		byKey("a statement that was edited", unsigned, func(s *signing) {
-			s.refer(Edit(k.key.Bundle(Statement(s.other(), SignPredicate)), func(b *protobundle.Bundle) { b.GetDsseEnvelope().Payload = s.statement() }))
+			s.refer(Edit(k.key.Bundle(Statement(s.other(), SignPredicate)),
+				func(b *protobundle.Bundle) { b.GetDsseEnvelope().Payload = s.statement() }))
 		}),
 		keyless("two certificates", unsigned, func(s *signing) {
 			e := k.sig.EntryBy(s.simple(), "mallory@example.com", SignerIssuer)
 			e.Annotations[CertificateKey] += k.sig.Entry(s.simple()).Annotations[CertificateKey]
 			s.attach("sig", e)
 		}),
-		byKey("an attestation under the signature's tag", unsigned, func(s *signing) { s.attach("sig", k.key.Envelope(s.statement())) }),
+		byKey("an attestation under the signature's tag", unsigned,
+			func(s *signing) { s.attach("sig", k.key.Envelope(s.statement())) }),
 		byKey("an attestation only", unsigned, func(s *signing) { s.attach("att", k.key.Envelope(s.statement())) }),
 		byKey("behind a hundred others", undecided(attestor.CodeBaseSignatureUnknown), func(s *signing) {
 			var flood []Entry
@@ -203,7 +218,8 @@ func signatures() []Case {
 			s := based(p)
 			s.attach("sig", k.key.Entry(s.simple()))
 		}},
-		k.signed("signatures/by an intermediate that is valid", signedUnlogged, admitted(), func(s *signing) { s.chained(time.Now().Add(time.Hour)) }),
+		k.signed("signatures/by an intermediate that is valid", signedUnlogged, admitted(),
+			func(s *signing) { s.chained(time.Now().Add(time.Hour)) }),
 	}
 }
 

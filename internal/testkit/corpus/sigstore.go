@@ -162,7 +162,8 @@ func envelopeOf(content verify.SignatureContent) *protodsse.Envelope {
 	raw := content.EnvelopeContent().RawEnvelope()
 	payload, err := raw.DecodeB64Payload()
 	check(err)
-	return &protodsse.Envelope{Payload: payload, PayloadType: raw.PayloadType, Signatures: []*protodsse.Signature{{Sig: content.Signature()}}}
+	return &protodsse.Envelope{Payload: payload, PayloadType: raw.PayloadType,
+		Signatures: []*protodsse.Signature{{Sig: content.Signature()}}}
 }
 
 // Chained is a classic signature of payload by a leaf under an intermediate
@@ -182,20 +183,25 @@ func Chained(payload []byte, end time.Time) (e Entry, trusted []byte) {
 	}
 
 	authority := func(name string, serial int64, until time.Time) *x509.Certificate {
-		return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, NotBefore: start, NotAfter: until,
+		return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name},
+			NotBefore: start, NotAfter: until,
 			KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true}
 	}
 	top, topKey := issue(authority("root", 1, time.Now().Add(24*time.Hour)), nil, nil)
 	mid, midKey := issue(authority("intermediate", 2, end), top, topKey)
 	leaf, priv := issue(&x509.Certificate{
-		SerialNumber: big.NewInt(3), NotBefore: start.Add(time.Hour), NotAfter: time.Now().Add(12 * time.Hour), EmailAddresses: []string{SignerSubject},
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}, Value: []byte(SignerIssuer)}},
+		SerialNumber: big.NewInt(3), NotBefore: start.Add(time.Hour), NotAfter: time.Now().Add(12 * time.Hour),
+		EmailAddresses: []string{SignerSubject},
+		KeyUsage:       x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1},
+			Value: []byte(SignerIssuer)}},
 	}, mid, midKey)
 
-	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01, []root.CertificateAuthority{&root.FulcioCertificateAuthority{
-		Root: top, Intermediates: []*x509.Certificate{mid}, ValidityPeriodStart: start, URI: "https://fulcio.localhost",
-	}}, nil, nil, nil)
+	tr, err := root.NewTrustedRoot(root.TrustedRootMediaType01,
+		[]root.CertificateAuthority{&root.FulcioCertificateAuthority{
+			Root: top, Intermediates: []*x509.Certificate{mid}, ValidityPeriodStart: start,
+			URI: "https://fulcio.localhost",
+		}}, nil, nil, nil)
 	check(err)
 	trusted, err = tr.MarshalJSON()
 	check(err)

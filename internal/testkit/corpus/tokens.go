@@ -79,7 +79,8 @@ func (i *Issuer) Token(email string) string {
 
 // SignToken signs claims by any key under any id.
 func SignToken(alg jose.SignatureAlgorithm, key any, id string, claims map[string]any) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: id}}, (&jose.SignerOptions{}).WithType("JWT"))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: id}},
+		(&jose.SignerOptions{}).WithType("JWT"))
 	check(err)
 	token, err := jwt.Signed(signer).Claims(claims).Serialize()
 	check(err)
@@ -131,7 +132,8 @@ func forgeries() []forgery {
 		{"another key under a known id", by(jose.RS256, "g1", foreign, nil), ""},
 		{"another key under its own id", by(jose.RS256, "mine", foreign, nil), ""},
 		{"its key in the header", func(i *Issuer) string {
-			s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: i.Foreign}, &jose.SignerOptions{EmbedJWK: true})
+			s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: i.Foreign},
+				&jose.SignerOptions{EmbedJWK: true})
 			check(err)
 			token, err := jwt.Signed(s).Claims(map[string]any(claimsOf(Administrator))).Serialize()
 			check(err)
@@ -142,34 +144,45 @@ func forgeries() []forgery {
 			return parts[0] + "." + claims() + "." + parts[2]
 		}, ""},
 		{"alg none", func(*Issuer) string { return unpadded(`{"alg":"none","typ":"JWT"}`) + "." + claims() + "." }, ""},
-		{"alg None, with a key id", func(*Issuer) string { return unpadded(`{"alg":"None","kid":"g1"}`) + "." + claims() + "." }, ""},
+		{"alg None, with a key id",
+			func(*Issuer) string { return unpadded(`{"alg":"None","kid":"g1"}`) + "." + claims() + "." }, ""},
 		{"unsigned", edited(func(p []string) string { return p[0] + "." + p[1] + "." }), ""},
-		{"signature removed by Cloud Run", edited(func(p []string) string { return p[0] + "." + p[1] + ".SIGNATURE_REMOVED_BY_GOOGLE" }), ""},
+		{"signature removed by Cloud Run",
+			edited(func(p []string) string { return p[0] + "." + p[1] + ".SIGNATURE_REMOVED_BY_GOOGLE" }), ""},
 		{"two parts", edited(func(p []string) string { return p[0] + "." + p[1] }), ""},
 		{"HMAC with the public key's PEM", by(jose.HS256, "g1", func(i *Issuer) any {
 			return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: i.publicDER()})
 		}, nil), ""},
 		{"HMAC with the public key's DER", by(jose.HS256, "g1", func(i *Issuer) any { return i.publicDER() }, nil), ""},
 		{"another padding of the right key", by(jose.PS256, "g1", func(i *Issuer) any { return i.Google }, nil), ""},
-		{"IAP's for the API", by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap", "aud": "/projects/1/global/backendServices/2"}), ""},
+		{"IAP's for the API",
+			by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap",
+				"aud": "/projects/1/global/backendServices/2"}), ""},
 		{"IAP's with the API's audience", by(jose.ES256, "i1", iap, Claims{"iss": "https://cloud.google.com/iap"}), ""},
 		{"one issuer's key, another's name", by(jose.RS256, "c1", func(i *Issuer) any { return i.CI }, nil), ""},
 		{"an unknown issuer", claiming("iss", "https://evil.example"), ""},
 		{"an issuer with a slash", claiming("iss", Google+"/"), ""},
 		{"no issuer", claiming("iss", nil), ""},
-		{"expired", otherwise(func(now time.Time) Claims { return Claims{"exp": now.Add(-2 * time.Minute).Unix()} }), "has expired"},
+		{"expired", otherwise(func(now time.Time) Claims { return Claims{"exp": now.Add(-2 * time.Minute).Unix()} }),
+			"has expired"},
 		{"without expiry", claiming("exp", nil), "never expires"},
-		{"not valid yet", otherwise(func(now time.Time) Claims { return Claims{"nbf": now.Add(5 * time.Minute).Unix()} }), "not valid yet"},
-		{"issued in the future", otherwise(func(now time.Time) Claims { return Claims{"iat": now.Add(5 * time.Minute).Unix()} }), "not valid yet"},
+		{"not valid yet",
+			otherwise(func(now time.Time) Claims { return Claims{"nbf": now.Add(5 * time.Minute).Unix()} }),
+			"not valid yet"},
+		{"issued in the future",
+			otherwise(func(now time.Time) Claims { return Claims{"iat": now.Add(5 * time.Minute).Unix()} }),
+			"not valid yet"},
 		{"a foreign audience", claiming("aud", "https://other.example"), "meant for another service"},
 		{"no audience", claiming("aud", nil), "meant for another service"},
 		{"an empty audience", claiming("aud", ""), "meant for another service"},
 		{"two audiences", claiming("aud", []string{Audience, "https://other.example"}), "meant for another service"},
 		{"an audience with a prefix of ours", claiming("aud", Audience+".evil"), "meant for another service"},
 		{"no subject", claiming("sub", nil), "no subject"},
-		{"longer than a token is", func(*Issuer) string { return "x." + strings.Repeat("a", 17<<10) + ".y" }, "is not one bearer token"},
+		{"longer than a token is", func(*Issuer) string { return "x." + strings.Repeat("a", 17<<10) + ".y" },
+			"is not one bearer token"},
 		{"not a token", func(*Issuer) string { return "hello" }, ""},
-		{"the right key under an id that is a path", by(jose.RS256, "../g1", func(i *Issuer) any { return i.Google }, nil), ""},
+		{"the right key under an id that is a path",
+			by(jose.RS256, "../g1", func(i *Issuer) any { return i.Google }, nil), ""},
 	}
 }
 
@@ -188,7 +201,8 @@ func impostors() []forgery {
 		{"another email", claiming("email", Stranger), "not known to the gate"},
 		{"the email in capitals", claiming("email", strings.ToUpper(Administrator)), "not known to the gate"},
 		{"the email by another issuer", ci(Claims{"iss": CI}), "not known to the gate"},
-		{"a subject that begins like another", ci(Claims{"iss": CI, "sub": "repo:acme/api-evil", "email": nil}), "not known to the gate"},
+		{"a subject that begins like another", ci(Claims{"iss": CI, "sub": "repo:acme/api-evil", "email": nil}),
+			"not known to the gate"},
 	}
 }
 
@@ -216,16 +230,19 @@ func tokens() []Case {
 			func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
 	}
 	for _, f := range impostors() {
-		out = append(out, ask("nobody who may: "+f.name, http.StatusForbidden, f.says, func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
+		out = append(out, ask("nobody who may: "+f.name, http.StatusForbidden, f.says,
+			func(p *Place, r *Request) { r.Token = f.make(p.Issuer) }))
 	}
 
 	return append(out,
 		headers("none", none, func(http.Header, string) {}),
-		headers("twice", notOne, func(h http.Header, t string) { h["Authorization"] = []string{"Bearer " + t, "Bearer " + t} }),
+		headers("twice", notOne,
+			func(h http.Header, t string) { h["Authorization"] = []string{"Bearer " + t, "Bearer " + t} }),
 		headers("a list", notOne, func(h http.Header, t string) { h.Set("Authorization", "Bearer "+t+", Bearer "+t) }),
 		headers("Basic", notOne, func(h http.Header, t string) { h.Set("Authorization", "Basic "+t) }),
 		headers("bare", notOne, func(h http.Header, t string) { h.Set("Authorization", t) }),
-		headers("in Cloud Run's own header", none, func(h http.Header, t string) { h.Set("X-Serverless-Authorization", "Bearer "+t) }),
+		headers("in Cloud Run's own header", none,
+			func(h http.Header, t string) { h.Set("X-Serverless-Authorization", "Bearer "+t) }),
 		headers("in IAP's header", none, func(h http.Header, t string) { h.Set("X-Goog-IAP-JWT-Assertion", t) }),
 		headers("in a cookie", none, func(h http.Header, t string) { h.Set("Cookie", "session="+t) }),
 		headers("names in headers", none, func(h http.Header, _ string) {
@@ -245,10 +262,12 @@ func tokens() []Case {
 		}).wanting(admitted()).mending("tokens/two audiences"),
 		ask("the builder's, for another's images", http.StatusForbidden, "may not attest images of this repository",
 			func(p *Place, r *Request) { r.Token = p.Issuer.Token(Builder) }),
-		ask("the builder's, in dry run", http.StatusForbidden, "may not check images of this repository", func(p *Place, r *Request) {
+		ask("the builder's, in dry run", http.StatusForbidden, "may not check images of this repository", func(p *Place,
+			r *Request) {
 			r.Token, r.Body = p.Issuer.Token(Builder), append(r.Body[:len(r.Body)-1], `,"dryRun":true}`...)
 		}),
-		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, lacks+"read"), Arrange: nothing, Send: asBuilder(Get("/v1/decisions"))},
+		Case{Name: "tokens/the builder's, to read", Want: refused(http.StatusForbidden, lacks+"read"), Arrange: nothing,
+			Send: asBuilder(Get("/v1/decisions"))},
 		Case{Name: "tokens/the builder's, to revoke",
 			Want: refused(http.StatusForbidden, lacks+"revoke"), Arrange: nothing,
 			Send: asBuilder(Request{Method: http.MethodDelete, Path: "/v1/attestations?image=x&reason=y"})},
@@ -260,7 +279,8 @@ func tokens() []Case {
 			Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
 		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, "may not break the glass"),
 			Arrange: nothing, Send: func(p *Place) []Request {
-				r := Post("/v1/attest", `{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
+				r := Post("/v1/attest",
+					`{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
 				r.Token = p.Issuer.Token(Builder)
 				return []Request{r}
 			}},

@@ -46,8 +46,10 @@ func LyingReferrers() map[string]string {
 		"null":                "null",
 		"a list":              "[]",
 		"digests are hostile": `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x","size":1}]}`,
-		"sha512":              `{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha512:` + strings.Repeat("ab", 64) + `","size":1}]}`,
-		"nothing is there":    `{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha256:` + strings.Repeat("ab", 32) + `","size":1}]}`,
+		"sha512": `{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha512:` +
+			strings.Repeat("ab", 64) + `","size":1}]}`,
+		"nothing is there": `{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"sha256:` + strings.Repeat("ab",
+			32) + `","size":1}]}`,
 	}
 }
 
@@ -55,10 +57,12 @@ func LyingReferrers() map[string]string {
 // followed into nil; whole is a good one.
 func MalformedBundles(whole []byte) [][]byte {
 	var bad [][]byte
-	for _, s := range []string{"", "null", "[]", "{}", `{"mediaType":"` + BundleMedia + `"}`, `{"mediaType":1}`, strings.Repeat("[", 10000),
+	for _, s := range []string{"", "null", "[]", "{}", `{"mediaType":"` + BundleMedia + `"}`, `{"mediaType":1}`,
+		strings.Repeat("[", 10000),
 		`{"mediaType":"` + BundleMedia + `","dsseEnvelope":null,"verificationMaterial":null}`,
 		`{"mediaType":"` + BundleMedia + `","verificationMaterial":{"publicKey":{}},"messageSignature":{}}`,
-		`{"mediaType":"` + BundleMedia + `","verificationMaterial":{"tlogEntries":[null]},"dsseEnvelope":{"signatures":[null]}}`} {
+		`{"mediaType":"` + BundleMedia +
+			`","verificationMaterial":{"tlogEntries":[null]},"dsseEnvelope":{"signatures":[null]}}`} {
 		bad = append(bad, []byte(s))
 	}
 
@@ -109,9 +113,12 @@ func traps() []Case {
 				s.refer(k.sig.BundleBy(s.statement(), who, SignerIssuer, true))
 			}
 		}),
-		k.signed("traps/08 a key without a trusted root", signedByKey, admitted(), func(s *signing) { s.refer(k.key.Bundle(s.statement())) }),
-		k.signed("traps/09 no integrated time, with a timestamp", signedKeyless, admitted(), func(s *signing) { k.rekorV2(s, true) }),
-		k.signed("traps/09 no integrated time, nor a timestamp", signedKeyless, unsigned, func(s *signing) { k.rekorV2(s, false) }),
+		k.signed("traps/08 a key without a trusted root", signedByKey, admitted(),
+			func(s *signing) { s.refer(k.key.Bundle(s.statement())) }),
+		k.signed("traps/09 no integrated time, with a timestamp", signedKeyless, admitted(),
+			func(s *signing) { k.rekorV2(s, true) }),
+		k.signed("traps/09 no integrated time, nor a timestamp", signedKeyless, unsigned,
+			func(s *signing) { k.rekorV2(s, false) }),
 		k.signed("traps/10 the fallback tag is the image itself", signedByKey, unsigned, func(s *signing) {
 			s.p.Front = func(_ http.ResponseWriter, r *http.Request) bool {
 				r.URL.Path = strings.Replace(r.URL.Path, "/sha256-"+s.base.Hex(), "/"+string(s.base), 1)
@@ -143,7 +150,8 @@ func traps() []Case {
 				return strings.Contains(r.URL.Path, "/referrers/")
 			}
 		}),
-		k.signed("traps/12 an intermediate that expired", signedUnlogged, unsigned, func(s *signing) { s.chained(time.Now().Add(-time.Minute)) }),
+		k.signed("traps/12 an intermediate that expired", signedUnlogged, unsigned,
+			func(s *signing) { s.chained(time.Now().Add(-time.Minute)) }),
 	)
 	return append(out, k.malformed(unsigned)...)
 }

@@ -50,7 +50,8 @@ func CycloneDXVEX(product, id, state string, at time.Time) []byte {
 
 // Predicate puts a document into an in-toto statement about a digest.
 func Predicate(d attestor.Digest, predicateType string, document []byte) []byte {
-	return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"subject":[{"name":"x","digest":{"sha256":%q}}],"predicate":%s}`,
+	return fmt.Appendf(nil,
+		`{"_type":"https://in-toto.io/Statement/v1","predicateType":%q,"subject":[{"name":"x","digest":{"sha256":%q}}],"predicate":%s}`,
 		predicateType, d.Hex(), document)
 }
 
@@ -71,8 +72,10 @@ func vexes() []Case {
 	now := time.Now()
 	yesterday := now.Add(-24 * time.Hour)
 	refused := denied(attestor.CodeFixableSeverityExceeded)
-	attached := policyOf(", vex: {accept: [not_affected, fixed], sources: [{name: ours, signedBy: {key: $DIR/key.pub}}]}")
-	filed := policyOf(", vex: {accept: [not_affected, fixed], sources: [{name: ours, signedBy: {key: $DIR/key.pub}, file: $DIR/vex.json}]}")
+	attached := policyOf(", vex: {accept: [not_affected, fixed], sources: [{name: ours, signedBy: {key: " +
+		"$DIR/key.pub}}]}")
+	filed := policyOf(", vex: {accept: [not_affected, fixed], sources: [{name: ours, signedBy: {key: $DIR/key.pub}, " +
+		"file: $DIR/vex.json}]}")
 
 	claimed := func(name, policy string, want Want, put func(p *Place, s *signing, d attestor.Digest)) Case {
 		return Case{Name: group + name, Policy: policy, Want: want, Arrange: func(p *Place) {
@@ -86,7 +89,8 @@ func vexes() []Case {
 			put(p, &signing{p: p, repo: p.Repo, base: d, size: len(m)}, d)
 		}}
 	}
-	refer := func(k Key, predicateType string, doc func(d attestor.Digest) []byte) func(*Place, *signing, attestor.Digest) {
+	refer := func(k Key, predicateType string, doc func(d attestor.Digest) []byte) func(*Place, *signing,
+		attestor.Digest) {
 		return func(_ *Place, s *signing, d attestor.Digest) { s.refer(k.Bundle(Predicate(d, predicateType, doc(d)))) }
 	}
 	says := func(status string) func(attestor.Digest) []byte {
@@ -105,7 +109,8 @@ func vexes() []Case {
 	return []Case{
 		claimed("by another key", attached, refused, refer(other, open, says("not_affected"))),
 		claimed("OpenVEX by the key", attached, admitted(), refer(key, open, says("not_affected"))).mending(byOther),
-		claimed("OpenVEX as cosign types it", attached, admitted(), refer(key, "https://openvex.dev/ns", says("fixed"))).mending(byOther),
+		claimed("OpenVEX as cosign types it", attached, admitted(), refer(key, "https://openvex.dev/ns",
+			says("fixed"))).mending(byOther),
 		claimed("CycloneDX by the key", attached, admitted(), refer(key, cdx, func(d attestor.Digest) []byte {
 			return CycloneDXVEX(OCIProduct(d), id, "not_affected", yesterday)
 		})).mending(byOther),
@@ -122,7 +127,8 @@ func vexes() []Case {
 		claimed("CycloneDX that says exploitable", attached, refused, refer(key, cdx, func(d attestor.Digest) []byte {
 			return CycloneDXVEX(OCIProduct(d), id, "exploitable", yesterday)
 		})),
-		claimed("of another digest as product", attached, refused, refer(key, open, about(OCIProduct(Sum([]byte("another image")))))),
+		claimed("of another digest as product", attached, refused,
+			refer(key, open, about(OCIProduct(Sum([]byte("another image")))))),
 		claimed("of any image of the name", attached, refused, refer(key, open, about("pkg:oci/app"))),
 		claimed("of tomorrow", attached, refused, refer(key, open, func(d attestor.Digest) []byte {
 			return OpenVEX(OCIProduct(d), id, "not_affected", now.Add(48*time.Hour))
@@ -130,18 +136,22 @@ func vexes() []Case {
 		claimed("about another digest", attached, refused, func(_ *Place, s *signing, d attestor.Digest) {
 			s.refer(key.Bundle(Predicate(Sum([]byte("another image")), open, says("not_affected")(d))))
 		}),
-		claimed("beside a newer one that says affected", attached, refused, func(_ *Place, s *signing, d attestor.Digest) {
+		claimed("beside a newer one that says affected", attached, refused, func(_ *Place, s *signing,
+			d attestor.Digest) {
 			s.refer(key.Bundle(Predicate(d, open, says("not_affected")(d))))
 			s.refer(key.Bundle(Predicate(d, open, OpenVEX(OCIProduct(d), id, "affected", now.Add(-time.Hour)))))
 		}),
-		claimed("signed and malformed", attached, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable),
+		claimed("signed and malformed", attached, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable),
 			refer(key, open, func(attestor.Digest) []byte {
 				return []byte(`{"@context":"https://openvex.dev/ns/v0.2.0","statements":5}`)
 			})),
 		claimed("signed, with a name twice", attached, refused, refer(key, open, func(d attestor.Digest) []byte {
-			return []byte(strings.Replace(string(says("affected")(d)), `"status":`, `"status":"not_affected","status":`, 1))
+			return []byte(strings.Replace(string(says("affected")(d)), `"status":`, `"status":"not_affected","status":`,
+				1))
 		})),
-		claimed("in a registry that does not answer", attached, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable),
+		claimed("in a registry that does not answer", attached, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable),
 			func(p *Place, _ *signing, _ attestor.Digest) {
 				p.Front = func(w http.ResponseWriter, r *http.Request) bool {
 					if !strings.Contains(r.URL.Path, "/referrers/") {
@@ -151,7 +161,8 @@ func vexes() []Case {
 					return true
 				}
 			}),
-		claimed("among too many referrers to be read", attached, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable),
+		claimed("among too many referrers to be read", attached, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable),
 			func(_ *Place, s *signing, d attestor.Digest) {
 				s.refer(key.Bundle(Predicate(d, open, says("not_affected")(d))))
 				for i := range 70 {
@@ -160,10 +171,12 @@ func vexes() []Case {
 			}),
 		claimed("a file by another key", filed, undecided(attestor.CodeFixableSeverityExceeded,
 			attestor.CodeVEXUnavailable), file(other, says("not_affected"))),
-		claimed("a file by the key", filed, admitted(), file(key, says("not_affected"))).mending(group + "a file by another key"),
+		claimed("a file by the key", filed, admitted(), file(key, says("not_affected"))).mending(
+			group + "a file by another key"),
 		claimed("a file that is missing", filed, undecided(attestor.CodeFixableSeverityExceeded,
 			attestor.CodeVEXUnavailable), func(*Place, *signing, attestor.Digest) {}),
-		claimed("a file that was changed after it was signed", filed, undecided(attestor.CodeFixableSeverityExceeded, attestor.CodeVEXUnavailable),
+		claimed("a file that was changed after it was signed", filed, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable),
 			func(p *Place, s *signing, d attestor.Digest) {
 				file(key, says("affected"))(p, s, d)
 				p.Files["vex.json"] = says("not_affected")(d)

@@ -37,8 +37,9 @@ type Fulcio struct {
 func NewFulcio() Fulcio {
 	key, _ := NewKey().Private.(*ecdsa.PrivateKey)
 	top := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ci.localhost"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ci.localhost"},
+		NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:  time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
 	}
 	return Fulcio{top: certified(top, top, key.Public(), key), key: key}
 }
@@ -78,7 +79,8 @@ func (ci Fulcio) Bundle(statement []byte, w Workflow, end time.Time) []byte {
 		}},
 	}
 
-	// Fulcio, docs/oid-info.md: 1 is the issuer as plain bytes, which older verifiers read; from 8 on the values are DER-encoded UTF-8 strings.
+	// Fulcio, docs/oid-info.md: 1 is the issuer as plain bytes, which older verifiers read; from 8 on the values are
+	// DER-encoded UTF-8 strings.
 	for oid, value := range map[int]string{
 		8: w.Issuer, 9: w.Signer, 10: w.SignerCommit, 11: w.Runner, 12: w.Source, 13: w.SourceCommit, 14: w.SourceRef,
 		18: w.Caller,

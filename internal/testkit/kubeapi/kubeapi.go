@@ -54,7 +54,8 @@ func Build(ctx context.Context, dir string) (Binaries, error) {
 
 	err = errors.Join(
 		build(ctx, dir, b.etcd, "go.etcd.io/etcd/server/v3", "-s -w"),
-		build(ctx, dir, b.apiserver, "k8s.io/kubernetes/cmd/kube-apiserver", "-s -w -X k8s.io/component-base/version.gitVersion=v"+Version))
+		build(ctx, dir, b.apiserver, "k8s.io/kubernetes/cmd/kube-apiserver",
+			"-s -w -X k8s.io/component-base/version.gitVersion=v"+Version))
 	return b, err
 }
 
@@ -106,16 +107,21 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	if _, err := c.run(b.etcd, filepath.Join(dir, "etcd.log"), "--data-dir="+filepath.Join(dir, "etcd"),
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--unsafe-no-fsync"); err != nil {
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
+		"--unsafe-no-fsync"); err != nil {
 		return nil, err
 	}
 
 	log, key := filepath.Join(dir, "kube.log"), filepath.Join(dir, "sa.key")
 	ended, err := c.run(b.apiserver, log, append([]string{
-		"--etcd-servers=" + client, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[2]),
-		"--cert-dir=" + filepath.Join(dir, "certs"), "--token-auth-file=" + filepath.Join(dir, "tokens.csv"), "--authorization-mode=RBAC",
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + key, "--service-account-signing-key-file=" + key,
-		"--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none", "--disable-admission-plugins=ServiceAccount",
+		"--etcd-servers=" + client, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", ports[2]),
+		"--cert-dir=" + filepath.Join(dir, "certs"), "--token-auth-file=" + filepath.Join(dir, "tokens.csv"),
+		"--authorization-mode=RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=" + key,
+		"--service-account-signing-key-file=" + key,
+		"--service-cluster-ip-range=10.0.0.0/24", "--endpoint-reconciler-type=none",
+		"--disable-admission-plugins=ServiceAccount",
 	}, flags...)...)
 	if err != nil {
 		return nil, err
@@ -147,7 +153,8 @@ func writeSecrets(dir string) error {
 	}
 
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "sa.key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600),
+		os.WriteFile(filepath.Join(dir, "sa.key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}),
+			0o600),
 		os.WriteFile(filepath.Join(dir, "tokens.csv"), []byte(token+",admin,1,\"system:masters\"\n"), 0o600))
 }
 

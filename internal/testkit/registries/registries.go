@@ -1,5 +1,5 @@
-// Package registries serves registries in the test's process: go-containerregistry's with and without the referrers API,
-// and CNCF Distribution.
+// Package registries serves registries in the test's process: go-containerregistry's with and without the referrers
+// API, and CNCF Distribution.
 package registries
 
 import (
@@ -16,7 +16,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Memory is go-containerregistry's registry, with the referrers API or without it, so that clients use the fallback tag.
+// Memory is go-containerregistry's registry, with the referrers API or without it, so that clients use the fallback
+// tag.
 func Memory(referrers bool) http.Handler {
 	quiet := registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))
 	return registry.New(registry.WithReferrersSupport(referrers), quiet)

@@ -1,4 +1,5 @@
-// Package schemas reads the JSON schemas that the gate publishes, by another implementation than the one that wrote them.
+// Package schemas reads the JSON schemas that the gate publishes, by another implementation than the one that wrote
+// them.
 package schemas
 
 import (

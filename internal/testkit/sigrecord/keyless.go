@@ -141,7 +141,8 @@ func (g *sigstore) start(ctx context.Context, dir string) (stop func(), err erro
 			"--metrics-port", "2115"},
 		{g.rekor, "serve", "--hostname", "127.0.0.1", "--signer-filepath", "rekor.key", "--storage-dir", "log",
 			"--http-port", "3000", "--http-metrics-port", "2116", "--checkpoint-interval", "1s"},
-		{g.tsa, "serve", "--host", "127.0.0.1", "--port", "3004", "--timestamp-signer", "memory", "--disable-ntp-monitoring"},
+		{g.tsa, "serve", "--host", "127.0.0.1", "--port", "3004", "--timestamp-signer", "memory",
+			"--disable-ntp-monitoring"},
 	} {
 		if err := daemon(ctx, dir, command...); err != nil {
 			return nil, err
@@ -243,7 +244,8 @@ func (s *session) trust(ctx context.Context) error {
 		return err
 	}
 
-	_, err = s.command(ctx, "signing-config", "create", "--out", "signing.json", "--rekor-config=ANY", "--tsa-config=ANY",
+	_, err = s.command(ctx, "signing-config", "create", "--out", "signing.json", "--rekor-config=ANY",
+		"--tsa-config=ANY",
 		"--fulcio=url=http://"+fulcioAddr+",api-version=1,operator=test"+since,
 		"--rekor=url=http://"+rekorAddr+",api-version=2,operator=test"+since,
 		"--tsa=url=http://"+tsaAddr+"/api/v1/timestamp,api-version=1,operator=test"+since)
@@ -256,7 +258,8 @@ func (g *sigstore) discover(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	if r.URL.Path == "/.well-known/openid-configuration" {
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"issuer": issuer, "jwks_uri": issuer + "/keys", "authorization_endpoint": issuer + "/auth", "token_endpoint": issuer + "/token",
+			"issuer": issuer, "jwks_uri": issuer + "/keys", "authorization_endpoint": issuer + "/auth",
+			"token_endpoint":           issuer + "/token",
 			"response_types_supported": []string{"code"}, "subject_types_supported": []string{"public"},
 			"id_token_signing_alg_values_supported": []string{"RS256"},
 		})

@@ -40,7 +40,8 @@ func main() {
 	cosign := flag.String("cosign", "cosign", "the program")
 	out := flag.String("out", "", "the directory to write")
 	var services sigstore
-	flag.StringVar(&services.fulcio, "fulcio", "", "sign without keys, by this Fulcio and by -rekor and -tsa, in a network of its own")
+	flag.StringVar(&services.fulcio, "fulcio", "", "sign without keys, by this Fulcio and by -rekor and -tsa, in a "+
+		"network of its own")
 	flag.StringVar(&services.rekor, "rekor", "", "Rekor's server, the POSIX one")
 	flag.StringVar(&services.tsa, "tsa", "", "the timestamp authority's server")
 	flag.Parse()
@@ -82,7 +83,8 @@ func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 
 		r.mu.Lock()
-		r.pushes = append(r.pushes, push{Reference: ref, MediaType: req.Header.Get("Content-Type"), Manifest: string(body)})
+		r.pushes = append(r.pushes, push{Reference: ref, MediaType: req.Header.Get("Content-Type"),
+			Manifest: string(body)})
 		r.mu.Unlock()
 		req.Body = io.NopCloser(strings.NewReader(string(body)))
 	}
@@ -102,7 +104,8 @@ func run(ctx context.Context, cosign, out string, services *sigstore) error {
 	if err != nil {
 		return err
 	}
-	rec := &recorder{Handler: registry.New(registry.WithReferrersSupport(true), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))}
+	rec := &recorder{Handler: registry.New(registry.WithReferrersSupport(true),
+		registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)))}
 	srv := &http.Server{Handler: rec, ReadHeaderTimeout: time.Minute}
 	go func() { _ = srv.Serve(l) }()
 	defer func() { _ = srv.Close() }()
@@ -117,7 +120,8 @@ func run(ctx context.Context, cosign, out string, services *sigstore) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 
-	s := &session{cosign: cosign, dir: dir, repo: repo, rec: recording{Images: map[string]string{}, Blobs: map[string][]byte{}}}
+	s := &session{cosign: cosign, dir: dir, repo: repo, rec: recording{Images: map[string]string{},
+		Blobs: map[string][]byte{}}}
 	if services.fulcio != "" {
 		err = s.keyless(ctx, services)
 	} else {
@@ -191,8 +195,10 @@ func (s *session) all(ctx context.Context) error {
 	}{
 		{"sign-classic", []string{"sign", "--new-bundle-format=false"}},
 		{"sign-bundle", []string{"sign", "--new-bundle-format=true"}},
-		{"attest-classic", []string{"attest", "--new-bundle-format=false", "--type", "slsaprovenance", "--predicate", predicate}},
-		{"attest-bundle", []string{"attest", "--new-bundle-format=true", "--type", "slsaprovenance", "--predicate", predicate}},
+		{"attest-classic", []string{"attest", "--new-bundle-format=false", "--type", "slsaprovenance",
+			"--predicate", predicate}},
+		{"attest-bundle", []string{"attest", "--new-bundle-format=true", "--type", "slsaprovenance",
+			"--predicate", predicate}},
 	} {
 		if err := s.sign(ctx, way.name, append(way.args, local...)...); err != nil {
 			return err

@@ -106,7 +106,8 @@ func Serve(tb TB, e *emulator.Emulator) (addr string) {
 // Environment makes a program ask the emulator at addr for everything that it asks Google.
 func Environment(addr string) []string {
 	var env []string
-	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
+	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST",
+		"BINARYAUTHORIZATION_EMULATOR_HOST"} {
 		env = append(env, name+"="+addr)
 	}
 	return env

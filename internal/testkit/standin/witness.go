@@ -18,8 +18,8 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// A Witness answers c2sp.org/tlog-witness for one log, and cosigns by c2sp.org/tlog-cosignature. It is written from the two
-// specifications, without the code that the gate asks with. It is safe for concurrent use.
+// A Witness answers c2sp.org/tlog-witness for one log, and cosigns by c2sp.org/tlog-cosignature. It is written from the
+// two specifications, without the code that the gate asks with. It is safe for concurrent use.
 type Witness struct {
 	name   string
 	key    ed25519.PrivateKey

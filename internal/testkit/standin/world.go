@@ -103,7 +103,8 @@ func (w *World) ClearFaults() {
 // Push writes an image (or, with an index, that) to REPOSITORY:TAG of the
 // registry, has every platform scanned with that outcome, and returns the
 // reference by digest. The calls it makes are recorded and delayed like others.
-func (w *World) Push(ctx context.Context, repository, tag string, image v1.Image, index v1.ImageIndex, scan samples.Scan) (string, error) {
+func (w *World) Push(ctx context.Context, repository, tag string, image v1.Image, index v1.ImageIndex,
+	scan samples.Scan) (string, error) {
 	ref, err := name.NewTag(w.Registry.Addr() + "/" + repository + ":" + tag)
 	if err != nil {
 		return "", err
@@ -220,7 +221,8 @@ store: %s
 `, samples.Attestor, samples.Key, registry, registry, samples.Project, o.Store, o.More)
 
 	path := filepath.Join(dir, "attestor.yaml")
-	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"), []byte(strings.ReplaceAll(o.Policy, "REGISTRY", registry)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"),
+		[]byte(strings.ReplaceAll(o.Policy, "REGISTRY", registry)), 0o600); err != nil {
 		return "", fmt.Errorf("writing the policy: %w", err)
 	}
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {

@@ -102,7 +102,8 @@ func (b *BuildKit) answers(ctx context.Context) error {
 // image. The arguments are buildctl's.
 func (b *BuildKit) Build(ctx context.Context, dir, image string, args ...string) error {
 	args = append([]string{
-		"--addr", b.address(), "build", "--progress=plain", "--frontend", "dockerfile.v0", "--local", "context=.", "--local", "dockerfile=.",
+		"--addr", b.address(), "build", "--progress=plain", "--frontend", "dockerfile.v0", "--local", "context=.",
+		"--local", "dockerfile=.",
 		"--output", "type=image,name=" + image + ",push=true,registry.insecure=true",
 	}, args...)
 	cmd := exec.CommandContext(ctx, b.client, args...) //nolint:gosec // our own arguments

@@ -1,5 +1,5 @@
-// Package walkthrough follows docs/adding.md: it makes the edits that a section describes in an overlay over the source,
-// so that a test can compile them and count the files that they touch.
+// Package walkthrough follows docs/adding.md: it makes the edits that a section describes in an overlay over the
+// source, so that a test can compile them and count the files that they touch.
 package walkthrough
 
 import (
@@ -26,7 +26,8 @@ var (
 )
 
 // Follow makes the edits of a section. A step reads "Write `FILE`", with the whole file in the block of Go below it, or
-// "In `FILE`, after `TEXT`", with lines that go below the first line that holds the text. root is the module's directory.
+// "In `FILE`, after `TEXT`", with lines that go below the first line that holds the text. root is the module's
+// directory.
 func Follow(t *testing.T, root, section string) Overlay {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "docs", "adding.md"))
