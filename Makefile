@@ -11,7 +11,7 @@ LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 .PHONY: help docs run test test-all kill soak check build bench image emulator-image release trial fuzz mutate parts clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
 
 run: build ## the gate on this machine, with emulated Google services: no account, no cloud; ARGS="…" for attestor dev
 	@bin/attestor dev $(ARGS)

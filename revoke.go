@@ -67,6 +67,12 @@ type RevocationRecord struct {
 	RequestID string    `json:"requestId,omitempty"`
 }
 
+// A RecordedRevocation is a finished revocation, with its entry in the record's log.
+type RecordedRevocation struct {
+	RevocationRecord
+	Log *LogEntry `json:"log,omitempty"` // nil: it is older than the log, and not entered yet
+}
+
 // Revocations keeps the records of revocations. When its methods return nil, what
 // they were given has been made durable.
 type Revocations interface {

@@ -169,8 +169,8 @@ func (s *Store) wakeCourier() {
 	}
 }
 
-// eventsOf lists the events that tell of a finished decision.
-func eventsOf(d attestor.Decision) []event.Event {
+// EventsOf lists the events that tell of a finished decision.
+func EventsOf(d attestor.Decision) []event.Event {
 	data := event.OfDecision(d)
 	of := func(t event.Type) event.Event { return event.New(t, d.ID, d.Time, d.Image.Reference, data) }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 
@@ -131,16 +132,26 @@ func (s *Store) PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyChan
 			yield(attestor.PolicyChange{}, unsupported())
 			return
 		}
-
-		for before := int64(1<<63 - 1); ; {
-			batch, err := s.policyChangesBefore(ctx, before)
-			if err != nil {
-				yield(attestor.PolicyChange{}, s.fail("reading the changes of policies", err))
+		for r, err := range s.policyChanges(ctx, math.MaxInt64) {
+			if !yield(r.change, err) {
 				return
 			}
-			for _, c := range batch {
-				before = c.n
-				if !yield(c.change, nil) {
+		}
+	}
+}
+
+// policyChanges walks the changes before a number. After an error it ends.
+func (s *Store) policyChanges(ctx context.Context, before int64) iter.Seq2[policyRow, error] {
+	return func(yield func(policyRow, error) bool) {
+		for {
+			batch, err := s.policyChangesBefore(ctx, before)
+			if err != nil {
+				yield(policyRow{}, s.fail("reading the changes of policies", err))
+				return
+			}
+			for _, r := range batch {
+				before = r.n
+				if !yield(r, nil) {
 					return
 				}
 			}
@@ -201,7 +212,9 @@ func (r *policyRow) tell(leaves map[string]translog.Stored) error {
 			return fmt.Errorf("decoding policy change %s: %w", r.id, err)
 		}
 	} else {
-		r.change = attestor.PolicyChange{ID: r.id, Time: instantOf(&r.at)}
+		r.change = attestor.PolicyChange{
+			ID: r.id, Time: instantOf(&r.at), Policies: []attestor.PolicyInForce{}, Changes: []attestor.PolicyDiff{},
+		}
 	}
 	r.change.Log = log
 	return nil

@@ -47,7 +47,7 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 	}
 
 	if state == stateFinished && len(s.receivers) > 0 {
-		row.events = eventsOf(r.Decision)
+		row.events = EventsOf(r.Decision)
 	}
 
 	// A blob above maxBlob could be written and never be read: the limit is the

@@ -158,11 +158,7 @@ func (s *Store) putRevocation(ctx context.Context, tx *txn, r attestor.Revocatio
 		return nil
 	}
 	tx.logParts(kindRevocation, r.ID, r.Time.UnixMicro(), map[string][]byte{kindRevocation: []byte(body)})
-	kind := event.AttestationRevoked
-	if r.Kind == attestor.RevokedAtEnd {
-		kind = event.OverrideExpired
-	}
-	if err := s.tell(ctx, tx, event.New(kind, r.ID, r.Time, r.Image.String(), event.OfRevocation(r))); err != nil {
+	if err := s.tell(ctx, tx, event.Revoked(r)); err != nil {
 		return err
 	}
 	return s.withdraw(ctx, tx, r)

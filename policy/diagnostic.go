@@ -62,10 +62,18 @@ func (e Errors) As(target any) bool {
 		*t = &attestor.Error{
 			Kind: attestor.Invalid,
 			Msg:  "the policy is not valid: " + e.Error(),
-			Fix:  "attestor policy lint FILE says the same, and attestor policy schema prints the schema",
+			Fix:  "attestor policy lint " + e.file() + " says the same, and attestor policy schema prints the schema",
 		}
 	}
 	return ok
+}
+
+// file is the first file with an error; FILE where a text was sent that is none.
+func (e Errors) file() string {
+	if len(e) > 0 && strings.HasSuffix(e[0].File, ".yaml") {
+		return e[0].File
+	}
+	return "FILE"
 }
 
 func (e Errors) sorted() Errors {

@@ -64,6 +64,21 @@ func (p *parts) with(c *server.Config) {
 		},
 		Redrive: func(_ context.Context, f event.Filter) (int64, error) { return int64(len(f.Receiver)), p.err },
 	}
+	c.History = &server.History{
+		Revocations: func(ctx context.Context, f server.DecisionFilter) (server.RevocationPage, error) {
+			if p.err != nil {
+				return server.RevocationPage{}, p.err
+			}
+			return recorded{p.w.store()}.revocations(ctx, f)
+		},
+		PolicyChanges: func(ctx context.Context, size int, token string) (server.PolicyChangePage, error) {
+			if p.err != nil {
+				return server.PolicyChangePage{}, p.err
+			}
+			page, err := p.w.store().ListPolicyChanges(ctx, size, token)
+			return server.PolicyChangePage{Changes: page.Changes, NextPageToken: page.Next}, err
+		},
+	}
 	c.Watch = &watch.Config{Policies: p.w, Occurrences: p, History: watched{p}, Admissions: watched{p}, Overrides: watched{p}}
 	c.Watch.Artifact = func(context.Context, attestor.Image, string) (string, error) { return p.artifact, p.unread }
 }
@@ -89,6 +104,24 @@ func (p *parts) List(ctx context.Context, f server.DecisionFilter) (server.Decis
 	return recorded{p.w.store()}.List(ctx, f)
 }
 
+// revoke records that the attestations of an image were deleted.
+func (p *parts) revoke(id string) {
+	img, err := attestor.ParseImage(repository + "@" + digestA)
+	if err != nil {
+		panic(err)
+	}
+	r := attestor.RevocationRecord{
+		ID: id, Time: t0, Kind: attestor.RevokedByPerson, Image: img, Reason: "leaked credentials",
+		Admitted: []string{}, Attestations: []attestor.Attestation{},
+	}
+	if _, err := p.w.store().BeginRevocation(context.Background(), r); err != nil {
+		panic(err)
+	}
+	if err := p.w.store().FinishRevocation(context.Background(), r); err != nil {
+		panic(err)
+	}
+}
+
 // recorded gives a server a record, as internal/engine does.
 type recorded struct{ store *audit.Store }
 
@@ -103,6 +136,11 @@ func (r recorded) Revocation(ctx context.Context, id string) (attestor.Revocatio
 func (r recorded) List(ctx context.Context, f server.DecisionFilter) (server.DecisionPage, error) {
 	page, err := r.store.List(ctx, f.Filter, f.PageSize, f.PageToken)
 	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, err
+}
+
+func (r recorded) revocations(ctx context.Context, f server.DecisionFilter) (server.RevocationPage, error) {
+	page, err := r.store.ListRevocations(ctx, f.Filter, f.PageSize, f.PageToken)
+	return server.RevocationPage{Revocations: page.Revocations, NextPageToken: page.Next}, err
 }
 
 // store is a real record of what the gate has recorded so far.

@@ -49,7 +49,13 @@ func (s *Server) readiness(k *call) error {
 			if attestor.KindOf(c.Err) != attestor.Internal {
 				b.Message = attestor.Message(c.Err)
 			}
-			s.c.Logger.WarnContext(k.ctx, "not ready", slog.String("condition", c.Name), slog.Any("error", c.Err))
+
+			// The log says what the answer says: a gate that decides without the condition is ready.
+			msg := "not ready"
+			if c.Informational {
+				msg = "ready, although a condition does not hold"
+			}
+			s.c.Logger.WarnContext(k.ctx, msg, slog.String("condition", c.Name), slog.Any("error", c.Err))
 		}
 		body.Conditions = append(body.Conditions, b)
 	}

@@ -65,24 +65,22 @@ func operations() map[string]operation {
 		}},
 		"GET /log/tile/{level}/{index}": {url: "/log/tile/0/000", ok: []int{200},
 			special: map[int]func(*world, *parts) (string, string){404: at("/log/tile/0/001", "")}},
-		"GET /v1/revocations/{id}": {url: "/v1/revocations/r000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
+		"GET /v1/revocations": {url: "/v1/revocations?repository=app", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
+			200: func(_ *world, p *parts) (string, string) { p.revoke("r000001"); return "", "" },
+		}},
+		"GET /v1/policy-changes": {url: "/v1/policy-changes", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
 			200: func(_ *world, p *parts) (string, string) {
-				img, err := attestor.ParseImage(pinned)
-				if err != nil {
-					panic(err)
-				}
-				r := attestor.RevocationRecord{
-					ID: "r000001", Time: t0, Kind: attestor.RevokedByPerson, Image: img, Reason: "leaked credentials",
-					Admitted: []string{}, Attestations: []attestor.Attestation{},
-				}
-				if _, err := p.w.store().BeginRevocation(context.Background(), r); err != nil {
-					panic(err)
-				}
-				if err := p.w.store().FinishRevocation(context.Background(), r); err != nil {
+				c := attestor.PolicyChange{ID: "p000001", Time: t0, Cause: attestor.PoliciesAtStart, Policies: []attestor.PolicyInForce{
+					{Name: "production", Digest: digestA, Source: "production.yaml"},
+				}}
+				if _, err := p.w.store().RecordPolicies(context.Background(), c); err != nil {
 					panic(err)
 				}
 				return "", ""
 			},
+		}},
+		"GET /v1/revocations/{id}": {url: "/v1/revocations/r000001", ok: []int{200}, special: map[int]func(*world, *parts) (string, string){
+			200: func(_ *world, p *parts) (string, string) { p.revoke("r000001"); return "", "" },
 			404: at("/v1/revocations/none", ""),
 		}},
 		"POST /v1/simulate": {url: "/v1/simulate", body: `{"policy":"good","since":"30d"}`, media: "application/json", ok: []int{200}},

@@ -79,6 +79,8 @@ func rightCalls() []rightCall {
 		{needs: read, method: "GET", url: "/v1/decisions/d000001/policy"},
 		{needs: read, method: "GET", url: "/v1/decisions/d000001/proof"},
 		{needs: read, method: "GET", url: "/v1/revocations/unknown", fails: 404},
+		{needs: read, method: "GET", url: "/v1/revocations"},
+		{needs: read, method: "GET", url: "/v1/policy-changes", everywhere: true},
 		{needs: read, method: "GET", url: "/v1/policies"},
 		{needs: read, method: "GET", url: "/v1/policies/production"},
 		{needs: read, method: "GET", url: attestations},

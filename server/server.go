@@ -53,6 +53,7 @@ type Config struct {
 	Posture   Posture
 	Log       *Log
 	Outbox    *Outbox
+	History   *History // nil: nothing is recorded
 
 	// Watch configures the watcher of POST /v1/events and, with Decisions, POST
 	// /v1/rejudge. New fills in the fields that this Config has too.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
 	"github.com/attestor-gate/attestor/internal/describe"
-	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/filter"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/attestor-gate/attestor/report"
@@ -84,7 +82,9 @@ func decisionsExportCommand() *cobra.Command {
 		Long: `Writes whole records, evidence and policy text included, one JSON document a line: of a service, those that the caller
 may read; of a configuration, the whole record. attestor policy simulate judges them again.
 
-With --rows each line is a decision as a row of the table that events write (docs/events.md), with the same id.`,
+With --rows each line is a row of the table that events write (docs/events.md), with the same id: of each decision, of each
+override, and of each revocation of the period and the repository. A filter that selects decisions by anything else leaves
+revocations out.`,
 		Example: "  attestor decisions export --server https://gate.example --since 7d > week.ndjson",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			filter, err := f.filter(c, time.Now())
@@ -109,7 +109,11 @@ With --rows each line is a decision as a row of the table that events write (doc
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(c.ErrOrStderr(), describe.Plural(n, "record"))
+			what := "record"
+			if rows {
+				what = "row"
+			}
+			fmt.Fprintln(c.ErrOrStderr(), describe.Plural(n, what))
 			if n == 0 {
 				fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 			}
@@ -120,50 +124,6 @@ With --rows each line is a decision as a row of the table that events write (doc
 	c.Flags().BoolVar(&rows, "rows", false, "write rows of the table in BigQuery")
 	c.Flags().StringSliceVar(&include, "include", nil, "`PARTS` that rows do not show otherwise: labels, text, callers")
 	return c
-}
-
-// partsOf reads --include.
-func partsOf(include []string) ([]event.Part, error) {
-	var out []event.Part
-	for _, p := range include {
-		if !slices.Contains(event.Parts(), event.Part(p)) {
-			return nil, fmt.Errorf("--include: %q: want %v", p, event.Parts())
-		}
-		out = append(out, event.Part(p))
-	}
-	return out, nil
-}
-
-// exportRows writes decisions as rows.
-func (f *recordFlags) exportRows(parts []event.Part) func(*cobra.Command, filter.Filter) (int, error) {
-	return func(c *cobra.Command, wanted filter.Filter) (n int, err error) {
-		r, err := f.open(c)
-		if err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, r.Close()) }()
-
-		for d, err := range r.Decisions(c.Context(), wanted) {
-			if err != nil {
-				return n, err
-			}
-
-			// What somebody changed in the database is no decision of the gate.
-			if d.Log != nil && d.Log.Changed != "" {
-				return n, fmt.Errorf("decision %s was changed since it was recorded: %s", d.ID, d.Log.Changed)
-			}
-			e := event.New(event.DecisionRecorded, d.ID, d.Time, d.Image.Reference, event.OfDecision(d))
-			row, err := e.EncodeRow(parts)
-			if err != nil {
-				return n, err
-			}
-			if _, err := c.OutOrStdout().Write(append(row, '\n')); err != nil {
-				return n, fmt.Errorf("writing the export: %w", err)
-			}
-			n++
-		}
-		return n, nil
-	}
 }
 
 // exportStore writes what the record itself holds.

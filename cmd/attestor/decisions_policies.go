@@ -20,28 +20,29 @@ func decisionsPoliciesCommand() *cobra.Command {
 		Use: "policies", Short: "Which policies were in force, and since when", Args: noArguments,
 		Long: `Lists the recorded changes of policies, the newest first: since when they were in force, what put them in force (an
 instance that started, or files that changed while one ran), and which policy changed. Each change has an entry in the
-record's log. While a new version is rolled out, earlier instances may still judge by the policies before: each
-decision names its policy's digest.`,
-		Example: "  attestor decisions policies --config attestor.yaml",
+record's log. Of a service, only a caller who may read every repository sees them. While a new version is rolled out,
+earlier instances may still judge by the policies before: each decision names its policy's digest.`,
+		Example: "  attestor decisions policies --server https://gate.example\n" +
+			"  attestor decisions policies --config attestor.yaml",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if format != "text" && format != "json" {
-				return errors.New("-o: want text or json")
-			}
-			s, err := f.itself(c)
+			r, err := f.open(c)
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.Close()) }()
+			defer func() { err = errors.Join(err, r.Close()) }()
 
-			changed := false
-			for change, err := range s.PolicyChanges(c.Context()) {
+			changed, any := false, false
+			for change, err := range r.PolicyChanges(c.Context()) {
 				if err != nil {
 					return err
 				}
 				if err := printPolicyChange(c.OutOrStdout(), format, change); err != nil {
 					return err
 				}
-				changed = changed || change.Log.Changed != ""
+				any, changed = true, changed || change.Log != nil && change.Log.Changed != ""
+			}
+			if !any {
+				fmt.Fprintln(c.ErrOrStderr(), "no changes of policies are recorded: a service records the first when it starts")
 			}
 			if changed {
 				return &exit{1, nil}
@@ -49,9 +50,8 @@ decision names its policy's digest.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&f.config, "config", "",
-		"read the record of this configuration `FILE`; attestor.yaml where there is one")
-	c.Flags().StringVarP(&format, "output", "o", "text", "text, or json: one document a line")
+	f.where(c)
+	formatFlag(c, &format, "text", "json")
 	return c
 }
 
@@ -63,7 +63,7 @@ func printPolicyChange(w io.Writer, format string, c attestor.PolicyChange) erro
 
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s  %s  ", c.Time.UTC().Format("2006-01-02 15:04:05Z"), plain.Text(c.ID))
-	if c.Log.Changed != "" {
+	if c.Log != nil && c.Log.Changed != "" {
 		out.WriteString("CHANGED SINCE IT WAS RECORDED: " + c.Log.Changed + "\n")
 	} else {
 		out.WriteString(map[attestor.PolicyCause]string{

@@ -74,6 +74,9 @@ type records interface {
 	// NotFound.
 	PolicyText(ctx context.Context, id string) ([]byte, error)
 	Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error)
+	// Revocations are those of the filter's period and repositories.
+	Revocations(ctx context.Context, f filter.Filter) iter.Seq2[attestor.RecordedRevocation, error]
+	PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyChange, error]
 	Close() error
 }
 
@@ -95,6 +98,27 @@ func (l localRecords) PolicyText(ctx context.Context, id string) ([]byte, error)
 		}
 	}
 	return r.PolicyText, nil
+}
+
+// Revocations reads page by page.
+func (l localRecords) Revocations(ctx context.Context, f filter.Filter) iter.Seq2[attestor.RecordedRevocation, error] {
+	return func(yield func(attestor.RecordedRevocation, error) bool) {
+		for token := ""; ; {
+			page, err := l.ListRevocations(audit.MayLag(ctx), f, audit.MaxPageSize, token)
+			if err != nil {
+				yield(attestor.RecordedRevocation{}, err)
+				return
+			}
+			for _, r := range page.Revocations {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if token = page.Next; token == "" {
+				return
+			}
+		}
+	}
 }
 
 // remoteRecords is what a service lets the caller read.

@@ -63,6 +63,12 @@ func reading(r records, s *audit.Store) contract.ReadRecord {
 				}
 			}
 		},
+		Change: func(t *testing.T, c attestor.PolicyChange) {
+			t.Helper()
+			if _, err := s.RecordPolicies(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Revoke: func(t *testing.T, r attestor.RevocationRecord) {
 			t.Helper()
 			begun, err := s.BeginRevocation(t.Context(), r)

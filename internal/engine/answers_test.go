@@ -10,9 +10,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
@@ -36,6 +38,8 @@ var ephemeral = []struct{ pattern, as string }{
 	{`"(durationMs|ageMs)": [0-9.]+`, `"$1": 12`},
 	{`"(evidence|inspect|pin|resolve|scan|sign|place|settle|attest|record|policy|authorize|bases)": [0-9.]+`, `"$1": 1.5`},
 	{`"(id|nextPageToken|etag)": "[A-Za-z0-9_=-]{60,}"`, `"$1": "…"`},
+	{`"index": \d+`, `"index": 5`},
+	{`"source": "[^"]*/policy.yaml"`, `"source": "/etc/attestor/policies/policy.yaml"`},
 	{`"caller": \{\s+"subject": "[^"]*"`, `"caller": {"subject": "root"`},
 }
 
@@ -50,6 +54,15 @@ func TestAnswers(t *testing.T) {
 	w.scan(root, samples.Clean)
 	quoted := func(s string) string { b, _ := json.Marshal(s); return string(b) } //nolint:errchkjson // of text
 	decision := w.post(root, true).decision.ID
+
+	// The service records by itself with what it started, at some moment: whoever is first does it.
+	inForce := attestor.PolicyChange{ID: "01990000-0000-7000-8000-000000000000", Time: time.Now(), Cause: attestor.PoliciesAtStart}
+	for _, p := range w.engine.Policies.Set().All() {
+		inForce.Policies = append(inForce.Policies, attestor.PolicyInForce{Name: p.Ref().Name, Digest: p.Ref().Digest, Source: p.File()})
+	}
+	if _, err := w.engine.Store.RecordPolicies(t.Context(), inForce); err != nil {
+		t.Fatal(err)
+	}
 
 	var page bytes.Buffer
 	page.WriteString(answersHead)
@@ -70,6 +83,8 @@ func TestAnswers(t *testing.T) {
 		{"Admitted images, judged again", http.MethodPost, "/v1/rejudge", `{}`},
 		{"Overrides that are over, ended", http.MethodPost, "/v1/expire", `{}`},
 		{"Attestations, revoked", http.MethodDelete, "/v1/attestations?image=" + good + "&reason=incident+4711", ""},
+		{"Revocations", http.MethodGet, "/v1/revocations?since=1d", ""},
+		{"Changes of policies", http.MethodGet, "/v1/policy-changes", ""},
 		{"Alive", http.MethodGet, "/health", ""},
 		{"Able to decide", http.MethodGet, "/ready", ""},
 		{"No such call", http.MethodGet, "/v1/nothing", ""},

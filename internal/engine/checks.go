@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/probe"
 	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/admission"
@@ -156,8 +157,10 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 			var errs []error
 			for _, name := range p.Needs().Attest.All() {
 				if !slices.Contains(configured, name) {
-					errs = append(errs, fmt.Errorf("%s: attestor %s is not in the configuration's attestors", policy,
-						name))
+					errs = append(errs, &attestor.Error{
+						Kind: attestor.Invalid, Msg: fmt.Sprintf("%s: attestor %s is not in the configuration's attestors", policy, name),
+						Fix: "add it to attestors with its key, or remove it from the policy",
+					})
 				}
 			}
 			return errors.Join(errs...)
@@ -167,10 +170,15 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 			out = append(out, probe.Ask("policies", policy, "its summaries can be signed", 0, func() error {
 				switch v := e.Config.VSA; {
 				case v == nil:
-					return fmt.Errorf("%s asks for verification summaries, and the configuration has no vsa", policy)
+					return &attestor.Error{
+						Kind: attestor.Invalid, Msg: policy + " asks for verification summaries, and the configuration has no vsa",
+						Fix: "add vsa with its keys to the configuration, or remove spec.attest.vsa from the policy",
+					}
 				case n.Refusals && v.Refused == nil:
-					return fmt.Errorf("%s asks for summaries of refusals, and the configuration has no vsa.refused",
-						policy)
+					return &attestor.Error{
+						Kind: attestor.Invalid, Msg: policy + " asks for summaries of refusals, and the configuration has no vsa.refused",
+						Fix: "add vsa.refused with its key to the configuration, or set the policy's spec.attest.vsa.publish to passed",
+					}
 				}
 				return nil
 			}))

@@ -131,7 +131,7 @@ func (e *Engine) newService() (*service, error) {
 	l := e.Config.Limits
 	s, err := server.New(server.Config{
 		Gate: e.gate, Identity: who.verifier, Now: time.Now,
-		Decisions: decisions{e.Store}, Policies: policies{e.Policies},
+		Decisions: decisions{e.Store}, History: e.history(), Policies: policies{e.Policies},
 		Attestations: attestations{e}, Overrides: overrides, Simulator: simulator{e.Store}, Posture: rules,
 		Log: e.servedLog(), Prune: e.servedPrune(), Outbox: e.servedOutbox(), Pages: html, ProblemPage: problem,
 		Text: e.decisionText, Watch: e.watch(), Ready: e.ready,

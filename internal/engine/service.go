@@ -48,6 +48,20 @@ func (d decisions) List(ctx context.Context, f server.DecisionFilter) (server.De
 	return server.DecisionPage{Decisions: page.Decisions, NextPageToken: page.Next}, nil
 }
 
+// history is what the service shows of the record beside decisions.
+func (e *Engine) history() *server.History {
+	return &server.History{
+		Revocations: func(ctx context.Context, f server.DecisionFilter) (server.RevocationPage, error) {
+			page, err := e.Store.ListRevocations(audit.MayLag(ctx), f.Filter, f.PageSize, f.PageToken)
+			return server.RevocationPage{Revocations: page.Revocations, NextPageToken: page.Next}, err
+		},
+		PolicyChanges: func(ctx context.Context, size int, token string) (server.PolicyChangePage, error) {
+			page, err := e.Store.ListPolicyChanges(ctx, size, token)
+			return server.PolicyChangePage{Changes: page.Changes, NextPageToken: page.Next}, err
+		},
+	}
+}
+
 // policies are those in force.
 type policies struct{ watcher *policy.Watcher }
 

@@ -202,6 +202,15 @@ func OfDecision(d attestor.Decision) Data {
 	return out
 }
 
+// Revoked is the event of a finished revocation.
+func Revoked(r attestor.RevocationRecord) Event {
+	t := AttestationRevoked
+	if r.Kind == attestor.RevokedAtEnd {
+		t = OverrideExpired
+	}
+	return New(t, r.ID, r.Time, r.Image.String(), OfRevocation(r))
+}
+
 // OfRevocation is the data of an event about a revocation.
 func OfRevocation(r attestor.RevocationRecord) Data {
 	out := Data{

@@ -20,9 +20,12 @@ type ReadRecord struct {
 		Record(ctx context.Context, id string) (attestor.Record, error)
 		PolicyText(ctx context.Context, id string) ([]byte, error)
 		Revocation(ctx context.Context, id string) (attestor.RevocationRecord, error)
+		Revocations(ctx context.Context, f filter.Filter) iter.Seq2[attestor.RecordedRevocation, error]
+		PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyChange, error]
 	}
 	Add    func(t *testing.T, records ...attestor.Record)
 	Revoke func(t *testing.T, r attestor.RevocationRecord) // begins and finishes it
+	Change func(t *testing.T, c attestor.PolicyChange)     // of the policies in force
 }
 
 // Records is the suite of what a command reads decisions from, the record itself or
@@ -33,6 +36,8 @@ func Records(t *testing.T, open func(t *testing.T) ReadRecord) {
 	t.Run("many", func(t *testing.T) { readMany(t, open(t)) })
 	t.Run("one", func(t *testing.T) { readOne(t, open(t)) })
 	t.Run("revocation", func(t *testing.T) { readRevocation(t, open(t)) })
+	t.Run("revocations", func(t *testing.T) { readRevocations(t, open(t)) })
+	t.Run("policy changes", func(t *testing.T) { readPolicyChanges(t, open(t)) })
 	t.Run("unknown", func(t *testing.T) { readUnknown(t, open(t)) })
 }
 
@@ -207,6 +212,96 @@ func readRevocation(t *testing.T, r ReadRecord) {
 	wantKind(t, "Record of a revocation", err, attestor.NotFound)
 	_, err = r.Records.Revocation(t.Context(), was.Decision.ID)
 	wantKind(t, "Revocation of a decision", err, attestor.NotFound)
+}
+
+// readRevocations lists more than a page of them, by what a filter can say of them.
+func readRevocations(t *testing.T, r ReadRecord) {
+	read := func(values map[string]string) (out []string) {
+		t.Helper()
+		f, err := filter.Parse(values, epoch.Add(1000*time.Minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for one, err := range r.Records.Revocations(t.Context(), f) {
+			if err != nil {
+				t.Fatalf("Revocations(%v): %v", values, err)
+			}
+			if one.Log == nil || one.Log.Changed != "" {
+				t.Errorf("%s: its entry is told as %+v", one.ID, one.Log)
+			}
+			out = append(out, one.ID)
+		}
+		return out
+	}
+	if got := read(nil); len(got) != 0 {
+		t.Errorf("an empty record lists %v", got)
+	}
+
+	// The one in the middle is of another image, and several are of one moment.
+	const n = 205
+	var all []string
+	for i := range n {
+		img := imageOf(t, Repository, 1)
+		if i == 100 {
+			img = imageOf(t, "registry.example/other/web", 1)
+		}
+		id := fmt.Sprintf("revocation-%03d", i)
+		r.Revoke(t, attestor.RevocationRecord{
+			ID: id, Time: epoch.Add(time.Duration(i/2) * time.Minute), Kind: attestor.RevokedByPerson, Image: img,
+			Reason: "found to be malicious", Admitted: []string{}, Attestations: []attestor.Attestation{},
+		})
+		all = append(all, id)
+	}
+	slices.Reverse(all)
+
+	tenth := epoch.Add(10 * time.Minute).Format(time.RFC3339)
+	for _, tt := range []struct {
+		name   string
+		values map[string]string
+		want   []string
+	}{
+		{"all, newest first", nil, all},
+		{"until, exclusive", map[string]string{"until": tenth}, all[n-20:]},
+		{"since, inclusive", map[string]string{"since": tenth}, all[:n-20]},
+		{"since a duration ago", map[string]string{"since": "898m"}, all[:1]},
+		{"repository", map[string]string{"repository": "registry.example/other/web"}, []string{"revocation-100"}},
+		{"end of a repository", map[string]string{"repository": "web"}, []string{"revocation-100"}},
+		{"pattern", map[string]string{"repository": "registry.example/other/**"}, []string{"revocation-100"}},
+		{"none", map[string]string{"repository": "registry.example/none/**"}, nil},
+	} {
+		if got := read(tt.values); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// readPolicyChanges lists more than a page of them. A service records its own policies too, as the first change or as a
+// later one.
+func readPolicyChanges(t *testing.T, r ReadRecord) {
+	const n = 205
+	for i := range n {
+		r.Change(t, attestor.PolicyChange{
+			ID: fmt.Sprintf("change-%03d", i), Time: epoch.Add(time.Duration(i) * time.Minute), Cause: attestor.PoliciesReloaded,
+			Policies: []attestor.PolicyInForce{{Name: "contract", Digest: digestOf(i), Source: "contract.yaml"}},
+		})
+	}
+
+	next := n - 1
+	for c, err := range r.Records.PolicyChanges(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Policies) != 1 || c.Policies[0].Name != "contract" {
+			continue
+		}
+		if c.ID != fmt.Sprintf("change-%03d", next) || c.Policies[0].Digest != digestOf(next) || c.Log == nil || c.Log.Changed != "" {
+			t.Fatalf("change %d is told as %+v", next, c)
+		}
+		next--
+	}
+	if next != -1 {
+		t.Errorf("%d changes are not listed", next+1)
+	}
 }
 
 // readUnknown asks for what there is not, by ids that a path, a query and SQL could
