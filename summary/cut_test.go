@@ -13,7 +13,8 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/referrers"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/vsa"
 	"github.com/attestor-gate/attestor/summary"
 )
@@ -52,7 +53,7 @@ func (c *cut) RoundTrip(r *http.Request) (*http.Response, error) {
 func (w *world) through(c *cut, k pair) *summary.Publisher {
 	w.t.Helper()
 	reader, err := referrers.New(referrers.Config{Transport: c})
-	w.ok(err)
+	w.Must(err)
 	return w.publisher(k, func(conf *summary.Config) { conf.Transport, conf.Registry = c, reader })
 }
 
@@ -75,11 +76,11 @@ func first(arrives bool) int {
 // Killed at any request of a pass that replaces a summary, and started again, the gate has one current summary in the
 // end, and what it says is what was decided last. At no moment is a consumer without a pass.
 func TestKilledAtEveryRequest(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		for _, arrives := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, arrives %t", kind, arrives), func(t *testing.T) {
 				if kind == "distribution" {
-					parts.Slow(t)
+					slow.Skip(t)
 				}
 				w := newWorld(t, handler(t, true))
 				key := w.p256()
@@ -87,9 +88,9 @@ func TestKilledAtEveryRequest(t *testing.T) {
 					if n > 100 {
 						t.Fatal("a pass takes more than 100 requests")
 					}
-					image := w.push()
+					image := w.Push()
 					w.publish(w.publisher(key), judged{image: image, policy: "one"})
-					w.pass(time.Second)
+					w.advance(time.Second)
 
 					way := &cut{left: n, arrives: arrives}
 					_, err := w.through(way, key).Summarize(t.Context(), w.authorized(judged{image: image, policy: "two"}), begun)
@@ -121,11 +122,11 @@ func TestKilledAtEveryRequest(t *testing.T) {
 
 // Killed at any request of a revocation, and repeated, nothing is left.
 func TestKilledAtEveryRequestOfARevocation(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		for _, arrives := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, arrives %t", kind, arrives), func(t *testing.T) {
 				if kind == "distribution" {
-					parts.Slow(t)
+					slow.Skip(t)
 				}
 				w := newWorld(t, handler(t, true))
 				key := w.p256()
@@ -133,7 +134,7 @@ func TestKilledAtEveryRequestOfARevocation(t *testing.T) {
 					if n > 100 {
 						t.Fatal("a revocation takes more than 100 requests")
 					}
-					image := w.push()
+					image := w.Push()
 					w.publish(w.publisher(key), judged{image: image})
 					foreign := w.publish(w.publisher(w.p256()), judged{image: image}).Standing[0]
 
@@ -150,7 +151,7 @@ func TestKilledAtEveryRequestOfARevocation(t *testing.T) {
 					if len(list) != 1 {
 						t.Errorf("cut at request %d: attached %+v, want the foreign one", n, list)
 					}
-					if _, err := remote.Head(w.repo.Digest(foreign.Reference[len(w.repo.Name())+1:])); err != nil {
+					if _, err := remote.Head(w.Repo.Digest(foreign.Reference[len(w.Repo.Name())+1:])); err != nil {
 						t.Errorf("cut at request %d: the foreign one is gone: %v", n, err)
 					}
 					if !way.hit {

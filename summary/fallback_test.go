@@ -12,19 +12,20 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
 // deleted deletes a referrer as somebody does who knows of no list.
 func (w *world) deleted(reference string) {
 	w.t.Helper()
 	ref, err := name.NewDigest(reference)
-	w.ok(err)
-	w.ok(remote.Delete(ref))
+	w.Must(err)
+	w.Must(remote.Delete(ref))
 }
 
 // What somebody deleted and left on the list stands for nobody, and keeps no later summary from being stored or revoked.
 func TestAListThatNamesWhatIsGone(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t, handler(t, true))
 			p := w.publisher(w.p256())
@@ -32,7 +33,7 @@ func TestAListThatNamesWhatIsGone(t *testing.T) {
 			w.deleted(first.Reference)
 
 			// The publisher remembers what it stored, and still finds that it is gone. Time makes the new one another one.
-			w.pass(time.Second)
+			w.advance(time.Second)
 			second := w.publish(p, judged{image: w.image}).Standing[0]
 			if !second.Created || second.Reference == first.Reference {
 				t.Errorf("what was deleted is taken for one that stands: %+v", second)
@@ -60,15 +61,15 @@ func TestAListThatNamesWhatIsGone(t *testing.T) {
 func TestAListThatAnotherWriterReplaced(t *testing.T) {
 	for _, kind := range []string{"fallback tag", "distribution"} {
 		t.Run(kind, func(t *testing.T) {
-			w := newWorld(t, registries[kind](t, true))
+			w := newWorld(t, registries.Kinds()[kind](t, true))
 			foreign := w.publish(w.publisher(w.p256()), judged{image: w.image}).Standing[0]
-			tag := w.repo.Tag("sha256-" + w.image.Digest().Hex())
+			tag := w.Repo.Tag("sha256-" + w.image.Digest().Hex())
 			stale, err := remote.Get(tag)
-			w.ok(err)
+			w.Must(err)
 
 			// After the first list that names our statement, the other writer's comes.
 			replaced := false
-			w.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			w.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 				if replaced || r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/"+tag.TagStr()) {
 					return false
 				}
@@ -81,15 +82,15 @@ func TestAListThatAnotherWriterReplaced(t *testing.T) {
 				return true
 			})
 			made := w.publish(w.publisher(w.p256()), judged{image: w.image}).Standing[0]
-			w.intercept(nil)
+			w.Intercept(nil)
 
-			index, err := remote.Referrers(w.repo.Digest(string(w.image.Digest())))
-			w.ok(err)
+			index, err := remote.Referrers(w.Repo.Digest(string(w.image.Digest())))
+			w.Must(err)
 			m, err := index.IndexManifest()
-			w.ok(err)
+			w.Must(err)
 			listed := map[string]bool{}
 			for _, d := range m.Manifests {
-				listed[w.repo.Name()+"@"+d.Digest.String()] = true
+				listed[w.Repo.Name()+"@"+d.Digest.String()] = true
 			}
 			if !replaced || len(listed) != 2 || !listed[foreign.Reference] || !listed[made.Reference] {
 				t.Errorf("replaced %t; listed: %v, want %s and %s", replaced, listed, foreign.Reference, made.Reference)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 	"github.com/attestor-gate/attestor/summary"
 )
 
@@ -19,13 +20,13 @@ import (
 func (w *world) former(k pair) summary.Key {
 	w.t.Helper()
 	key, err := summary.NewFormerKey(k.public)
-	w.ok(err)
+	w.Must(err)
 	return key
 }
 
 // What a former key signed is replaced by the next pass, though it says the same, and goes with a revocation.
 func TestAFormerKey(t *testing.T) {
-	for kind, handler := range registries {
+	for kind, handler := range registries.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t, handler(t, true))
 			before, now := w.p256(), w.p256()
@@ -49,7 +50,7 @@ func TestAFormerKey(t *testing.T) {
 			}
 
 			// A revocation takes what either key signed.
-			other := w.push()
+			other := w.Push()
 			w.publish(w.publisher(before), judged{image: other})
 			gone, left, err := p.Revoke(t.Context(), []attestor.Image{w.image, other}, []attestor.SummaryNeeds{{}})
 			if err != nil || len(gone) != 2 || len(left) != 0 || len(w.attached(w.image)) != 0 || len(w.attached(other)) != 0 {
@@ -68,14 +69,14 @@ func TestAFormerKey(t *testing.T) {
 
 // A file of former keys that cannot be used is refused, and a private key is none.
 func TestFormerKeyFiles(t *testing.T) {
-	w := newWorld(t, registries["referrers API"](t, true))
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	good := w.p256()
 	public, err := os.ReadFile(good.public)
-	w.ok(err)
+	w.Must(err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	w.ok(err)
+	w.Must(err)
 	der, err := x509.MarshalPKIXPublicKey(p384.Public())
-	w.ok(err)
+	w.Must(err)
 	for name, text := range map[string]string{
 		"nothing": "", "no PEM": "gate", "two": string(public) + string(public),
 		"garbage": "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
@@ -83,7 +84,7 @@ func TestFormerKeyFiles(t *testing.T) {
 		"large":   string(public) + strings.Repeat("\n", 65<<10),
 	} {
 		path := filepath.Join(t.TempDir(), "key.pem")
-		w.ok(os.WriteFile(path, []byte(text), 0o600))
+		w.Must(os.WriteFile(path, []byte(text), 0o600))
 		_, err := summary.NewFormerKey(path)
 		if wantCode(t, err, attestor.CodeSigningFailed); t.Failed() {
 			t.Fatalf("%s: %v", name, err)

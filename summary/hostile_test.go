@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/registries"
 )
 
 const bundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -58,22 +59,22 @@ func (l *lies) tell(d ...v1.Descriptor) {
 // manifestOf stores a manifest with these layers that refers to an image, and describes it as a list does.
 func (w *world) manifestOf(img attestor.Image, layers ...[]byte) v1.Descriptor {
 	w.t.Helper()
-	subject, err := remote.Head(w.repo.Digest(string(img.Digest())))
-	w.ok(err)
-	w.ok(remote.WriteLayer(w.repo, static.NewLayer([]byte("{}"), "application/vnd.oci.empty.v1+json")))
+	subject, err := remote.Head(w.Repo.Digest(string(img.Digest())))
+	w.Must(err)
+	w.Must(remote.WriteLayer(w.Repo, static.NewLayer([]byte("{}"), "application/vnd.oci.empty.v1+json")))
 	m := v1.Manifest{
 		SchemaVersion: 2, MediaType: "application/vnd.oci.image.manifest.v1+json", ArtifactType: bundleType, Subject: subject,
 		Config: described([]byte("{}"), "application/vnd.oci.empty.v1+json"),
 	}
 	for _, b := range layers {
-		w.ok(remote.WriteLayer(w.repo, static.NewLayer(b, bundleType)))
+		w.Must(remote.WriteLayer(w.Repo, static.NewLayer(b, bundleType)))
 		m.Layers = append(m.Layers, described(b, bundleType))
 	}
 	text, err := json.Marshal(m)
-	w.ok(err)
+	w.Must(err)
 	d := described(text, "application/vnd.oci.image.manifest.v1+json")
 	d.ArtifactType = bundleType
-	w.ok(remote.Put(w.repo.Digest(d.Digest.String()), stored(text)))
+	w.Must(remote.Put(w.Repo.Digest(d.Digest.String()), stored(text)))
 	return d
 }
 
@@ -94,17 +95,17 @@ func (stored) MediaType() (types.MediaType, error) { return types.OCIManifestSch
 // What others attach, and what a list claims of manifests that it has no business with, is neither taken for a summary nor
 // deleted, and keeps none from being stored.
 func TestReferrersOfOthers(t *testing.T) {
-	l := &lies{next: registries["referrers API"](t, true)}
+	l := &lies{next: registries.Kinds()["referrers API"](t, true)}
 	w := newWorld(t, l)
 	key := w.p256()
 	p := w.publisher(key)
 
 	// A statement of the gate's own about another image, under this image's subject as well.
-	other := w.push()
+	other := w.Push()
 	ref, err := name.NewDigest(w.publish(p, judged{image: other}).Standing[0].Reference)
-	w.ok(err)
+	w.Must(err)
 	theirs, err := remote.Get(ref)
-	w.ok(err)
+	w.Must(err)
 	layers, err := func() ([]v1.Layer, error) {
 		img, err := theirs.Image()
 		if err != nil {
@@ -112,18 +113,18 @@ func TestReferrersOfOthers(t *testing.T) {
 		}
 		return img.Layers()
 	}()
-	w.ok(err)
+	w.Must(err)
 	var text bytes.Buffer
 	body, err := layers[0].Compressed()
-	w.ok(err)
+	w.Must(err)
 	_, err = text.ReadFrom(body)
-	w.ok(err)
-	w.ok(body.Close())
+	w.Must(err)
+	w.Must(body.Close())
 
 	listed := theirs.Descriptor
 	listed.ArtifactType = bundleType
-	image, err := remote.Head(w.repo.Digest(string(w.image.Digest())))
-	w.ok(err)
+	image, err := remote.Head(w.Repo.Digest(string(w.image.Digest())))
+	w.Must(err)
 	claimed, absent, vast := *image, described([]byte("nothing"), bundleType), listed
 	claimed.ArtifactType, vast.Size = bundleType, 1<<40
 	junk := []v1.Descriptor{
@@ -133,7 +134,7 @@ func TestReferrersOfOthers(t *testing.T) {
 	l.tell(claimed, absent, vast, listed, listed)
 
 	first := w.publish(p, judged{image: w.image}).Standing[0]
-	w.pass(time.Second)
+	w.advance(time.Second)
 	second := w.publish(p, judged{image: w.image, policy: "two"}).Standing[0]
 	if !first.Created || !second.Created {
 		t.Errorf("published %+v and %+v", first, second)
@@ -143,7 +144,7 @@ func TestReferrersOfOthers(t *testing.T) {
 		t.Errorf("revoked: gone %+v, left %+v, %v", gone, left, err)
 	}
 	for _, d := range append(junk, listed, *image) {
-		if _, err := remote.Head(w.repo.Digest(d.Digest.String())); err != nil {
+		if _, err := remote.Head(w.Repo.Digest(d.Digest.String())); err != nil {
 			t.Errorf("what is not the gate's is gone: %s: %v", d.Digest, err)
 		}
 	}
@@ -151,7 +152,7 @@ func TestReferrersOfOthers(t *testing.T) {
 
 // An image with more referrers than are read has no summary: the one that stands, or that must go, may be among the rest.
 func TestTooManyReferrers(t *testing.T) {
-	l := &lies{next: registries["referrers API"](t, true)}
+	l := &lies{next: registries.Kinds()["referrers API"](t, true)}
 	w := newWorld(t, l)
 	p := w.publisher(w.p256())
 	var many []v1.Descriptor
@@ -165,7 +166,7 @@ func TestTooManyReferrers(t *testing.T) {
 
 	l.tell(many...)
 	before := w.writes()
-	other := w.push()
+	other := w.Push()
 	pushed := w.writes()
 	got, err := p.Summarize(t.Context(), w.authorized(judged{image: other}), begun)
 	wantCode(t, err, attestor.CodeSummaryUnavailable)

@@ -14,7 +14,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
-	"github.com/attestor-gate/attestor/internal/testkit/parts"
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
@@ -80,7 +80,7 @@ func summarySteps() []summaryStep {
 // TestSummariesOutliveAKill kills the real program between its summary and its attestation. Started again and asked again, it
 // has one current summary and one attestation of the image, and whatever is attested has its record.
 func TestSummariesOutliveAKill(t *testing.T) {
-	parts.Slow(t)
+	slow.Skip(t)
 	t.Parallel()
 	k := newKiller(t, "sqlite", func(dir string) string { return filepath.Join(dir, "decisions.db") })
 	private, public := summaryKey(t)
