@@ -2,6 +2,7 @@ package posture
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"net/netip"
 	"slices"
@@ -27,34 +28,107 @@ type armorRule struct {
 // first rule that matches a request decides.
 type armor []armorRule
 
-// armor reads the rules of a security policy: those of the resource itself, and those that resources of their own add
+// An armory is a security policy as it may be after apply. Where everything is known, the readings are the same.
+type armory struct {
+	strict armor   // as bad as it can be: a guard that is not known guards nothing, and what lets in lets everybody in
+	lax    []armor // as good as it can be
+	open   string  // the first value that is known only after apply; "" if all are known
+}
+
+// armory reads the rules of a security policy: those of the resource itself, and those that resources of their own add
 // to it. A rule in preview is logged and not enforced, and decides nothing.
-func (p *plan) armor(policy *planned) armor {
+func (p *plan) armory(policy *planned) armory {
 	// Two rules ask for it, and the expressions are long.
 	if a, ok := p.armors[policy]; ok {
 		return a
 	}
 
-	all := append(slices.Clone(items(policy.after.at("rule"))), items(policy.after.at("rules"))...)
-	separate := map[string]string{globalArmor: globalArmorRule, regionalArmor: regionalArmorRule}[policy.kind]
-
-	// A rule whose policy is not known is counted for none, and a guard that may belong elsewhere lets nothing pass.
-	for _, other := range p.attachments(separate, "security_policy", policy.kind)[policy] {
-		all = append(all, other.after)
+	a := armory{lax: make([]armor, 2)}
+	for i, n := range append(slices.Clone(items(policy.after.at("rule"))), items(policy.after.at("rules"))...) {
+		a.add(n, n.hidden(fmt.Sprintf("%s.rule[%d]", policy.address, i), armorFields()...))
 	}
 
-	var a armor
-	for _, n := range all {
-		if !isOneOf(n.at("preview"), "true") {
-			a = append(a, readArmorRule(n))
+	separate := map[string]string{globalArmor: globalArmorRule, regionalArmor: regionalArmorRule}[policy.kind]
+	attached := p.attachments(separate, "security_policy", policy.kind)
+	for _, other := range attached[policy] {
+		a.add(other.after, other.after.hidden(other.address, armorFields()...))
+	}
+
+	// A rule whose policy is not known may be one of this policy, or of none.
+	for _, other := range attached[nil] {
+		if hidden := other.after.hidden(other.address, armorFields()...); hidden != "" {
+			a.add(other.after, hidden)
+			continue
 		}
+		a.addLoose(other.after, other.address+".security_policy")
 	}
 
 	// "Rules are evaluated from highest to lowest priority where 0 is the highest".
-	slices.SortStableFunc(a, func(a, b armorRule) int { return cmp.Compare(a.priority, b.priority) })
+	for _, all := range append(a.lax, a.strict) {
+		slices.SortStableFunc(all, func(a, b armorRule) int { return cmp.Compare(a.priority, b.priority) })
+	}
 	p.armors[policy] = a
 
 	return a
+}
+
+// armorFields are those of a rule that decide what it does.
+func armorFields() []string {
+	return []string{"action", "match", "preconfigured_waf_config", "preview", "priority", "rate_limit_options"}
+}
+
+// addLoose adds a rule that may be of another policy: at worst one that lets in is here, at best one that guards.
+func (a *armory) addLoose(n *node, hidden string) {
+	r := readArmorRule(n)
+	if isOneOf(n.at("preview"), "true") {
+		return
+	}
+
+	a.open = cmp.Or(a.open, hidden)
+	switch {
+	case r.denies():
+		a.lax[0], a.lax[1] = append(a.lax[0], r), append(a.lax[1], r)
+	case r.limits:
+		a.lax[1] = append(a.lax[1], r)
+		r.limits = false
+		fallthrough
+	default:
+		a.strict = append(a.strict, r)
+	}
+}
+
+// add adds a rule to each reading. hidden is what of it is known only after apply, or "".
+func (a *armory) add(n *node, hidden string) {
+	r := readArmorRule(n)
+	if hidden == "" {
+		if !isOneOf(n.at("preview"), "true") {
+			a.strict = append(a.strict, r)
+			a.lax[0], a.lax[1] = append(a.lax[0], r), append(a.lax[1], r)
+		}
+		return
+	}
+
+	a.open = cmp.Or(a.open, hidden)
+	everybody := r
+	everybody.everybody, everybody.text, everybody.condition = true, "", condition{}
+
+	// A rule that denies may not be in force, or for nobody; one that lets in may let everybody in, and limit nobody.
+	if !r.denies() {
+		worst := everybody
+		worst.limits = false
+		a.strict = append(a.strict, worst)
+	}
+
+	// At best it denies all attacks, or limits everybody, or, if it can only let in, is not there.
+	best := everybody
+	switch action := n.at("action"); {
+	case r.denies(), isUnknown(action):
+		best.action = cmp.Or(r.action, "deny(403)")
+		a.lax[0], a.lax[1] = append(a.lax[0], best), append(a.lax[1], best)
+	case isOneOf(action, "throttle", "rate_based_ban"):
+		best.limits = true
+		a.lax[1] = append(a.lax[1], best)
+	}
 }
 
 func readArmorRule(n *node) armorRule {

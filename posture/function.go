@@ -43,6 +43,8 @@ func (r *reader) function(n *node) *workload {
 	if latest := r.flag(service.at("all_traffic_on_latest_revision"),
 		"service_config.all_traffic_on_latest_revision"); latest.text == "false" {
 		s.otherRevisions = []string{"an older revision"}
+	} else {
+		s.trafficUnknown = latest.unknown
 	}
 
 	s.containers = []container{r.functionContainer(service)}
@@ -53,8 +55,9 @@ func (r *reader) function(n *node) *workload {
 	// "on_deploy_update_policy" keeps the base image that was built upon; an automatic
 	// one replaces it while the function runs.
 	build := r.mapping(n.block("build_config"), "build_config")
-	if automatic := listed(build, "automatic_update_policy"); automatic != nil && automatic.kind == nodeList &&
-		len(automatic.items) > 0 {
+	if automatic := listed(build, "automatic_update_policy"); isUnknown(automatic) {
+		s.baseImages = text{unknown: true}
+	} else if automatic != nil && automatic.kind == nodeList && len(automatic.items) > 0 {
 		s.baseImages = text{set: true, text: "automatic_update_policy"}
 	}
 
@@ -62,7 +65,7 @@ func (r *reader) function(n *node) *workload {
 	s.builder = r.text(build.at("service_account"), "build_config.service_account")
 	s.texts = append(s.texts, pairs(listed(build, "environment_variables"))...)
 	s.annotated = append(s.annotated, pairs(n.at("labels"))...)
-	s.partial = r.partial
+	s.partial, s.hidden = r.partial, r.hidden
 
 	return s
 }

@@ -76,6 +76,12 @@ func (m *model) plannedGrants(r *reader, resource *planned, p *plan) {
 	if grant.bindings, grant.whole, ok = r.granted(n, form); !ok {
 		return
 	}
+	for i, b := range grant.bindings {
+		if b.role.unknown {
+			to, _ := p.points(resource, n.at("role"), "role", customRoles()...)
+			grant.bindings[i].custom = len(to) > 0
+		}
+	}
 
 	if grant.project || !grant.target.unknown {
 		m.policies = append(m.policies, grant)
@@ -94,6 +100,11 @@ func (m *model) plannedGrants(r *reader, resource *planned, p *plan) {
 		one.of = workload.address
 		m.policies = append(m.policies, one)
 	}
+}
+
+// customRoles are the types of resources that make a role of one's own, which is no basic one.
+func customRoles() []string {
+	return []string{"google_project_iam_custom_role", "google_organization_iam_custom_role"}
 }
 
 // workloadTypesOf are the types of resources of a kind of workload. A function of the second generation is a service.

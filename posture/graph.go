@@ -15,11 +15,12 @@ type planned struct {
 
 // A plan is what one Terraform plan makes, with the references between its resources.
 type plan struct {
-	resources []*planned // in the order of the plan
-	byKind    map[string][]*planned
-	byAddress map[string][]*planned          // by the address without index: count and for_each make several
-	refs      map[string]map[string][]string // address → attribute → addresses that its expression names
-	armors    map[*planned]armor             // of the security policies that were asked for
+	resources   []*planned // in the order of the plan
+	byKind      map[string][]*planned
+	byAddress   map[string][]*planned          // by the address without index: count and for_each make several
+	refs        map[string]map[string][]string // address → attribute → addresses that its expression names
+	expressions map[string]*node               // address → what the configuration writes
+	armors      map[*planned]armory            // of the security policies that were asked for
 
 	byName   map[nameOf][]*planned
 	attached map[string]map[*planned][]*planned // see attachments
@@ -30,7 +31,7 @@ type plan struct {
 type nameOf struct{ kind, name string }
 
 func newPlan() *plan {
-	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}, armors: map[*planned]armor{},
+	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}, armors: map[*planned]armory{},
 		byName: map[nameOf][]*planned{}, attached: map[string]map[*planned][]*planned{}}
 }
 
@@ -140,6 +141,23 @@ func (p *plan) points(from *planned, value *node, path string, kinds ...string) 
 	return nil, false
 }
 
+// strange reports whether a member of a grant is known only after apply, and comes from resources of which none is
+// Google's: it need not name an account that the plan makes, and may be everybody. Without a configuration, and through
+// locals, that is not to be seen.
+func (p *plan) strange(grant *planned) bool {
+	for _, attribute := range []string{"member", "members"} {
+		refs := p.refs[unindexed(grant.address)][attribute]
+		value := grant.after.at(attribute)
+		unknown := isUnknown(value) || slices.ContainsFunc(items(value), isUnknown)
+		googles := slices.ContainsFunc(refs, func(to string) bool { return strings.Contains("."+to, ".google_") })
+		if unknown && len(refs) > 0 && !googles {
+			return true
+		}
+	}
+
+	return false
+}
+
 // maxModules bounds how deep modules are followed.
 const maxModules = 20
 
@@ -152,16 +170,16 @@ type scope struct {
 	depth  int
 }
 
-// readReferences collects the references that a plan's configuration has between resources.
-func readReferences(configuration *node) map[string]map[string][]string {
-	out := map[string]map[string][]string{}
+// readReferences collects what a plan's configuration writes of its resources, and the references between them.
+func readReferences(configuration *node) (refs map[string]map[string][]string, expressions map[string]*node) {
+	refs, expressions = map[string]map[string][]string{}, map[string]*node{}
 	root := &scope{module: configuration.at("root_module")}
-	root.collect(out)
+	root.collect(refs, expressions)
 
-	return out
+	return refs, expressions
 }
 
-func (s *scope) collect(out map[string]map[string][]string) {
+func (s *scope) collect(out map[string]map[string][]string, expressions map[string]*node) {
 	if s.module == nil || s.depth > maxModules {
 		return
 	}
@@ -169,11 +187,17 @@ func (s *scope) collect(out map[string]map[string][]string) {
 	for _, r := range items(s.module.at("resources")) {
 		attributes := map[string][]string{}
 		s.flatten(r.at("expressions"), "", attributes, 0)
-		out[s.prefix+r.at("address").written()] = attributes
+		address := s.prefix + r.at("address").written()
+		out[address] = attributes
+
+		// Of a resource without any expression the configuration says that all is left to the provider.
+		if expressions[address] = r.at("expressions"); expressions[address] == nil {
+			expressions[address] = &node{kind: nodeMapping}
+		}
 	}
 
 	for name := range fieldsOf(s.module.at("module_calls")) {
-		s.child(name).collect(out)
+		s.child(name).collect(out, expressions)
 	}
 }
 

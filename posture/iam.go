@@ -30,6 +30,7 @@ type policy struct {
 
 type binding struct {
 	role    text
+	custom  bool // the role is known only after apply, and is one of one's own
 	members []text
 }
 
@@ -429,6 +430,33 @@ func (m *model) basicRoles(s *workload) (faults []fault, whole bool) {
 	}
 
 	return faults, whole
+}
+
+// openGrant is a grant of a plan on the project, or above it, that may turn out to give the account of a workload a
+// role which matches; "" if there is none.
+func (m *model) openGrant(s *workload, matches func(role string) bool) string {
+	for _, p := range m.policiesOf(s) {
+		if !p.project || !p.planned {
+			continue
+		}
+		if len(p.bindings) == 0 && !p.whole {
+			return p.address + ".policy_data"
+		}
+
+		for _, b := range p.bindings {
+			for _, member := range b.members {
+				ours := includesAccount(member.text, s.account.text) || s.isAgent(member.text)
+				switch {
+				case b.role.unknown && !b.custom && (ours || member.unknown):
+					return p.address + ".role"
+				case matches(b.role.text) && member.unknown:
+					return p.address + ".member"
+				}
+			}
+		}
+	}
+
+	return ""
 }
 
 // includesAccount reports whether a member is an account, or a set that includes every account of a project.

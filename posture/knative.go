@@ -66,7 +66,7 @@ func (r *reader) knative(n *node, kind string) *workload {
 	r.traffic(s, spec.at("traffic"), "revisionName", own)
 	r.traffic(s, spec.at("instanceSplits"), "revisionName", own)
 	r.ready(s, n.at("status", "latestCreatedRevisionName"), n.at("status", "latestReadyRevisionName"))
-	s.partial = r.partial
+	s.partial, s.hidden = r.partial, r.hidden
 
 	return s
 }
@@ -100,7 +100,11 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 		s.interfaces = append(s.interfaces, link{network: textOf(i.Network), subnetwork: textOf(i.Subnetwork)})
 	}
 
-	for _, name := range strings.FieldsFunc(of(inner, runPrefix+"cloudsql-instances").text, func(r rune) bool { return r == ',' || r == ' ' }) {
+	sockets := of(inner, runPrefix+"cloudsql-instances")
+	if sockets.unknown {
+		s.databases = append(s.databases, sockets)
+	}
+	for _, name := range strings.FieldsFunc(sockets.text, func(r rune) bool { return r == ',' || r == ' ' }) {
 		s.databases = append(s.databases, textOf(name))
 	}
 
@@ -147,14 +151,21 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 	s.min = larger(of32(inner, scalePrefix+"minScale"), of32(outer, runPrefix+"minScale"))
 	s.max = firstCount(of32(inner, scalePrefix+"maxScale"), of32(outer, runPrefix+"maxScale"))
 
-	if of(outer, runPrefix+"scalingMode").text == "manual" {
+	switch mode := of(outer, runPrefix+"scalingMode"); {
+	case mode.text == "manual":
 		s.min = of32(outer, runPrefix+"manualInstanceCount")
 		s.max = s.min
+	case mode.unknown:
+		s.modeUnknown = true
 	}
 }
 
 // buildVariables reads the variables of a build, which one annotation has as a JSON map.
 func (r *reader) buildVariables(s *workload, t text) {
+	if t.unknown {
+		s.texts = append(s.texts, variable{name: "the variables of the build", value: t})
+	}
+
 	docs, err := parse(Source{Text: []byte(t.text)})
 	if err == nil && len(docs) == 1 {
 		s.texts = append(s.texts, pairs(docs[0])...)
@@ -163,6 +174,9 @@ func (r *reader) buildVariables(s *workload, t text) {
 
 // pairs are the texts of a mapping, and those that are known only after apply.
 func pairs(n *node) []variable {
+	if isUnknown(n) {
+		return []variable{{name: "map", value: text{unknown: true}}}
+	}
 	if n == nil || n.kind != nodeMapping {
 		return nil
 	}
@@ -209,8 +223,8 @@ func larger(a, b count) count {
 // revision reads a pod: containers, volumes, account, limits.
 func (r *reader) revision(s *workload, n *node, sh shape) {
 	// This runtime class is how a revision asks for automatic base image updates.
-	if class := r.text(sh.at(n, sh.name("runtimeClassName")), "spec.template.spec.runtimeClassName"); class.text ==
-		runPrefix+"linux-base-image-update" {
+	if class := r.text(sh.at(n, sh.name("runtimeClassName")), "spec.template.spec.runtimeClassName"); class.unknown ||
+		class.text == runPrefix+"linux-base-image-update" {
 		s.baseImages = class
 	}
 
@@ -264,7 +278,8 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.args = append(r.strings(n.at("command"), path+".command"), r.strings(n.at("args"), path+".args")...)
 	c.port = r.nonEmpty(n.at("ports"), path+".ports")
-	c.startup, c.liveness = sh.at(n, sh.name("startupProbe")).filled(), sh.at(n, sh.name("livenessProbe")).filled()
+	c.portUnknown = isUnknown(n.at("ports"))
+	c.probes(sh.at(n, sh.name("startupProbe")), sh.at(n, sh.name("livenessProbe")))
 	c.launcher = present(n.at(sh.name("sandboxLauncher")))
 
 	field := func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) }
@@ -289,7 +304,7 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	for i, e := range r.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = r.mapping(e, at)
-		v := variable{name: r.text(e.at("name"), at+".name").text}
+		v := r.variable(e, at)
 		v.value = r.secretValue(e.at("value"), v.name, at+".value")
 		if ref := r.mapping(sh.at(e, sh.name("valueFrom"), sh.name("secretKeyRef")),
 			at+".valueFrom.secretKeyRef"); ref != nil {
@@ -301,6 +316,16 @@ func (r *reader) container(n *node, path string, sh shape) container {
 	}
 
 	return c
+}
+
+// variable begins a variable with its name. One of a name that is not known may be named like a secret.
+func (r *reader) variable(e *node, path string) variable {
+	name := r.text(e.at("name"), path+".name")
+	if name.unknown {
+		r.hides(path + ".name")
+	}
+
+	return variable{name: name.text}
 }
 
 // ready notes that the newest revision does not serve yet, or never will, and
@@ -315,9 +340,10 @@ func (r *reader) ready(s *workload, created, ready *node) {
 // traffic notes revisions other than the one that this definition makes.
 func (r *reader) traffic(s *workload, n *node, field, own string) {
 	for i, t := range r.list(n, "traffic") {
-		name := r.text(r.mapping(t, fmt.Sprintf("traffic[%d]", i)).at(field), "traffic."+field).text
-		if name != "" && name != own {
-			s.otherRevisions = append(s.otherRevisions, name)
+		name := r.text(r.mapping(t, fmt.Sprintf("traffic[%d]", i)).at(field), "traffic."+field)
+		s.trafficUnknown = s.trafficUnknown || name.unknown
+		if name.text != "" && name.text != own {
+			s.otherRevisions = append(s.otherRevisions, name.text)
 		}
 	}
 }

@@ -157,8 +157,8 @@ func (j *Judge) finding(c *judging, rule rule, used []use) (f finding, missing b
 
 	// A value in "after_unknown" may turn out to be anything, so that a rule does
 	// not pass on the known part alone. A violation in the known part stands.
-	if a.state == stateSatisfied && (c.s.partial && !rule.whole || rule.inputs && c.s.unknownInputs()) {
-		a = afterApply("part of the definition")
+	if hidden := c.s.hiddenFrom(rule); a.state == stateSatisfied && hidden != "" {
+		a = afterApply(hidden)
 	}
 
 	f.found, f.required = a.found, a.required
@@ -243,6 +243,7 @@ type judging struct {
 	bases    []attestor.ApprovedBase
 	known    map[attestor.Image]asked
 	fix      remedy // of the answer
+	open     string // the first value of a plan's resources that decides and is known only after apply
 }
 
 type asked struct {

@@ -43,7 +43,8 @@ const gcsDriver = "gcsfuse.run.googleapis.com"
 func (r *reader) mount(s *workload, v *node, path string, sh shape) {
 	name := r.text(v.at("name"), path+".name").text
 
-	if csi := sh.at(v, "csi"); present(csi) && r.text(csi.at("driver"), path+".csi.driver").text == gcsDriver {
+	driver := r.text(sh.at(v, "csi").at("driver"), path+".csi.driver")
+	if csi := sh.at(v, "csi"); present(csi) && (driver.unknown || driver.text == gcsDriver) {
 		bucket := sh.at(csi, sh.name("volumeAttributes"), "bucketName")
 		s.mounts = append(s.mounts,
 			mount{name: name, kind: mountBucket, source: r.text(bucket, path+".csi.volumeAttributes.bucketName"),
@@ -78,7 +79,11 @@ func (r *reader) v2Mount(s *workload, v *node, path string, f fieldOf) {
 	r.share(s, name, f(v, "nfs"), path, f)
 
 	// An instance that is known only after apply leaves the rest of the definition known.
-	for i, instance := range items(listed(f(v, "cloudSqlInstance"), "instances")) {
+	instances := listed(f(v, "cloudSqlInstance"), "instances")
+	if isUnknown(instances) {
+		s.databases = append(s.databases, text{unknown: true})
+	}
+	for i, instance := range items(instances) {
 		s.databases = append(s.databases, r.text(instance, fmt.Sprintf("%s.cloudSqlInstance.instances[%d]", path, i)))
 	}
 }

@@ -140,5 +140,6 @@ func isRule(id string) bool {
 // afterApply is the answer about a value that a plan does not know yet.
 func afterApply(what string) answer {
 	return missingEvidence(what+" is known only after apply",
-		"judge the service as `gcloud run services describe --format export` prints it afterwards")
+		"write a value that the plan knows, or judge the service as `gcloud run services describe --format export` "+
+			"prints it afterwards")
 }

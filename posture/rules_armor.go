@@ -1,6 +1,9 @@
 package posture
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 const (
 	globalArmor, regionalArmor         = "google_compute_security_policy", "google_compute_region_security_policy"
@@ -16,7 +19,15 @@ func (c *judging) armored(required, terraform, fine string, wrong func(armor) st
 		if !guardsBackends(p.after) {
 			continue
 		}
-		if w := wrong(c.s.plan.armor(p)); w != "" {
+
+		// What is wrong even at best is a fault; what is right only at best has no answer yet.
+		a := c.s.plan.armory(p)
+		w := wrong(a.strict)
+		switch {
+		case w == "":
+		case a.open != "" && slices.ContainsFunc(a.lax, func(at armor) bool { return wrong(at) == "" }):
+			c.opens(a.open, "")
+		default:
 			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + w})
 		}
 	}
@@ -26,6 +37,8 @@ func (c *judging) armored(required, terraform, fine string, wrong func(armor) st
 		return notInPlan()
 	case len(faults) > 0:
 		return violated(required, remedy{terraform: terraform}, faults...)
+	case c.open != "":
+		return afterApplyIn(c.open)
 	}
 
 	return satisfied("%s", fine)

@@ -134,7 +134,7 @@ func dedicatedServiceAccount(c *judging) answer {
 // the message of a pass says "in its own name".
 func leastPrivilege(c *judging) answer {
 	a := c.s.account
-	if a.unknown {
+	if a.unknown || c.s.identity.unknown {
 		return afterApply("the service account")
 	}
 
@@ -150,6 +150,8 @@ func leastPrivilege(c *judging) answer {
 		}, faults...)
 	case a.text == "" && c.s.identity.text != "agent":
 		return missingEvidence("no service account is set, so that its roles are unknown", "set --service-account")
+	case c.model.openGrant(c.s, isBasic) != "":
+		return afterApplyIn(clip(c.model.openGrant(c.s, isBasic)))
 	case !whole:
 		return missingEvidence("the grants of the project are missing or incomplete",
 			"pass the output of `gcloud projects get-iam-policy PROJECT --format json` as --project-iam")

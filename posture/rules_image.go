@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 
@@ -23,7 +24,7 @@ func imageByDigest(c *judging) answer {
 	}
 
 	var faults []fault
-	unknown := false
+	unknown := ""
 	for i, k := range c.s.containers {
 		// Source code that Cloud Run builds, or runs beneath an image of its own, is in
 		// no image that the gate judged, whatever the container's image is.
@@ -34,7 +35,7 @@ func imageByDigest(c *judging) answer {
 		}
 
 		if k.image.unknown {
-			unknown = true
+			unknown = "an image"
 		} else if _, pinned := asImage(k.image.text); !pinned {
 			faults = append(faults, fault{subject: k.name, found: k.label(i) + " runs " + quote(k.image.text)})
 		}
@@ -42,6 +43,9 @@ func imageByDigest(c *judging) answer {
 		// "baseImageUri: Base image for this container. If set, it indicates that
 		// the service is enrolled into automatic base image update": Google then
 		// replaces the layers beneath the digest.
+		if k.baseImage.unknown {
+			unknown = cmp.Or(unknown, "whether a container has automatic base image updates")
+		}
 		if k.baseImage.text != "" {
 			faults = append(faults, fault{subject: k.name,
 				found: k.label(i) + " has automatic base image updates, which replace layers beneath the digest"})
@@ -65,8 +69,12 @@ func imageByDigest(c *judging) answer {
 			knative: []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()},
 			fields:  []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()},
 		}, faults...)
-	case unknown || c.s.sources.unknown || c.s.baseImages.unknown:
-		return afterApply("an image")
+	case unknown != "":
+		return afterApply(unknown)
+	case c.s.sources.unknown:
+		return afterApply("whether source code from Cloud Storage runs")
+	case c.s.baseImages.unknown:
+		return afterApply("whether there are automatic base image updates")
 	}
 
 	return satisfied("every image is named by digest")

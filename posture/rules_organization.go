@@ -23,6 +23,7 @@ func legacyPolicies() []string {
 type restriction struct {
 	address, constraint string
 	found               string // why it restricts nothing; "" if it does
+	open                string // what of it is known only after apply
 	dry                 bool   // is only logged
 }
 
@@ -44,6 +45,7 @@ func (p *plan) restrictions() []restriction {
 		if isOneOf(spec.at("reset"), "true") {
 			one.found = "is reset, and restricts nothing"
 		}
+		one.open = spec.hidden(r.address+".spec", "rules", "reset")
 
 		out = append(out, one)
 	}
@@ -54,7 +56,8 @@ func (p *plan) restrictions() []restriction {
 			continue
 		}
 
-		one := restriction{address: r.address, constraint: name, found: legacyRestricts(r.after, constraints()[name])}
+		one := restriction{address: r.address, constraint: name, found: legacyRestricts(r.after, constraints()[name]),
+			open: r.after.hidden(r.address, "list_policy", "restore_policy")}
 		out = append(out, one)
 	}
 
@@ -124,6 +127,8 @@ func organizationPolicies(c *judging) answer {
 	for _, r := range c.s.plan.restrictions() {
 		seen[r.constraint] = true
 		switch {
+		case r.open != "" && r.found != "allows everything": // which a part that is known says
+			c.opens(r.open, "")
 		case r.found != "":
 			faults = append(faults, fault{subject: r.address, found: clip(r.address) + " " + r.found})
 		case r.dry:
@@ -140,6 +145,10 @@ func organizationPolicies(c *judging) answer {
 			return ""
 		}
 
+		if open := n.block("spec").hidden("spec", "rules"); open != "" {
+			return undecided(open)
+		}
+
 		for _, r := range items(n.block("spec").at("rules")) {
 			if !isSet(r.at("condition")) && isOneOf(r.at("enforce"), "FALSE", "false") {
 				return "does not enforce " + managed
@@ -150,7 +159,7 @@ func organizationPolicies(c *judging) answer {
 	})
 	faults = append(faults, lifted...)
 
-	if len(seen) == 0 && len(faults) == 0 {
+	if len(seen) == 0 && len(faults) == 0 && c.open == "" {
 		return notInPlan()
 	}
 
@@ -171,6 +180,8 @@ func organizationPolicies(c *judging) answer {
 	case len(faults) > 0:
 		return violated("run.allowedIngress, run.allowedVPCEgress and run.allowedBinaryAuthorizationPolicies", m,
 			faults...)
+	case c.open != "":
+		return afterApplyIn(c.open)
 	case len(dry) > 0:
 		return answer{state: stateWarned, found: listFaults(dry),
 			required: "a spec, once the log of the dry run is empty",

@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,7 +25,8 @@ type perimeter struct {
 	bridge   bool
 	enforced bool // has a status; false: spec alone, a dry run, which refuses nothing
 	parts    []*node
-	members  bool // has projects or networks in it
+	members  bool   // has projects or networks in it
+	open     string // a part that is known only after apply
 }
 
 // perimeters are those of a plan.
@@ -37,8 +39,10 @@ func (p *plan) perimeters() []perimeter {
 			if part := n.block(name); present(part) && (name == "status" || !m.enforced) {
 				m.parts = append(m.parts, part)
 				m.members = m.members || isSet(part.at("resources"))
+				m.open = cmp.Or(m.open, hiddenInPerimeter(part, of.address+"."+name))
 			}
 		}
+		m.open = cmp.Or(m.open, n.hidden(of.address, "perimeter_type"))
 
 		// Projects, and rules for what passes the perimeter, may be resources of their own.
 		for _, suffix := range []string{"_resource", "_ingress_policy", "_egress_policy"} {
@@ -49,6 +53,10 @@ func (p *plan) perimeters() []perimeter {
 			}
 			attached := p.attachments(perimeterType+suffix, attribute, perimeterType)
 			for _, extra := range slices.Concat(attached[of], attached[nil]) {
+				if slices.Contains(attached[nil], extra) && suffix == "_resource" {
+					m.open = cmp.Or(m.open, extra.address+"."+attribute) // it may be in another perimeter
+				}
+				m.open = cmp.Or(m.open, hiddenInPerimeter(extra.after, extra.address))
 				m.members = m.members || suffix == "_resource"
 				m.parts = append(m.parts,
 					&node{kind: nodeMapping,
@@ -63,12 +71,63 @@ func (p *plan) perimeters() []perimeter {
 		add(one, one.after)
 	}
 	for _, several := range p.of(perimetersType) {
+		if isUnknown(several.after.at("service_perimeters")) {
+			out = append(out, perimeter{address: several.address, open: several.address + ".service_perimeters"})
+		}
 		for _, one := range items(several.after.at("service_perimeters")) {
 			add(several, one)
 		}
 	}
 
 	return out
+}
+
+// hiddenInPerimeter is the path of a value that is known only after apply, in a part of a perimeter or in a rule for
+// what passes it. Single projects, identities and services may be so: each is one more that is named.
+func hiddenInPerimeter(n *node, path string) string {
+	if isUnknown(n) {
+		return path
+	}
+	for _, name := range []string{"resources", "restricted_services"} {
+		if isUnknown(n.at(name)) {
+			return path + "." + name
+		}
+	}
+
+	for _, name := range []string{"access_levels", "ingress_policies", "egress_policies", "ingress_from", "ingress_to",
+		"egress_from", "egress_to"} {
+		if found := hiddenInRule(n.at(name), path+"."+name); found != "" {
+			return found
+		}
+	}
+
+	return ""
+}
+
+// hiddenInRule is the same for a rule of a perimeter, which may name identities and projects that are known only after
+// apply.
+func hiddenInRule(n *node, path string) string {
+	if isUnknown(n) {
+		return path
+	}
+
+	for _, item := range items(n) {
+		if found := hiddenInRule(item, path); found != "" {
+			return found
+		}
+	}
+
+	for _, name := range sortedFields(n) {
+		field := n.fields[name]
+		if !isUnknown(field) && slices.Contains([]string{"identities", "resources", "roles"}, name) {
+			continue
+		}
+		if found := hiddenInRule(field, path+"."+name); found != "" {
+			return found
+		}
+	}
+
+	return ""
 }
 
 // servicePerimeter asks that perimeters restrict the services of registry, keys
@@ -99,7 +158,13 @@ func servicePerimeter(c *judging) answer {
 		}
 
 		found := c.s.plan.opening(m)
-		if !restricts || !m.members {
+		if m.open == "" {
+			m.open = c.s.plan.hiddenLevel(m)
+		}
+		if m.open != "" {
+			c.opens(m.open, "")
+		}
+		if (!restricts || !m.members) && m.open == "" {
 			found = "restricts nothing"
 		}
 		if found != "" {
@@ -111,7 +176,7 @@ func servicePerimeter(c *judging) answer {
 	}
 
 	missing := slices.DeleteFunc(perimeterServices(), func(s string) bool { return restricted[s] })
-	if len(all) > 0 && len(missing) > 0 && len(faults) == 0 && !unknown {
+	if len(all) > 0 && len(missing) > 0 && len(faults) == 0 && !unknown && c.open == "" {
 		faults = append(faults, fault{found: "no perimeter restricts " + strings.Join(missing, ", ")})
 	}
 
@@ -123,8 +188,10 @@ func servicePerimeter(c *judging) answer {
 			"rule that lets "+
 			"every identity through", remedy{terraform: block("status", `resources = ["projects/NUMBER"]`,
 			`restricted_services = ["`+strings.Join(perimeterServices(), `", "`)+`"]`)}, faults...)
+	case c.open != "":
+		return afterApplyIn(c.open)
 	case len(missing) > 0:
-		return afterApply("a list of restricted services")
+		return afterApplyIn("a list of restricted services")
 	case len(dry) > 0:
 		// "spec" alone is a dry run, the first step of a rollout: it refuses nothing.
 		return answer{state: stateWarned, found: listFaults(dry),
@@ -163,6 +230,33 @@ func (p *plan) opening(m perimeter) string {
 	return ""
 }
 
+// hiddenLevel is a part of an access level of a perimeter that is known only after apply, and may make it everybody's.
+func (p *plan) hiddenLevel(m perimeter) string {
+	for _, part := range m.parts {
+		for _, level := range items(part.at("access_levels")) {
+			for _, r := range p.levels(level.written()) {
+				if found := r.after.hidden(r.address, "basic", "custom"); found != "" {
+					return found
+				}
+			}
+		}
+	}
+
+	return ""
+}
+
+// levels are the access levels of a name.
+func (p *plan) levels(name string) []*planned {
+	var out []*planned
+	for _, level := range p.of(levelType) {
+		if name != "" && (level.name == name || lastPart(level.name) == lastPart(name)) {
+			out = append(out, level)
+		}
+	}
+
+	return out
+}
+
 // isAnyIdentity reports a rule for every identity: ANY_IDENTITY is "all identities outside the perimeter",
 // ANY_USER_ACCOUNT and ANY_SERVICE_ACCOUNT all of one kind, of whatever organisation.
 func isAnyIdentity(from *node) bool {
@@ -196,13 +290,7 @@ func everyService(to *node) bool {
 
 // openLevel reports whether an access level of the plan holds for every request, or for nearly every one.
 func (p *plan) openLevel(name string) (string, bool) {
-	for _, level := range p.of(levelType) {
-		full := level.name
-		if name == "" || full != name &&
-			full[strings.LastIndex(full, "/")+1:] != name[strings.LastIndex(name, "/")+1:] {
-			continue
-		}
-
+	for _, level := range p.levels(name) {
 		if openExpression(level.after.block("custom").block("expr").at("expression").written()) {
 			return name, true
 		}

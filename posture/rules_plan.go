@@ -79,17 +79,27 @@ func (c *judging) requireInPlan(r rule, a answer) answer {
 }
 
 // each applies wrong to every resource of a type. wrong returns a predicate, such
-// as "has no SSL policy", or "" for a resource that keeps the rule.
+// as "has no SSL policy", or "" for a resource that keeps the rule, or what [undecided] makes.
 func (c *judging) each(kind string, wrong func(*node) string) (faults []fault, n int) {
 	for _, p := range c.s.plan.of(kind) {
 		n++
 
-		if w := wrong(p.after); w != "" {
+		switch w := wrong(p.after); {
+		case strings.HasPrefix(w, openMark):
+			c.opens(p.address, w[len(openMark):])
+		case w != "":
 			faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + w})
 		}
 	}
 
 	return faults, n
+}
+
+// opens notes a value that decides and is known only after apply: without a fault elsewhere the rule has no answer.
+func (c *judging) opens(address, path string) {
+	if c.open == "" {
+		c.open = clip(strings.TrimSuffix(address+"."+path, "."))
+	}
 }
 
 // eachOf is each for several types.
@@ -110,6 +120,8 @@ func (c *judging) all(kind, required, terraform, fine string, wrong func(*node) 
 		return notInPlan()
 	case len(faults) > 0:
 		return violated(required, remedy{terraform: terraform}, faults...)
+	case c.open != "":
+		return afterApplyIn(c.open)
 	}
 
 	return satisfied("%s", fine)
@@ -142,7 +154,10 @@ func tlsBounded(c *judging) answer {
 	const fix = "min_tls_version = \"TLS_1_2\" # in google_compute_ssl_policy\n" +
 		"ssl_policy = google_compute_ssl_policy.NAME.id # in google_compute_target_https_proxy"
 	faults, policies := c.eachOf(sslPolicies(), func(n *node) string {
-		if isOneOf(n.at("min_tls_version"), "TLS_1_2", "TLS_1_3") {
+		switch version := n.at("min_tls_version"); {
+		case isUnknown(version):
+			return undecided("min_tls_version")
+		case isOneOf(version, "TLS_1_2", "TLS_1_3"):
 			return ""
 		}
 		return "allows versions older than TLS 1.2"
@@ -186,6 +201,9 @@ func tlsBounded(c *judging) answer {
 		return missingEvidence("the SSL policy that a proxy names is not in the input",
 			"pass the plan that has it as well, or the output of `gcloud compute ssl-policies describe`")
 	}
+	if c.open != "" {
+		return afterApplyIn(c.open)
+	}
 
 	return satisfied("load balancers accept TLS 1.2 and newer only")
 }
@@ -208,7 +226,17 @@ func cloudArmor(c *judging) answer {
 		}
 
 		value := p.after.at("security_policy")
-		policies, _ := c.s.plan.points(p, value, "security_policy", globalArmor, regionalArmor)
+		policies, known := c.s.plan.points(p, value, "security_policy", globalArmor, regionalArmor)
+
+		// A reference to something that is no security policy of the plan may turn out to be empty.
+		if isUnknown(value) && !known && len(c.s.plan.of(globalArmor, regionalArmor)) == 0 {
+			c.opens(p.address, "security_policy")
+		}
+		for _, policy := range policies {
+			if isUnknown(policy.after.at("type")) && c.s.plan.wordingOf(policy.address).known {
+				c.opens(policy.address, "type")
+			}
+		}
 
 		switch {
 		case !isSet(value):
@@ -226,6 +254,10 @@ func cloudArmor(c *judging) answer {
 	case len(faults) > 0:
 		return violated("a security policy on each external backend",
 			remedy{terraform: "security_policy = google_compute_security_policy.NAME.id"}, faults...)
+	}
+
+	if c.open != "" {
+		return afterApplyIn(c.open)
 	}
 
 	return satisfied("every external backend has a security policy")
@@ -253,9 +285,18 @@ func proxyGrants() []string {
 
 // identityAwareProxy asks for a backend, or a service, behind Identity-Aware Proxy, and that not everybody may pass.
 func identityAwareProxy(c *judging) answer {
+	for _, p := range c.s.plan.of(proxyGrants()...) {
+		if c.s.plan.strange(p) {
+			c.opens(p.address, "members")
+		}
+	}
+
 	// A grant of roles/iap.httpsResourceAccessor to everybody opens the proxy again.
 	opened, _ := c.eachOf(proxyGrants(), func(n *node) string {
-		bindings, _ := grantsOf(n)
+		bindings, known := grantsOf(n)
+		if !known {
+			return undecided("members")
+		}
 		if slices.ContainsFunc(bindings, func(b binding) bool {
 			return slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) })
 		}) {
@@ -289,6 +330,8 @@ func identityAwareProxy(c *judging) answer {
 	})
 
 	switch behind = append(behind, direct...); {
+	case c.open != "":
+		return afterApplyIn(c.open)
 	case len(behind) > 0:
 		return satisfied("%s", listFaults(behind))
 	case unknown:
@@ -332,6 +375,9 @@ func privateGoogleAccess(c *judging) answer {
 			if isOneOf(n.at("purpose"), otherPurposes()...) || isOneOf(n.at("private_ip_google_access"), "true") {
 				return ""
 			}
+			if isUnknown(n.at("private_ip_google_access")) {
+				return undecided("private_ip_google_access")
+			}
 			return "reaches Google's APIs by the Internet"
 		})
 }
@@ -340,6 +386,9 @@ func connectorSized(c *judging) answer {
 	return c.all("google_vpc_access_connector", "min_instances, max_instances and machine_type",
 		"min_instances = 2\nmax_instances = 10\nmachine_type = \"e2-micro\"", "connectors are sized", func(n *node) string {
 			for _, name := range []string{"min_instances", "max_instances", "machine_type"} {
+				if isUnknown(n.at(name)) {
+					return undecided(name)
+				}
 				if n.at(name).written() == "" {
 					return "leaves " + name + " to the provider"
 				}
@@ -355,9 +404,11 @@ const serviceAttachment = "google_compute_service_attachment"
 func privateServiceConnect(c *judging) answer {
 	return c.all(serviceAttachment, "ACCEPT_MANUAL, with consumer_accept_lists", "connection_preference = \"ACCEPT_MANUAL\"\n"+
 		block("consumer_accept_lists", `project_id_or_num = "PROJECT"`, "connection_limit  = 10"),
-		"published services accept "+
-			"named consumers only", func(n *node) string {
-			if isOneOf(n.at("connection_preference"), "ACCEPT_MANUAL") {
+		"published services accept named consumers only", func(n *node) string {
+			switch preference := n.at("connection_preference"); {
+			case isUnknown(preference):
+				return undecided("connection_preference")
+			case isOneOf(preference, "ACCEPT_MANUAL"):
 				return ""
 			}
 			return "accepts every consumer of Private Service Connect"
@@ -378,6 +429,8 @@ func databasePrivate(c *judging) answer {
 	faults, n := c.each(databaseType, func(n *node) string {
 		ip := n.block("settings").block("ip_configuration")
 		switch {
+		case isUnknown(ip.at("ipv4_enabled")):
+			return undecided("settings.ip_configuration.ipv4_enabled")
 		case !isOneOf(ip.at("ipv4_enabled"), "false"):
 			return "has a public address"
 		case !isSet(ip.at("private_network")) && !connectable(ip.at("psc_config")):
@@ -393,6 +446,9 @@ func databasePrivate(c *judging) answer {
 		if public == nil || public.kind == nodeNull || isOneOf(public, "false") {
 			return ""
 		}
+		if isUnknown(public) {
+			return undecided("network_config.enable_public_ip")
+		}
 		return "has a public address"
 	})
 
@@ -400,9 +456,10 @@ func databasePrivate(c *judging) answer {
 	case n+m == 0:
 		return notInPlan()
 	case len(faults) > 0:
-		return violated("a private address alone",
-			remedy{terraform: block("settings", block("ip_configuration", "ipv4_enabled = false",
-				`private_network = "NETWORK"`))}, faults...)
+		return violated("a private address alone", remedy{terraform: block("settings", block("ip_configuration",
+			"ipv4_enabled = false", `private_network = "NETWORK"`))}, faults...)
+	case c.open != "":
+		return afterApplyIn(c.open)
 	}
 
 	return satisfied("databases have a private address alone")

@@ -34,13 +34,15 @@ func networkOwn(c *judging) answer {
 // key. The same role on one resource is narrow, but for the accounts that it may act as.
 func accountReach(c *judging) answer {
 	a := c.s.account
-	if a.unknown {
+	if a.unknown || c.s.identity.unknown {
 		return afterApply("the service account")
 	}
 
 	faults := c.model.broadRoles(c.s)
+	open := c.model.openGrant(c.s, func(role string) bool { return broad(role) != "" })
 	for _, p := range c.model.plans() {
-		faults = append(faults, p.impersonations(a.text)...)
+		more, unknown := p.impersonations(a.text)
+		faults, open = append(faults, more...), cmp.Or(open, unknown)
 	}
 
 	_, whole := c.model.basicRoles(c.s)
@@ -53,6 +55,8 @@ func accountReach(c *judging) answer {
 		}, faults...)
 	case a.text == "" && c.s.identity.text != "agent":
 		return missingEvidence("no service account is set, so that its roles are unknown", "set --service-account")
+	case open != "":
+		return afterApplyIn(clip(open))
 	case !whole:
 		return missingEvidence("the grants of the project are missing or incomplete",
 			"pass the output of `gcloud projects get-iam-policy PROJECT --format json` as --project-iam")
@@ -124,6 +128,8 @@ func databaseRegion(c *judging) answer {
 		return afterApply("a database")
 	case connected == 0:
 		return notAbout("the definition names no database of Cloud SQL")
+	case slices.ContainsFunc(texts, func(t text) bool { return t.unknown }):
+		return afterApply("a variable, which may name a further database,")
 	}
 
 	return satisfied("every database is in an approved region")
@@ -166,27 +172,35 @@ type acting struct {
 	fault
 	target string
 	member string
+	open   string // what of it is known only after apply
 }
 
-// impersonations lists the grants by which an account may act as another.
-func (p *plan) impersonations(account string) []fault {
+// impersonations lists the grants by which an account may act as another, and one that may turn out to be such a grant.
+func (p *plan) impersonations(account string) (faults []fault, open string) {
 	if account == "" {
-		return nil
+		return nil, ""
 	}
 
 	if p.acting == nil {
 		p.acting = p.readActing()
 	}
 
-	var faults []fault
 	for _, a := range slices.Concat(p.acting["serviceaccount:"+strings.ToLower(account)], p.acting[""]) {
+		own := strings.HasSuffix(a.target, "/"+account)
+		if a.open != "" {
+			if !own && (a.member == "" || includesAccount(a.member, account)) {
+				open = cmp.Or(open, a.open)
+			}
+			continue
+		}
+
 		// On itself: a token of its own.
-		if !strings.HasSuffix(a.target, "/"+account) && includesAccount(a.member, account) {
+		if !own && includesAccount(a.member, account) {
 			faults = append(faults, a.fault)
 		}
 	}
 
-	return faults
+	return faults, open
 }
 
 // readActing reads the grants on service accounts by their members; under "" are those to sets of accounts.
@@ -194,21 +208,29 @@ func (p *plan) readActing() map[string][]acting {
 	out := map[string][]acting{}
 	for _, form := range grantForms() {
 		for _, grant := range p.of("google_service_account_iam_" + form) {
-			bindings, _ := grantsOf(grant.after)
+			bindings, known := grantsOf(grant.after)
+			target := grant.after.at("service_account_id").written()
+			if !known {
+				out[""] = append(out[""], acting{target: target, open: grant.address})
+			}
+
 			for _, b := range bindings {
-				if broad(b.role.text) == "" && !isBasic(b.role.text) {
+				if broad(b.role.text) == "" && !isBasic(b.role.text) && !b.role.unknown {
 					continue
 				}
 
 				for _, m := range b.members {
+					open := ""
+					if m.unknown || b.role.unknown && m.set {
+						open = grant.address
+					}
+
 					key := strings.ToLower(m.text)
 					if !strings.HasPrefix(key, "serviceaccount:") {
 						key = ""
 					}
-					out[key] = append(out[key],
-						acting{member: m.text, target: grant.after.at("service_account_id").written(), fault: fault{
-							subject: b.role.text,
-							found:   clip(grant.address) + " lets it act as another service account"}})
+					out[key] = append(out[key], acting{member: m.text, open: open, target: target, fault: fault{
+						subject: b.role.text, found: clip(grant.address) + " lets it act as another service account"}})
 				}
 			}
 		}
@@ -322,12 +344,24 @@ func databaseEncrypted(c *judging) answer {
 		func(n *node) string {
 			settings := n.block("settings")
 			ip := settings.block("ip_configuration")
-			if isOneOf(ip.at("ssl_mode"), "ENCRYPTED_ONLY", "TRUSTED_CLIENT_CERTIFICATE_REQUIRED") ||
+			mode := ip.at("ssl_mode")
+			if isOneOf(mode, "ENCRYPTED_ONLY", "TRUSTED_CLIENT_CERTIFICATE_REQUIRED") ||
 				isOneOf(settings.at("connector_enforcement"), "REQUIRED") ||
-				isOneOf(ip.at("require_ssl"), "true") &&
-					!isOneOf(ip.at("ssl_mode"), "ALLOW_UNENCRYPTED_AND_ENCRYPTED") {
+				isOneOf(ip.at("require_ssl"), "true") && !isUnknown(mode) &&
+					!isOneOf(mode, "ALLOW_UNENCRYPTED_AND_ENCRYPTED") {
 				return ""
 			}
+
+			for _, one := range []struct {
+				path  string
+				value *node
+			}{{"ip_configuration.ssl_mode", mode}, {"connector_enforcement", settings.at("connector_enforcement")},
+				{"ip_configuration.require_ssl", ip.at("require_ssl")}} {
+				if isUnknown(one.value) {
+					return undecided("settings." + one.path)
+				}
+			}
+
 			return "accepts connections without TLS"
 		})
 }

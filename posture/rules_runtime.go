@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,6 +37,8 @@ func minInstances(c *judging) answer {
 	switch {
 	case n.unknown:
 		return afterApply("the minimum number of instances")
+	case c.s.modeUnknown:
+		return afterApply("the scaling mode")
 	case n.n >= 1:
 		return satisfied("instances that stay warm: at least %d", n.n)
 	}
@@ -55,6 +58,8 @@ func maxInstances(c *judging) answer {
 	switch {
 	case n.unknown:
 		return afterApply("the maximum number of instances")
+	case c.s.modeUnknown:
+		return afterApply("the scaling mode")
 	case n.n >= 1:
 		return satisfied("instances that run: at most %d", n.n)
 	}
@@ -127,6 +132,9 @@ func timeoutBounded(c *judging) answer {
 	}
 
 	most := seconds(c.profile.maxTimeout)
+	if t.d <= c.profile.maxTimeout && t.assumed {
+		return afterApply("whether the timeout is set")
+	}
 	if t.d <= c.profile.maxTimeout {
 		return satisfied("%s, at most %s is allowed", found, most)
 	}
@@ -199,6 +207,12 @@ func probes(c *judging) answer {
 	// Without health checks at deployment startup probes do not run, and are no
 	// evidence. Liveness probes still run.
 	k := c.s.containers[ingress]
+	if slices.ContainsFunc(c.s.containers, func(k container) bool { return k.portUnknown }) && len(c.s.containers) > 1 {
+		return afterApply("which container receives requests")
+	}
+	if k.probeUnknown && !k.startup && !k.liveness {
+		return afterApply("whether " + k.label(ingress) + " has a probe")
+	}
 	if k.startup && !k.liveness && c.s.healthDisabled.unknown {
 		return afterApply("whether startup probes run")
 	}
@@ -243,6 +257,9 @@ func shellDisabled(c *judging) answer {
 // A template is no evidence about an older revision, which may have another
 // image and other settings. A tag makes a revision reachable without traffic.
 func revisionJudged(c *judging) answer {
+	if len(c.s.otherRevisions) == 0 && c.s.trafficUnknown {
+		return afterApply("a revision with traffic")
+	}
 	if len(c.s.otherRevisions) == 0 {
 		return satisfied("all traffic goes to the revision of this definition")
 	}

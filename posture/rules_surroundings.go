@@ -50,6 +50,19 @@ func (p *plan) otherGrants() []*planned {
 }
 
 func (r *planned) opensOther() bool {
+	if !r.othersGrant() {
+		return false
+	}
+
+	bindings, _ := grantsOf(r.after)
+
+	return slices.ContainsFunc(bindings, func(b binding) bool {
+		return slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) })
+	})
+}
+
+// othersGrant reports a resource that grants roles on anything that no other rule is about.
+func (r *planned) othersGrant() bool {
 	family, form := cutLast(r.kind, "_iam_")
 	if !slices.Contains(grantForms(), form) || slices.Contains(projectGrants(), r.kind) ||
 		slices.Contains(guardedGrants(), r.kind) {
@@ -62,11 +75,7 @@ func (r *planned) opensOther() bool {
 		}
 	}
 
-	bindings, _ := grantsOf(r.after)
-
-	return slices.ContainsFunc(bindings, func(b binding) bool {
-		return slices.ContainsFunc(b.members, func(m text) bool { return isPublic(m.text) })
-	})
+	return true
 }
 
 // cutLast cuts a text at the last separator.
@@ -92,9 +101,12 @@ func noBasicRoles(c *judging) answer {
 
 	var faults []fault
 	resources := append(c.s.plan.of(slices.Concat(projectGrants(), guardedGrants())...), c.s.plan.otherGrants()...)
+	for _, p := range c.s.plan.resources {
+		unknown = unknown || isUnknown(p.after.at("members")) && len(resources) > 0 && p.othersGrant()
+	}
 	for _, p := range resources {
 		bindings, ok := grantsOf(p.after)
-		unknown = unknown || !ok
+		unknown = unknown || !ok || c.s.plan.strange(p)
 		grants += len(bindings)
 
 		for _, b := range bindings {
@@ -106,8 +118,7 @@ func noBasicRoles(c *judging) answer {
 			// A reference that is not known yet is to a role of one's own, as far as the
 			// plan shows; any other may turn out to be a basic role.
 			if b.role.unknown {
-				to, _ := c.s.plan.points(p, p.after.at("role"), "role", "google_project_iam_custom_role",
-					"google_organization_iam_custom_role")
+				to, _ := c.s.plan.points(p, p.after.at("role"), "role", customRoles()...)
 				unknown = unknown || len(to) == 0
 			}
 			if found != "" {
@@ -157,7 +168,8 @@ func grantsOf(n *node) ([]binding, bool) {
 		b.members = append(b.members, r.text(m, "members"))
 	}
 
-	return []binding{b}, len(r.errs) == 0
+	// A whole list that is computed may have anybody in it.
+	return []binding{b}, len(r.errs) == 0 && !isUnknown(n.at("members"))
 }
 
 // keyless asks that nobody downloads a key, and that an OIDC provider says whose tokens it accepts.
@@ -171,6 +183,8 @@ func keyless(c *judging) answer {
 		}
 
 		switch condition := n.at("attribute_condition"); {
+		case isUnknown(condition):
+			return undecided("attribute_condition")
 		case !isSet(condition):
 			return "lets everybody at its issuer in"
 		case condition.kind != nodeUnknown && !restricts(condition.text, n.at("attribute_mapping")):
@@ -186,6 +200,8 @@ func keyless(c *judging) answer {
 		return violated("Workload Identity Federation with a condition, and no keys",
 			remedy{terraform: `attribute_condition = "assertion.repository_owner == 'ORGANISATION'" # and no ` +
 				`google_service_account_key`}, faults...)
+	case c.open != "":
+		return afterApplyIn(c.open)
 	}
 
 	return satisfied("tokens are exchanged, and no key is downloaded")
@@ -220,14 +236,33 @@ func admissionPolicy(c *judging) answer {
 		"attestations are "+
 			"required", func(n *node) string {
 			for _, rule := range rules(n) {
+				if isUnknown(rule.at("evaluation_mode")) {
+					return undecided("evaluation_mode")
+				}
 				if !blocks(rule) {
 					return "admits images without an attestation"
 				}
 			}
 
 			for _, p := range items(n.at("admission_whitelist_patterns")) {
+				if isUnknown(p.at("name_pattern")) {
+					return undecided("admission_whitelist_patterns.name_pattern")
+				}
 				if pattern := p.at("name_pattern").written(); wide(pattern) {
 					return "admits all of " + clip(pattern)
+				}
+			}
+
+			// A list of rules or of exemptions that is known only after apply may have any.
+			for _, name := range sortedFields(n) {
+				decides := strings.HasSuffix(name, "_admission_rules") || name == "admission_whitelist_patterns"
+				if isUnknown(n.at(name)) && decides {
+					return undecided(name)
+				}
+			}
+			for _, rule := range rules(n) {
+				if isUnknown(rule.at("enforcement_mode")) {
+					return undecided("enforcement_mode")
 				}
 			}
 
@@ -269,7 +304,10 @@ func imagesScanned(c *judging) answer {
 	return c.all("google_artifact_registry_repository", "scanning as the project has it",
 		`vulnerability_scanning_config { enablement_config = "INHERITED" }`, "pushes are scanned where the project's "+
 			"containerscanning.googleapis.com is on", func(n *node) string {
-			if isOneOf(n.block("vulnerability_scanning_config").at("enablement_config"), "DISABLED") {
+			switch scanned := n.block("vulnerability_scanning_config").at("enablement_config"); {
+			case isUnknown(scanned):
+				return undecided("vulnerability_scanning_config.enablement_config")
+			case isOneOf(scanned, "DISABLED"):
 				return "is not scanned"
 			}
 			return ""

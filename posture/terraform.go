@@ -33,14 +33,15 @@ func (m *model) plan(file string, n *node) []error {
 	}
 
 	around := &workload{kind: kindPlan, name: file, file: file, form: formTerraform, plan: newPlan()}
-	around.plan.refs = readReferences(n.at("configuration"))
+	around.plan.refs, around.plan.expressions = readReferences(n.at("configuration"))
 	before := len(m.workloads)
 	judged := judgedTypes()
 
 	var errs []error
+	left := defaulted()
 	for _, c := range r.list(changes, "resource_changes") {
 		one := &reader{file: file}
-		m.change(one, c, around.plan)
+		m.change(one, c, around.plan, left)
 		errs = append(errs, one.errs...)
 	}
 
@@ -90,7 +91,7 @@ func judgedTypes() map[string]bool {
 	return out
 }
 
-func (m *model) change(r *reader, c *node, p *plan) {
+func (m *model) change(r *reader, c *node, p *plan, left []string) {
 	kind := r.text(c.at("type"), "type").text
 	if r.text(c.at("mode"), "mode").text == "data" {
 		return
@@ -104,11 +105,13 @@ func (m *model) change(r *reader, c *node, p *plan) {
 		return
 	}
 
-	if after = r.mapping(unknownIn(after, change.at("after_unknown")), "after"); after == nil {
+	address := r.text(c.at("address"), "address").text
+	after = unknownIn(after, change.at("after_unknown"), p.wordingOf(address), left)
+	if after = r.mapping(after, "after"); after == nil {
 		return // an error of r
 	}
 
-	resource := &planned{kind: kind, address: r.text(c.at("address"), "address").text, after: after,
+	resource := &planned{kind: kind, address: address, after: after,
 		name: after.at("name").written()}
 	if strings.HasPrefix(kind, "google_") {
 		p.add(resource)
@@ -156,14 +159,17 @@ func (m *model) plannedWorkload(r *reader, p *planned, in *plan, kind string, cr
 		s.name = s.address
 	}
 
-	s.unknownAsUnset()
+	if !in.wordingOf(p.address).known {
+		s.unknownAsUnset()
+	}
 	m.addWorkload(r, s)
 }
 
-// unknownAsUnset treats unknown values of some settings as absent. A plan marks a
-// setting that is left to the provider as unknown too, and the provider then uses
-// the default, which the rules judge like an absent value.
+// unknownAsUnset treats unknown values of some settings as absent, in a plan without its configuration. A plan marks
+// a setting that is left to the provider as unknown too, and the provider then uses the default, which the rules
+// judge like an absent value. It breaks each of them, but for the timeout, of which the default may keep the rule.
 func (s *workload) unknownAsUnset() {
+	s.timeout.assumed = s.timeout.unknown
 	s.ingress.unknown, s.urlDisabled.unknown, s.timeout.unknown, s.concurrency.unknown = false, false, false, false
 	s.min.unknown, s.max.unknown = false, false
 
@@ -186,47 +192,16 @@ func (r *reader) terraformV1(n *node) *workload {
 
 	// An unknown block hides whatever is in it: the definition is partial, and no
 	// rule passes on the rest of it.
-	for _, block := range []*node{n.at("template"), template.at("spec"), template.at("metadata")} {
-		r.partial = r.partial || block != nil && block.kind == nodeUnknown
+	if isUnknown(n.at("template")) {
+		r.hides("template")
+	}
+	for _, name := range []string{"spec", "metadata"} {
+		if isUnknown(template.at(name)) {
+			r.hides("template." + name)
+		}
 	}
 
-	s.partial = r.partial
+	s.partial, s.hidden = r.partial, r.hidden
 
 	return s
-}
-
-// unknownIn marks what is known only after apply. A plan tells that beside the
-// values, in a tree of the same shape with true at those places.
-func unknownIn(after, unknown *node) *node {
-	switch {
-	case unknown == nil || unknown.kind == nodeNull || unknown.kind == nodeText && unknown.text != "true":
-		return after
-	case unknown.kind == nodeText:
-		line := 0
-		if after != nil {
-			line = after.line
-		}
-		return &node{kind: nodeUnknown, line: line}
-	case unknown.kind == nodeMapping:
-		if after == nil || after.kind != nodeMapping {
-			after = &node{kind: nodeMapping, fields: map[string]*node{}, line: unknown.line}
-		}
-		for name, u := range unknown.fields {
-			if n := unknownIn(after.fields[name], u); n != nil {
-				after.fields[name] = n
-			}
-		}
-	case unknown.kind == nodeList:
-		if after == nil || after.kind != nodeList {
-			after = &node{kind: nodeList, line: unknown.line}
-		}
-		for i, u := range unknown.items {
-			if i == len(after.items) {
-				after.items = append(after.items, &node{line: u.line})
-			}
-			after.items[i] = unknownIn(after.items[i], u)
-		}
-	}
-
-	return after
 }

@@ -75,7 +75,7 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 	r.traffic(s, listed(n, "instanceSplits"), "revision", own)
 	r.v2Extras(s, n, template, f)
 	r.ready(s, f(n, "latestCreatedRevision"), f(n, "latestReadyRevision"))
-	s.partial = r.partial
+	s.partial, s.hidden = r.partial, r.hidden
 
 	return s
 }
@@ -109,9 +109,6 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 	s.built = present(build)
 	s.builder = r.text(f(build, "serviceAccount"), "buildConfig.serviceAccount")
 	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
-	if variables := listed(build, "environmentVariables"); variables != nil && variables.kind == nodeUnknown {
-		s.texts = append(s.texts, variable{name: "the variables of the build", value: text{unknown: true}})
-	}
 
 	execution := f(n, "template") // of a job, whose tasks have a template of their own
 	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels"),
@@ -119,8 +116,8 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 		s.annotated = append(s.annotated, pairs(m)...)
 	}
 
-	if description := n.at("description"); description.written() != "" {
-		s.annotated = append(s.annotated, variable{name: "description", value: textOf(description.text)})
+	if description := r.value(n.at("description"), "description"); description.text != "" || description.unknown {
+		s.annotated = append(s.annotated, variable{name: "description", value: description})
 	}
 }
 
@@ -198,9 +195,12 @@ func (r *reader) v2Scaling(s *workload, outer, inner *node, f fieldOf) {
 	s.min = larger(of(inner, "minInstanceCount"), of(outer, "minInstanceCount"))
 	s.max = firstCount(of(inner, "maxInstanceCount"), of(outer, "maxInstanceCount"))
 
-	if mode := r.text(f(outer, "scalingMode"), "scaling.scalingMode").text; scalingModes()[mode] == "manual" {
+	switch mode := r.text(f(outer, "scalingMode"), "scaling.scalingMode"); {
+	case scalingModes()[mode.text] == "manual":
 		s.min = of(outer, "manualInstanceCount")
 		s.max = s.min
+	case mode.unknown && !isUnknown(outer): // the provider has a default for the block, and none for the mode
+		s.modeUnknown = true
 	}
 }
 
@@ -224,7 +224,8 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
 	c.port = r.nonEmpty(n.at("ports"), path+".ports")
 
-	c.startup, c.liveness = f(n, "startupProbe").filled(), f(n, "livenessProbe").filled()
+	c.portUnknown = isUnknown(n.at("ports"))
+	c.probes(f(n, "startupProbe"), f(n, "livenessProbe"))
 	for _, probe := range probeNames() {
 		inputs.probed(&c, f(n, probe), path+"."+probe, f)
 	}
@@ -232,7 +233,7 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 	for i, e := range inputs.list(n.at("env"), path+".env") {
 		at := fmt.Sprintf("%s.env[%d]", path, i)
 		e = inputs.mapping(e, at)
-		v := variable{name: inputs.text(e.at("name"), at+".name").text}
+		v := inputs.variable(e, at)
 		v.value = inputs.secretValue(e.at("value"), v.name, at+".value")
 		if ref := inputs.mapping(f(e, "valueSource", "secretKeyRef"), at+".valueSource.secretKeyRef"); ref != nil {
 			at += ".valueSource.secretKeyRef"
@@ -245,7 +246,7 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		c.env = append(c.env, v)
 	}
 
-	c.unknownInputs = inputs.partial
+	c.unknownInputs, c.hidden = inputs.partial, inputs.hidden
 	r.errs = append(r.errs, inputs.errs...)
 	r.unrendered = append(r.unrendered, inputs.unrendered...)
 

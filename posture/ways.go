@@ -62,6 +62,10 @@ func (m *model) plannedFronts(r *reader, p *plan) {
 		f.region.text = lastPart(f.region.text) // an export has the address of the region
 
 		for _, kind := range []string{"cloud_run", "cloud_function"} {
+			if isUnknown(g.after.at(kind)) {
+				m.fronts = append(m.fronts, f) // whatever it names
+				continue
+			}
 			for _, block := range r.list(g.after.at(kind), kind) {
 				field := map[string]string{"cloud_run": "service", "cloud_function": "function"}[kind]
 				f.service = r.text(block.at(field), kind+"."+field)
@@ -197,6 +201,9 @@ func serves(n *node, depth int) bool {
 			if isSet(field) {
 				return true
 			}
+		case isUnknown(field) && slices.Contains([]string{"path_matcher", "path_rule", "route_rules",
+			"default_route_action", "route_action", "weighted_backend_services"}, name):
+			return true // a block that may lead to a backend
 		case strings.HasSuffix(name, "url_redirect") && present(field) &&
 			!isOneOf(field.block().at("https_redirect"), "true"):
 			return true

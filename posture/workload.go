@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,8 +60,9 @@ type workload struct {
 	address    string // in a Terraform plan
 	from       *planned
 	in         *plan
-	created    bool // a Terraform plan makes it, so that it has no grants but the plan's
-	partial    bool // some list or block is known only after apply
+	created    bool   // a Terraform plan makes it, so that it has no grants but the plan's
+	partial    bool   // some list or block is known only after apply
+	hidden     string // the first of them
 
 	name    string
 	project text
@@ -86,9 +86,11 @@ type workload struct {
 	texts           []variable // probe headers, build variables: further places for secrets
 	annotated       []variable // annotations and labels
 	min, max        count
+	modeUnknown     bool // whether min and max count, or a number that somebody sets by hand
 	timeout         duration
 	concurrency     count
 	otherRevisions  []string // with traffic or a tag, and not of this definition
+	trafficUnknown  bool     // some revision with traffic is known only after apply
 	sources         text     // code in Cloud Storage that no image holds
 	baseImages      text     // automatic updates of what is beneath the image
 	containers      []container
@@ -108,6 +110,7 @@ type workload struct {
 
 type duration struct {
 	set, unknown bool
+	assumed      bool // absent, as far as a plan without its configuration tells
 	d            time.Duration
 }
 
@@ -122,13 +125,23 @@ type container struct {
 	startup   bool // has a startup probe
 	liveness  bool
 	baseImage text
-	source    string     // what it is built from, where no image holds its code
-	launcher  bool       // may start sandboxes
-	headers   []variable // of its probes
-	execs     [][]string // commands of its probes
-	files     []variable // source files in the definition
 
-	unknownInputs bool // some argument or variable is known only after apply
+	portUnknown, probeUnknown bool
+	source                    string     // what it is built from, where no image holds its code
+	launcher                  bool       // may start sandboxes
+	headers                   []variable // of its probes
+	execs                     [][]string // commands of its probes
+	files                     []variable // source files in the definition
+
+	unknownInputs bool   // some argument or variable is known only after apply
+	hidden        string // the first of them
+}
+
+// probes notes which probes a container has. A block that is known only after apply may be none; one that is there is a
+// probe, whatever it asks.
+func (c *container) probes(startup, liveness *node) {
+	c.startup, c.liveness = startup.filled(), liveness.filled()
+	c.probeUnknown = isUnknown(startup) || isUnknown(liveness)
 }
 
 type variable struct {
@@ -144,10 +157,20 @@ type secretRef struct {
 	version text
 }
 
-// unknownInputs reports whether some container has arguments or variables that
-// are known only after apply.
-func (s *workload) unknownInputs() bool {
-	return slices.ContainsFunc(s.containers, func(c container) bool { return c.unknownInputs })
+// hiddenFrom is a part of the definition that a rule would have to see, and that is known only after apply; "" if
+// there is none.
+func (s *workload) hiddenFrom(r rule) string {
+	if s.partial && !r.whole {
+		return cmp.Or(s.hidden, "part of the definition")
+	}
+
+	for _, c := range s.containers {
+		if r.inputs && c.unknownInputs {
+			return cmp.Or(c.hidden, "an argument or a variable")
+		}
+	}
+
+	return ""
 }
 
 // collection is the group of gcloud commands for a workload of this kind.
@@ -189,6 +212,7 @@ type reader struct {
 	file    string
 	errs    []error
 	partial bool
+	hidden  string // the first path that is known only after apply
 
 	unrendered []string // places that hold a template's variable
 }
@@ -200,6 +224,13 @@ func (r *reader) fault(n *node, path, want string) {
 	}
 
 	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s must be %s", plain.Text(r.file), line, path, want))
+}
+
+// hides notes a list or a block that is known only after apply.
+func (r *reader) hides(path string) {
+	if !r.partial {
+		r.partial, r.hidden = true, path
+	}
 }
 
 func (r *reader) text(n *node, path string) text {
@@ -304,7 +335,7 @@ func (r *reader) list(n *node, path string) []*node {
 	case n == nil || n.kind == nodeNull:
 		return nil
 	case n.kind == nodeUnknown:
-		r.partial = true
+		r.hides(path)
 		return nil
 	case n.kind != nodeList:
 		r.fault(n, path, "a list")
@@ -313,7 +344,7 @@ func (r *reader) list(n *node, path string) []*node {
 
 	for _, item := range n.items {
 		if item.kind == nodeUnknown {
-			r.partial = true
+			r.hides(path)
 		}
 	}
 
@@ -326,7 +357,7 @@ func (r *reader) mapping(n *node, path string) *node {
 	case n == nil || n.kind == nodeNull:
 		return nil
 	case n.kind == nodeUnknown:
-		r.partial = true
+		r.hides(path)
 		return n
 	case n.kind != nodeMapping:
 		r.fault(n, path, "a mapping")
@@ -354,7 +385,9 @@ func (r *reader) strings(n *node, path string) []string {
 	var out []string
 	for i, item := range r.list(n, path) {
 		t := r.value(item, fmt.Sprintf("%s[%d]", path, i))
-		r.partial = r.partial || t.unknown
+		if t.unknown {
+			r.hides(path)
+		}
 		out = append(out, t.text)
 	}
 
