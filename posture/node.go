@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -105,7 +106,18 @@ func parse(src Source) ([]*node, error) {
 		return nil, errors.New("the document is not UTF-8")
 	}
 
+	if isTerraformName(src.Name) {
+		return nil, errTerraformSource
+	}
+
 	docs, err := parseText(text)
+	bare := slices.ContainsFunc(docs, func(n *node) bool { return n.kind == nodeText })
+	if (err != nil || bare) && terraformBlock.Match(text) {
+		return nil, errTerraformSource
+	}
+	if slices.ContainsFunc(docs, isTerraformDocument) {
+		return nil, errTerraformSource
+	}
 	if err != nil && templated.Match(text) {
 		return nil, fmt.Errorf("%w; the text has a variable of a template: render it first, by `helm template`, "+
 			"`kustomize build` or envsubst", err)

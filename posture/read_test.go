@@ -321,3 +321,35 @@ func FuzzJudge(f *testing.F) {
 		}
 	})
 }
+
+// TestTerraformSource: Terraform's source is refused under every name, with the command that makes a plan; what only looks like it is not.
+func TestTerraformSource(t *testing.T) {
+	const hcl = "resource \"google_cloud_run_v2_service\" \"a\" {\n  name = \"a\"\n}\n"
+	const json = `{"resource": {"google_cloud_run_v2_service": {"a": {"name": "a"}}}}`
+	for name, text := range map[string]string{
+		"main.tf": hcl, "main.tofu": hcl, "x.tfvars": "a = 1\n", "-": hcl, "a.yaml": "# a\nlocals {\n}\n", "one": `resource "a" "b" {}`, "m.tf.json": json,
+		"in.json": json, "comment.json": `{"//": "ours", "module": {"a": {"source": "./a"}}}`, "B.TF": hcl,
+		"module":        "module \"a\" {\n  source = \"./a\"\n}\n",
+		"empty.tf.json": "{}",
+	} {
+		_, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(sample(t, "hardened.yaml")),
+			{Name: name, Text: []byte(text)}}})
+		if !isInvalid(err) || !strings.Contains(err.Error(), "terraform plan -out=p && terraform show -json p") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	for name, text := range map[string]string{"a.yaml": "resource: a\n", "b.json": `{"resource": {}, "kind": "x"}`, "c.yaml": "{}"} {
+		_, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{{Name: name, Text: []byte(text)}}})
+		if !isInvalid(err) || strings.Contains(err.Error(), "terraform plan") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	for name, want := range map[string]bool{"a.yml": true, "a.tf": true, "a.tf.json": true, "Dockerfile": true, ".dockerignore": true,
+		"README.md": false, "go.mod": false} {
+		if posture.Reads(name) != want {
+			t.Errorf("%s is read: %t", name, !want)
+		}
+	}
+}

@@ -19,7 +19,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/vsa"
 	"github.com/attestor-gate/attestor/internal/when"
 )
@@ -88,18 +87,7 @@ func (p *Publisher) write(
 			return err
 		}
 	}
-	put := func() error { return remote.Put(repo.Digest(string(digest)), raw{manifest}, p.options(ctx)...) }
-	err := put()
-
-	// Where the list of referrers is a tag, a registry may refuse one that names a manifest which somebody deleted: without
-	// that entry no summary of the image could ever be stored again.
-	if code := answered(err); code == http.StatusNotFound || code == http.StatusBadRequest {
-		dropped, unread := p.dropGone(ctx, repo, d.place)
-		if unread == nil && dropped {
-			return put()
-		}
-	}
-	return err
+	return remote.Put(repo.Digest(string(digest)), raw{manifest}, p.options(ctx)...)
 }
 
 // manifest is the referrer: one layer with the bundle, and OCI's artifactType. The bytes follow from the decision, so
@@ -207,78 +195,35 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 // specification, "Deleting Manifests": "When deleting a manifest … that contains a subject, and the referrers API
 // returns a 404, clients SHOULD … remove the descriptor from the referrers list."
 func (p *Publisher) unlist(ctx context.Context, repo name.Repository, f found) error {
-	is := func(d v1.Descriptor) (bool, error) { return d.Digest.String() == string(f.manifest), nil }
-	_, err := p.relist(ctx, repo, f.place, is)
-	if code := answered(err); code != http.StatusNotFound && code != http.StatusBadRequest {
-		return err
-	}
-
-	// The rest of the list names something that is gone, and the registry refuses it for that.
-	_, err = p.relist(ctx, repo, f.place, func(d v1.Descriptor) (bool, error) {
-		if ours, err := is(d); ours || err != nil {
-			return ours, err
-		}
-		return p.gone(ctx, repo, d)
-	})
-	return err
-}
-
-// dropGone takes out of the fallback tag what the registry says it does not have, and reports whether there was any.
-func (p *Publisher) dropGone(ctx context.Context, repo name.Repository, place attestor.Image) (bool, error) {
-	return p.relist(ctx, repo, place, func(d v1.Descriptor) (bool, error) { return p.gone(ctx, repo, d) })
-}
-
-// gone reports whether a registry says that it does not have a manifest. The error says that it is not known.
-func (p *Publisher) gone(ctx context.Context, repo name.Repository, d v1.Descriptor) (bool, error) {
-	_, err := remote.Head(repo.Digest(d.Digest.String()), p.options(ctx)...)
-	if answered(err) == http.StatusNotFound {
-		return true, nil
-	}
-	return false, err
-}
-
-// relist removes entries from the fallback tag of an image, and reports whether there were any. It leaves a tag alone
-// that is not there, or is no list.
-func (p *Publisher) relist(
-	ctx context.Context, repo name.Repository, place attestor.Image, gone func(v1.Descriptor) (bool, error),
-) (bool, error) {
-	tag := repo.Tag("sha256-" + place.Digest().Hex())
+	tag := repo.Tag("sha256-" + f.place.Digest().Hex())
 	desc, err := remote.Get(tag, p.options(ctx)...)
 	if answered(err) == http.StatusNotFound {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, p.failed(place, "read the referrers of", err)
+		return p.failed(f.place, "read the referrers of", err)
 	}
 
 	var index v1.IndexManifest
 	unread := json.Unmarshal(desc.Manifest, &index)
-	if unread != nil || index.MediaType != types.OCIImageIndex || len(index.Manifests) > referrers.Max {
-		return false, nil //nolint:nilerr // somebody's tag that is no list, or one that is not read either
+	if unread != nil || index.MediaType != types.OCIImageIndex {
+		return nil //nolint:nilerr // somebody's tag that is no list
 	}
-	var kept []v1.Descriptor
-	for _, d := range index.Manifests {
-		remove, err := gone(d)
-		if err != nil {
-			return false, p.failed(place, "read the referrers of", err)
-		}
-		if !remove {
-			kept = append(kept, d)
-		}
-	}
+	kept := slices.DeleteFunc(slices.Clone(index.Manifests), func(d v1.Descriptor) bool {
+		return d.Digest.String() == string(f.manifest)
+	})
 	if len(kept) == len(index.Manifests) {
-		return false, nil
+		return nil
 	}
-
-	index.Manifests = append([]v1.Descriptor{}, kept...) // an empty list is [] and not null
+	index.Manifests = kept
 	b, err := json.Marshal(index)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := remote.Put(tag, list{b}, p.options(ctx)...); err != nil {
-		return false, p.failed(place, "write the referrers of", err)
+		return p.failed(f.place, "write the referrers of", err)
 	}
-	return true, nil
+	return nil
 }
 
 // list is the index of a fallback tag.

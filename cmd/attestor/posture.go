@@ -46,7 +46,7 @@ func postureCommand() *cobra.Command {
 		Short: "Judge Cloud Run definitions and Dockerfiles against the hardening rules",
 		Long: `Judges Cloud Run services and jobs: YAML or JSON as gcloud run services describe --format export prints
 it, the v2 API's JSON, and Terraform plans as terraform show -json prints them; Dockerfiles and .dockerignore, by their names; - is
-stdin. A rule whose evidence was not given is
+stdin; of a folder all such files in it and beneath. Terraform's source is refused: pass the plan. A rule whose evidence was not given is
 skipped and says what would give it.`,
 		Example: "  attestor posture --profile hipaa --iam api-iam.json api.yaml\n" +
 			"  terraform show -json plan | attestor posture -",
@@ -232,8 +232,12 @@ func (f *postureFlags) input(stdin io.Reader, args []string) (posture.Input, err
 		return posture.Source{Name: name, Text: text}
 	}
 
-	for _, name := range args {
-		in.Definitions = append(in.Definitions, one(name))
+	for _, arg := range args {
+		names, err := definitionsIn(arg)
+		errs = append(errs, err)
+		for _, name := range names {
+			in.Definitions = append(in.Definitions, one(name))
+		}
 	}
 
 	for _, arg := range f.iam {
