@@ -111,7 +111,12 @@ func readOSV(b []byte) (report, error) {
 	system := false
 	for _, r := range o.Results {
 		for _, p := range r.Packages {
+			// What is a system's package, its source says: of a system that osv-scanner does not know it writes no
+			// ecosystem.
 			kind := packageType(p.ecosystem(), p.Package.Name)
+			if r.Source.Type == "os" {
+				kind = osType
+			}
 			for _, v := range p.Vulnerabilities {
 				f := v.imported(p, kind)
 				f.places = []place{{path: r.Source.Path, diffID: o.Image.layer(p)}}
@@ -124,8 +129,7 @@ func readOSV(b []byte) (report, error) {
 			}
 			rep.types = append(rep.types, kind)
 			if kind == osType && rep.system == "" {
-				family, release, _ := strings.Cut(p.Package.Ecosystem, ":")
-				rep.system = osCPE(family, release)
+				rep.system = osCPE(p.release().family, p.release().version)
 			}
 
 			// One package that was compared with nothing is one that nobody looked at, whatever the others are.
@@ -166,8 +170,26 @@ func (o osvReport) sources() string {
 // osLack says why a package of the operating system was compared with nothing. OSV's ecosystems name the distribution
 // and its release: Debian:12. "Linux" is what osv-scanner writes where it does not know the distribution.
 func (p osvPackage) osLack() string {
+	r := p.release()
+
+	// OSV's advisories of SUSE are for products by name, SUSE:Linux Enterprise Server 15 SP5. osv-scanner asks for the
+	// release's number, which none of them has (osv-scalibr v0.5.3, extractor/filesystem/os/ecosystem).
+	if strings.EqualFold(r.family, "SUSE") && r.versioned() {
+		return fmt.Sprintf(
+			"osv-scanner compares the packages of %s with no advisory: those are for products by name", clip(r.String()),
+		)
+	}
+	return r.lack("osv-scanner", osvFamilies())
+}
+
+// release is the distribution in the package's ecosystem. That of openSUSE has the product's name before the number:
+// openSUSE:Leap 15.6.
+func (p osvPackage) release() release {
 	family, version, _ := strings.Cut(p.Package.Ecosystem, ":")
-	return release{family, version}.lack("osv-scanner", osvFamilies())
+	if family == "openSUSE" {
+		version = strings.TrimPrefix(version, "Leap ")
+	}
+	return release{family, version}
 }
 
 // osvFamilies are the distributions in OSV's schema (docs/schema.md, "Defined ecosystems").
@@ -220,8 +242,7 @@ func (v osvAdvisory) imported(p osvPackage, kind string) imported {
 	}
 
 	if kind == "OS" {
-		family, release, _ := strings.Cut(p.Package.Ecosystem, ":")
-		f.cpe = osCPE(family, release)
+		f.cpe = osCPE(p.release().family, p.release().version)
 		if p.Package.OSName != "" {
 			f.name = p.Package.OSName
 		}

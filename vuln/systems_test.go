@@ -103,6 +103,7 @@ func TestImportedSystemsEnd(t *testing.T) {
 		{"osv-scanner", "osv-complete.json", []string{"Debian:12", "Alpine:v3.18"}, "alpine 3.18 2025-05-09"},
 		{"osv-scanner, Debian", "osv-complete.json", []string{"Debian:12", "Debian:10"}, "debian 10 2024-06-30"},
 		{"osv-scanner, Ubuntu", "osv-complete.json", []string{"Debian:12", "Ubuntu:20.04:LTS"}, "ubuntu 20.04 2025-05-31"},
+		{"osv-scanner, openSUSE", "osv-complete.json", []string{"Debian:12", "openSUSE:Leap 15.6"}, "opensuse-leap 15.6 2026-04-30"},
 		{"osv-scanner, Rocky", "osv-complete.json", []string{"Debian:12", "Rocky Linux:8"}, "rocky 8 2029-05-31"},
 		{"osv-scanner, AlmaLinux", "osv-complete.json", []string{"Debian:12", "AlmaLinux:9"}, "almalinux 9 2032-05-31"},
 		{"Trivy", "trivy-complete.json", []string{`"debian"`, `"alpine"`, `"12.5"`, `"3.16.2"`}, "alpine 3.16 2024-05-23"},

@@ -66,7 +66,7 @@ func family(vendor, product string) string {
 		return "ol"
 	case "sles", "sled", "suse_linux_enterprise_server", "suse.linux.enterprise.server":
 		return "sles"
-	case "opensuse-leap", "opensuse.leap", "leap":
+	case "opensuse-leap", "opensuse.leap", "leap", "opensuse":
 		return "opensuse-leap"
 	case "opensuse-tumbleweed", "opensuse.tumbleweed":
 		return "opensuse-tumbleweed"
