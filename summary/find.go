@@ -21,6 +21,7 @@ const bundlePrefix = "application/vnd.dev.sigstore.bundle"
 
 // A found is a statement in a registry that one of the gate's keys verifies; the zero value is something else.
 type found struct {
+	by        string // Where of the key that verified it
 	statement vsa.Statement
 	manifest  attestor.Digest
 	place     attestor.Image
@@ -43,7 +44,9 @@ func (p *Publisher) find(ctx context.Context, place attestor.Image, keys []Key) 
 		})
 	}
 
+	// One key under two names would find a statement twice, and the second one would be deleted in favour of the first.
 	var out []found
+	seen := map[attestor.Digest]bool{}
 	for _, k := range keys {
 		pub, err := k.public(ctx)
 		if err != nil {
@@ -54,7 +57,8 @@ func (p *Publisher) find(ctx context.Context, place attestor.Image, keys []Key) 
 			if err != nil {
 				return nil, unavailable(place, err)
 			}
-			if f.manifest != "" {
+			if f.manifest != "" && !seen[f.manifest] {
+				seen[f.manifest] = true
 				out = append(out, f)
 			}
 		}
@@ -79,7 +83,7 @@ func (p *Publisher) readOne(
 	}
 	key := readKey{manifest: desc.Digest.String(), about: place.String(), key: k.Where()}
 	if f, ok := p.read.Get(key); ok {
-		return f, nil
+		return p.still(ctx, f)
 	}
 
 	m, err := p.c.Registry.Manifest(ctx, place, desc)
@@ -103,9 +107,26 @@ func (p *Publisher) readOne(
 	// Whatever the key verifies is the gate's own, whichever verifier.id it names: it was configured otherwise then.
 	f := found{}
 	if s, err := open(raw, pub, place.Digest()); err == nil {
-		f = found{statement: s, manifest: attestor.Digest(desc.Digest.String()), place: place}
+		f = found{by: k.Where(), statement: s, manifest: attestor.Digest(desc.Digest.String()), place: place}
 	}
 	p.read.Put(key, f, 1)
+	return f, nil
+}
+
+// still returns a statement that was read before, unless it is gone: the list of a registry without the referrers API
+// is a tag, which goes on naming what somebody deleted.
+func (p *Publisher) still(ctx context.Context, f found) (found, error) {
+	if f.manifest == "" {
+		return f, nil
+	}
+	repo, err := p.repository(f.place)
+	if err != nil {
+		return found{}, err
+	}
+	gone, err := p.gone(ctx, repo, v1.Descriptor{Digest: hash(f.manifest)})
+	if gone || err != nil {
+		return found{}, err
+	}
 	return f, nil
 }
 
@@ -114,8 +135,9 @@ func (p *Publisher) current(f found, w want) bool {
 	have, need := f.statement.Predicate, w.predicate
 	age := p.c.Now().Sub(have.TimeVerified)
 
-	// A statement from the future would be reused for longer than its age allows.
-	return have.Verifier.ID == need.Verifier.ID && have.ResourceURI == need.ResourceURI &&
+	// Consumers who have the present key alone do not verify what another one signed. A statement from the future would
+	// be reused for longer than its age allows.
+	return f.by == w.key.Where() && have.Verifier.ID == need.Verifier.ID && have.ResourceURI == need.ResourceURI &&
 		have.Policy.URI == need.Policy.URI && have.Policy.Digest["sha256"] == need.Policy.Digest["sha256"] &&
 		have.VerificationResult == need.VerificationResult &&
 		slices.Equal(have.VerifiedLevels, need.VerifiedLevels) &&

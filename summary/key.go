@@ -9,8 +9,13 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/keyfile"
@@ -122,6 +127,62 @@ func (k *keyFile) sign(_ context.Context, data []byte) ([]byte, error) {
 func signingError(msg, fix string, err error) error {
 	return fault(attestor.CodeSigningFailed, msg, fix, err)
 }
+
+// A formerKey is the public half of a key that signed summaries once. What it verifies is the gate's own; it signs
+// nothing.
+type formerKey struct {
+	path string
+	pub  crypto.PublicKey
+}
+
+// NewFormerKey reads the public key of a former key from a PEM file, as Cloud KMS and openssl write it. The key itself
+// may be disabled or destroyed.
+func NewFormerKey(path string) (Key, error) {
+	f, err := os.Open(path) //nolint:gosec // the path is the operator's configuration
+	if err != nil {
+		return nil, fmt.Errorf("opening the public key: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+
+	raw, err := io.ReadAll(io.LimitReader(f, maxPublicKey+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the public key: %w", err)
+	}
+	block, rest := pem.Decode(raw)
+	if len(raw) > maxPublicKey || block == nil || block.Type != "PUBLIC KEY" || strings.TrimSpace(string(rest)) != "" {
+		return nil, notPublic(path, "is not one PEM block PUBLIC KEY")
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, notPublic(path, "cannot be used: "+err.Error())
+	}
+	if err := suitable(pub); err != nil {
+		return nil, notPublic(path, "holds "+err.Error())
+	}
+	return &formerKey{path: path, pub: pub}, nil
+}
+
+// maxPublicKey is far above any public key in PEM, in bytes.
+const maxPublicKey = 64 << 10
+
+func notPublic(path, fault string) error {
+	return &attestor.Error{
+		Kind: attestor.Invalid, Code: attestor.CodeSigningFailed,
+		Msg: fmt.Sprintf("the public key %s %s", path, fault),
+		Fix: "write it with: gcloud kms keys versions get-public-key, or openssl pkey -pubout",
+	}
+}
+
+// Where implements [Key].
+func (k *formerKey) Where() string { return "former key " + k.path }
+
+func (k *formerKey) public(context.Context) (crypto.PublicKey, error) { return k.pub, nil }
+
+func (k *formerKey) sign(context.Context, []byte) ([]byte, error) {
+	return nil, errors.New(k.Where() + " signs nothing")
+}
+
+func (k *formerKey) mayUse(context.Context) error { return nil }
 
 // SameKey reports whether two files hold one private key. The error says that one of them cannot be read.
 func SameKey(a, b string) (bool, error) {

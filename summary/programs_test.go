@@ -129,6 +129,10 @@ func judgeByCosign(w *world, version string, cosign program) {
 	edited := w.Push()
 	w.attachEdited(p, edited, w.publish(p, judged{image: edited, needs: asks}).Standing[0].Reference)
 
+	// The bundle of the pass, attached to another image by whoever may push.
+	moved := w.Push()
+	w.refer(moved, w.bundleOf(w.publish(p, judged{image: w.image, needs: asks}).Standing[0].Reference, nil))
+
 	// One that is too old, one by another verifier, one of another repository, a refusal, and none.
 	old, foreign, elsewhere, denied, bare := w.Push(), w.Push(), w.Push(), w.Push(), w.Push()
 	w.advance(-50 * time.Hour)
@@ -145,7 +149,7 @@ func judgeByCosign(w *world, version string, cosign program) {
 		key   string
 		image attestor.Image
 	}{
-		"another key": {w.p256().public, w.image}, "edited": {keys.public, edited}, "too old": {keys.public, old},
+		"another key": {w.p256().public, w.image}, "edited": {keys.public, edited}, "of another digest": {keys.public, moved}, "too old": {keys.public, old},
 		"another verifier": {keys.public, foreign}, "another repository": {keys.public, elsewhere},
 		"refused, by the key of passes": {keys.public, denied}, "refused, by its own key": {refusals.public, denied},
 		"nothing attached": {keys.public, bare},
@@ -161,27 +165,43 @@ func judgeByCosign(w *world, version string, cosign program) {
 // attachEdited replaces a summary by one whose payload says another level.
 func (w *world) attachEdited(p *summary.Publisher, img attestor.Image, ref string) {
 	w.t.Helper()
+	edited := w.bundleOf(ref, w.edit)
+	gone, _, err := p.Revoke(w.t.Context(), []attestor.Image{img}, []attestor.SummaryNeeds{{}})
+	if err != nil || len(gone) != 1 {
+		w.t.Fatalf("the true one is not gone: %+v, %v", gone, err)
+	}
+	w.refer(img, edited)
+}
+
+// bundleOf is the bundle of a referrer, with its envelope changed.
+func (w *world) bundleOf(ref string, change func(envelope map[string]any)) map[string]any {
+	w.t.Helper()
 	d, err := name.NewDigest(ref)
 	w.Must(err)
 	b := w.bundle(d)
 	var env map[string]any
 	w.Must(json.Unmarshal(b.DSSE, &env))
-	text, _ := env["payload"].(string)
+	if change != nil {
+		change(env)
+	}
+	return map[string]any{
+		"mediaType": b.MediaType, "dsseEnvelope": env,
+		"verificationMaterial": map[string]any{"publicKey": map[string]string{"hint": b.VerificationMaterial.PublicKey.Hint}},
+	}
+}
+
+// edit lets the payload of an envelope say another level than was signed.
+func (w *world) edit(envelope map[string]any) {
+	w.t.Helper()
+	text, _ := envelope["payload"].(string)
 	payload, err := base64.StdEncoding.DecodeString(text)
 	w.Must(err)
 	changed := bytes.Replace(payload, []byte("SLSA_BUILD_LEVEL_UNEVALUATED"), []byte("SLSA_BUILD_LEVEL_3"), 1)
+	changed = bytes.Replace(changed, []byte("SLSA_BUILD_LEVEL_2"), []byte("SLSA_BUILD_LEVEL_3"), 1)
 	if bytes.Equal(changed, payload) {
 		w.t.Fatal("nothing was edited")
 	}
-	env["payload"] = changed
-	gone, _, err := p.Revoke(w.t.Context(), []attestor.Image{img}, []attestor.SummaryNeeds{{}})
-	if err != nil || len(gone) != 1 {
-		w.t.Fatalf("the true one is not gone: %+v, %v", gone, err)
-	}
-	w.refer(img, map[string]any{
-		"mediaType": b.MediaType, "dsseEnvelope": env,
-		"verificationMaterial": map[string]any{"publicKey": map[string]string{"hint": b.VerificationMaterial.PublicKey.Hint}},
-	})
+	envelope["payload"] = changed
 }
 
 // publishElsewhere publishes a pass of the same digest in another repository, and attaches it here.
@@ -233,7 +253,11 @@ func TestSLSAVerifier(t *testing.T) {
 	keys, refusals := w.p256(), w.p256()
 	p := w.publisher(keys, func(c *summary.Config) { c.Refused = refusals.key })
 	asks := &attestor.SummaryNeeds{Refusals: true}
-	good := w.envelope(w.publish(p, judged{image: w.image, level: 2, needs: asks}).Standing[0].Reference)
+	reference := w.publish(p, judged{image: w.image, level: 2, needs: asks}).Standing[0].Reference
+	good, edited := w.envelope(reference), filepath.Join(t.TempDir(), "edited.json")
+	text, err := json.Marshal(w.bundleOf(reference, w.edit)["dsseEnvelope"])
+	w.Must(err)
+	w.Must(os.WriteFile(edited, text, 0o600))
 
 	denied := w.Push()
 	r, err := attestor.AuthorizeRefusal("d", w.verdict(judged{image: denied, status: attestor.StatusDeny, needs: asks}))
@@ -254,6 +278,8 @@ func TestSLSAVerifier(t *testing.T) {
 		"the pass":            {fits, true},
 		"a lower level":       {but(func(a *asked) { a.level = "SLSA_BUILD_LEVEL_1" }), true},
 		"a higher level":      {but(func(a *asked) { a.level = "SLSA_BUILD_LEVEL_3" }), false},
+		"edited":              {but(func(a *asked) { a.envelope, a.level = edited, "SLSA_BUILD_LEVEL_3" }), false},
+		"edited otherwise":    {but(func(a *asked) { a.envelope = edited }), false},
 		"another digest":      {but(func(a *asked) { a.digest = string(denied.Digest()) }), false},
 		"another key":         {but(func(a *asked) { a.key = refusals.public }), false},
 		"another verifier":    {but(func(a *asked) { a.verifier = "https://other.example/gate" }), false},

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/vsa"
 	"github.com/attestor-gate/attestor/internal/when"
 )
@@ -87,7 +88,18 @@ func (p *Publisher) write(
 			return err
 		}
 	}
-	return remote.Put(repo.Digest(string(digest)), raw{manifest}, p.options(ctx)...)
+	put := func() error { return remote.Put(repo.Digest(string(digest)), raw{manifest}, p.options(ctx)...) }
+	err := put()
+
+	// Where the list of referrers is a tag, a registry may refuse one that names a manifest which somebody deleted. As
+	// long as the entry is there, no summary of the image could be stored. What is gone needs no entry.
+	if code := answered(err); code == http.StatusNotFound || code == http.StatusBadRequest {
+		dropped, unread := p.dropGone(ctx, repo, d.place)
+		if unread == nil && dropped {
+			return put()
+		}
+	}
+	return err
 }
 
 // manifest is the referrer: one layer with the bundle, and OCI's artifactType. The bytes follow from the decision, so
@@ -195,35 +207,78 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 // specification, "Deleting Manifests": "When deleting a manifest … that contains a subject, and the referrers API
 // returns a 404, clients SHOULD … remove the descriptor from the referrers list."
 func (p *Publisher) unlist(ctx context.Context, repo name.Repository, f found) error {
-	tag := repo.Tag("sha256-" + f.place.Digest().Hex())
+	is := func(d v1.Descriptor) (bool, error) { return d.Digest.String() == string(f.manifest), nil }
+	_, err := p.relist(ctx, repo, f.place, is)
+	if code := answered(err); code != http.StatusNotFound && code != http.StatusBadRequest {
+		return err
+	}
+
+	// The rest of the list names something that is gone, and the registry refuses it for that.
+	_, err = p.relist(ctx, repo, f.place, func(d v1.Descriptor) (bool, error) {
+		if ours, err := is(d); ours || err != nil {
+			return ours, err
+		}
+		return p.gone(ctx, repo, d)
+	})
+	return err
+}
+
+// dropGone takes out of the fallback tag what the registry says it does not have, and reports whether there was any.
+func (p *Publisher) dropGone(ctx context.Context, repo name.Repository, place attestor.Image) (bool, error) {
+	return p.relist(ctx, repo, place, func(d v1.Descriptor) (bool, error) { return p.gone(ctx, repo, d) })
+}
+
+// gone reports whether a registry says that it does not have a manifest. The error says that it is not known.
+func (p *Publisher) gone(ctx context.Context, repo name.Repository, d v1.Descriptor) (bool, error) {
+	_, err := remote.Head(repo.Digest(d.Digest.String()), p.options(ctx)...)
+	if answered(err) == http.StatusNotFound {
+		return true, nil
+	}
+	return false, err
+}
+
+// relist removes entries from the fallback tag of an image, and reports whether there were any. It leaves a tag alone
+// that is not there, or is no list.
+func (p *Publisher) relist(
+	ctx context.Context, repo name.Repository, place attestor.Image, gone func(v1.Descriptor) (bool, error),
+) (bool, error) {
+	tag := repo.Tag("sha256-" + place.Digest().Hex())
 	desc, err := remote.Get(tag, p.options(ctx)...)
 	if answered(err) == http.StatusNotFound {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return p.failed(f.place, "read the referrers of", err)
+		return false, p.failed(place, "read the referrers of", err)
 	}
 
 	var index v1.IndexManifest
 	unread := json.Unmarshal(desc.Manifest, &index)
-	if unread != nil || index.MediaType != types.OCIImageIndex {
-		return nil //nolint:nilerr // somebody's tag that is no list
+	if unread != nil || index.MediaType != types.OCIImageIndex || len(index.Manifests) > referrers.Max {
+		return false, nil //nolint:nilerr // somebody's tag that is no list, or one that is not read either
 	}
-	kept := slices.DeleteFunc(slices.Clone(index.Manifests), func(d v1.Descriptor) bool {
-		return d.Digest.String() == string(f.manifest)
-	})
+	var kept []v1.Descriptor
+	for _, d := range index.Manifests {
+		remove, err := gone(d)
+		if err != nil {
+			return false, p.failed(place, "read the referrers of", err)
+		}
+		if !remove {
+			kept = append(kept, d)
+		}
+	}
 	if len(kept) == len(index.Manifests) {
-		return nil
+		return false, nil
 	}
-	index.Manifests = kept
+
+	index.Manifests = append([]v1.Descriptor{}, kept...) // an empty list is [] and not null
 	b, err := json.Marshal(index)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := remote.Put(tag, list{b}, p.options(ctx)...); err != nil {
-		return p.failed(f.place, "write the referrers of", err)
+		return false, p.failed(place, "write the referrers of", err)
 	}
-	return nil
+	return true, nil
 }
 
 // list is the index of a fallback tag.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type Config struct {
 	Policies string        // policy.uri without the policy's name; "": Verifier and /v1/policies
 	Passed   Key           // signs summaries of passes, and nothing else
 	Refused  Key           // signs those of refusals; nil: none is published
+	Former   []Key         // signed summaries once: what they verify is replaced and revoked, and never reused
 	MaxAge   time.Duration // of a summary that is reused; 0: [DefaultMaxAge]
 
 	Registry  *referrers.Client // reads
@@ -130,33 +132,22 @@ func equal(a, b crypto.PublicKey) bool {
 	return ok && e.Equal(b)
 }
 
-// Signs reports whether the public key is one of those that sign summaries.
-func (p *Publisher) Signs(ctx context.Context, pub crypto.PublicKey) (bool, error) {
-	for _, k := range p.keys() {
-		own, err := k.public(ctx)
-		if err != nil {
-			return false, err
-		}
-		if equal(own, pub) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-// keys are those that are configured.
-func (p *Publisher) keys() []Key {
+// signing are the keys that sign.
+func (p *Publisher) signing() []Key {
 	if p.c.Refused == nil {
 		return []Key{p.c.Passed}
 	}
 	return []Key{p.c.Passed, p.c.Refused}
 }
 
+// keys are those by which the gate knows its own summaries. Those that sign come first: what they verify is theirs.
+func (p *Publisher) keys() []Key { return slices.Concat(p.signing(), p.c.Former) }
+
 // Preflight checks the keys: that they can be read, sign summaries and are two, and that the identity may sign with
 // them. It signs nothing.
 func (p *Publisher) Preflight(ctx context.Context) error {
 	var seen []crypto.PublicKey
-	for _, k := range p.keys() {
+	for _, k := range p.signing() {
 		pub, err := k.public(ctx)
 		if err != nil {
 			return err

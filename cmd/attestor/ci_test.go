@@ -138,7 +138,36 @@ func decodeYAML(ts *testscript.TestScript, name string, v any) {
 	ts.Check(yaml.Unmarshal([]byte(last), v))
 }
 
-// runAction is action CODE NAME=INPUT…: every step of the composite action, with the inputs as its expressions give them.
+// ordered fails where the runner would take a line of the log for a command, but for those that the action gives: to hide
+// a token, and to take no commands until a word that nobody can guess comes. GitHub's runner reads "::name …::value" at the
+// beginning of a line, and the older "##[name …]value" anywhere in one.
+func ordered(ts *testscript.TestScript, log string) {
+	newer, older := regexp.MustCompile(`^\s*::([^: ]+)[^:]*::(.*)$`), regexp.MustCompile(`##\[([^\] ]+)[^\]]*\](.*)`)
+	until := ""
+	for line := range strings.Lines(log) {
+		m := newer.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		if m == nil {
+			m = older.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+		}
+		switch {
+		case m == nil:
+		case until != "":
+			if m[1] == until {
+				until = ""
+			}
+		case m[1] == "stop-commands" && len(m[2]) == 32:
+			until = m[2]
+		case m[1] != "add-mask":
+			ts.Fatalf("the runner takes this for a command: %s", line)
+		}
+	}
+	if until != "" {
+		ts.Fatalf("the runner is told to take no commands, and not to take them again")
+	}
+}
+
+// runAction is action CODE NAME=INPUT…: every step of the composite action, with the inputs as its expressions give them. %0A
+// is a new line.
 func runAction(ts *testscript.TestScript, _ bool, args []string) {
 	var action struct {
 		Inputs map[string]struct {
@@ -164,7 +193,7 @@ func runAction(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(os.WriteFile(env[name], nil, 0o600))
 	}
 	for _, a := range args[1:] {
-		name, value, _ := strings.Cut(a, "=")
+		name, value, _ := strings.Cut(strings.ReplaceAll(a, "%0A", "\n"), "=")
 		if strings.ToUpper(name) == name {
 			env[name] = value
 		} else {
@@ -187,6 +216,9 @@ func runAction(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		env["PATH"] = strings.TrimSpace(string(added)) + ":" + path
 		job(ts, step.Shell, step.Run, want, env)
+		log, err := os.ReadFile(ts.MkAbs("log"))
+		ts.Check(err)
+		ordered(ts, string(log))
 	}
 }
 
@@ -202,7 +234,7 @@ func runGitLab(ts *testscript.TestScript, _ bool, args []string) {
 	values := map[string]string{"wait": "10s"}
 	env := map[string]string{"CI_COMMIT_SHA": strings.Repeat("c", 40), "CI_JOB_ID": "7", "GATE_TOKEN": "a-token"}
 	for _, a := range args[1:] {
-		name, value, _ := strings.Cut(a, "=")
+		name, value, _ := strings.Cut(strings.ReplaceAll(a, "%0A", "\n"), "=")
 		values[name] = value
 	}
 	for name, value := range jobs.Attest.Variables {

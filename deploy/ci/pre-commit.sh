@@ -3,4 +3,4 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 dir=$(sh "$here/install.sh" "${XDG_CACHE_HOME:-$HOME/.cache}/attestor/@VERSION@")
-exec "$dir/attestor" policy lint --strict "$@"
+exec "$dir/attestor" policy lint --strict -- "$@"

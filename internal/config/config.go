@@ -206,6 +206,10 @@ type VSA struct {
 	// Refused signs those of images that were refused, where a policy asks for them. It must be another key: consumers
 	// who compare signatures alone take every summary by the key of passes for a pass. Default: none is published.
 	Refused *SummaryKey `yaml:"refused"`
+	// Former are the public keys, in PEM files, that signed summaries before Passed and Refused do. What they verify is
+	// known as this gate's: it is replaced by the next pass, deleted by a revocation, and never reused. Default: none,
+	// and what they signed stays where it is.
+	Former []string `yaml:"former"`
 	// MaxAge is how old a summary may be that is reused for a repeated pass; 24h by default.
 	MaxAge when.Duration `yaml:"maxAge"`
 }

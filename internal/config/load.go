@@ -152,6 +152,9 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 		if c.VSA.Refused != nil {
 			paths = append(paths, &c.VSA.Refused.KeyFile)
 		}
+		for i := range c.VSA.Former {
+			paths = append(paths, &c.VSA.Former[i])
+		}
 	}
 	if c.Admission != nil {
 		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)

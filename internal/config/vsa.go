@@ -5,6 +5,9 @@ import (
 	"net/url"
 )
 
+// maxFormerKeys bounds vsa.former.
+const maxFormerKeys = 8
+
 // problems also finds a key that has two uses by its name. Keys that are one under two names are found when they are
 // read.
 func (s VSA) problems(attestors []Attestor) []error {
@@ -23,6 +26,16 @@ func (s VSA) problems(attestors []Attestor) []error {
 	}
 	if s.MaxAge < 0 {
 		bad("vsa.maxAge: %s is negative", s.MaxAge)
+	}
+
+	// Each of them verifies every statement that is attached to an image.
+	if len(s.Former) > maxFormerKeys {
+		bad("vsa.former: %d keys; at most %d are allowed", len(s.Former), maxFormerKeys)
+	}
+	for i, path := range s.Former {
+		if path == "" {
+			bad("vsa.former[%d]: names no file", i)
+		}
 	}
 
 	keys := []struct {

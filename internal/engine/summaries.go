@@ -31,8 +31,16 @@ func (e *Engine) joinSummaries() error {
 			return fmt.Errorf("vsa.refused: %w", err)
 		}
 	}
+	var former []summary.Key
+	for i, path := range v.Former {
+		key, err := summary.NewFormerKey(path)
+		if err != nil {
+			return fmt.Errorf("vsa.former[%d]: %w", i, err)
+		}
+		former = append(former, key)
+	}
 	e.summaries, err = summary.New(summary.Config{
-		Verifier: v.Verifier, Version: e.o.Version, Policies: v.Policies, Passed: passed, Refused: refused,
+		Verifier: v.Verifier, Version: e.o.Version, Policies: v.Policies, Passed: passed, Refused: refused, Former: former,
 		MaxAge:   time.Duration(v.MaxAge),
 		Registry: e.referrers, Transport: e.Inspector.Transport(), Remote: RemoteOptions(e.o.Version),
 		Name: e.Inspector.NameOptions, Now: time.Now, Logger: e.log,

@@ -237,6 +237,55 @@ func TestSummaryOfAnEarlierStage(t *testing.T) {
 	}
 }
 
+// TestARotatedSummaryKey: after a change of keys the next pass replaces what the former key signed, and a revocation
+// takes what it signed of other images, if the configuration names it. Without that the gate does not know it as its own.
+func TestARotatedSummaryKey(t *testing.T) {
+	t.Parallel()
+	w := newPublishingWorld(t, "passed")
+	base := baseImage(t)
+	passed := w.push("app/passed", "v1", imageOn(t, base, "65532:65532", entry{"app", "1"}))
+	revoked := w.push("app/revoked", "v1", imageOn(t, base, "65532:65532", entry{"app", "2"}))
+	for _, image := range []string{passed, revoked} {
+		if a := w.post(image, false); a.decision.Verdict != attestor.Pass || len(w.summaries(image, w.passes)) != 1 {
+			t.Fatalf("before: %d %s", a.status, a.body)
+		}
+	}
+	stand := func(image, key string, want int) {
+		t.Helper()
+		if got := w.summaries(image, key); len(got) != want {
+			t.Errorf("%s: by %s stand %+v, want %d", image, filepath.Base(filepath.Dir(key)), got, want)
+		}
+	}
+	revoke := func() {
+		t.Helper()
+		img, err := attestor.ParseImage(revoked)
+		w.ok(err)
+		r, err := w.engine.Revoke(t.Context(), attestor.Revocation{Image: img, Reason: "credentials leaked", Caller: attestor.CallerRef{Subject: "me"}})
+		if err != nil || len(w.standing(revoked)) != 0 {
+			t.Errorf("revoked: %+v, %v; standing %v", r, err, w.standing(revoked))
+		}
+	}
+
+	// The key is changed, and the former one is not named: its statements stay, which docs/vsa.md says.
+	w.stop()
+	private, public := summaryKey(t)
+	w.config.VSA.Passed.KeyFile = private
+	w.start()
+	revoke()
+	stand(revoked, w.passes, 1)
+
+	w.stop()
+	w.config.VSA.Former = []string{w.passes}
+	w.start()
+	if a := w.post(passed, false); a.decision.Verdict != attestor.Pass || len(a.decision.Summaries) != 1 || !a.decision.Summaries[0].Created {
+		t.Errorf("after: %d %s", a.status, a.body)
+	}
+	stand(passed, public, 1)
+	stand(passed, w.passes, 0)
+	revoke()
+	stand(revoked, w.passes, 0)
+}
+
 // TestSummariesBeforeAttestations: where the summary cannot be stored, the answer is an error and nothing is attested.
 func TestSummariesBeforeAttestations(t *testing.T) {
 	t.Parallel()
