@@ -348,7 +348,7 @@ func (p *attempt) unsigned(why string) {
 			reasons = append(reasons, Reason{
 				Code: CodeAlreadyAttested, Subject: string(a.Digest),
 				Message: "an earlier attestation by " + a.Attestor + " still admits this digest",
-				Fix:     "attestor revoke " + p.ev.Image.String() + " --reason TEXT",
+				Fix:     "attestor revoke " + p.ev.Image.String() + " --reason 'refused by the policy now'",
 			})
 		}
 	}

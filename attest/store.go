@@ -263,7 +263,7 @@ func (p *placement) decide(
 			attestor.CodeAttestationNotStored,
 			admitting.occurrence.GetName()+" lacks a signature that the policy requires now, and Container Analysis"+
 				" neither updates it nor stores a second; it was not deleted, since it admits the image",
-			"attestor revoke "+p.target.image.String()+" --reason TEXT, then attest again",
+			"attestor revoke "+p.target.image.String()+" --reason 'to be attested again', then attest again",
 			nil,
 		)
 	}

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,6 +23,13 @@ func releasedREADME(t *testing.T, version string, args ...string) string {
 	t.Helper()
 	dist := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dist, "attestor-linux-amd64"), []byte("a binary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	layout := `{"manifests":[{"digest":"sha256:` + strings.Repeat("b", 64) + `"}]}`
+	if err := os.Mkdir(filepath.Join(dist, "image"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dist, "image", "index.json"), []byte(layout), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{
@@ -56,7 +64,8 @@ func TestReadmeNamesTheRelease(t *testing.T) {
 		"curl -fLO https://" + modulePath + "/releases/download/v1.2.3/attestor-linux-amd64\n",
 		"curl -fLO https://" + modulePath + "/releases/download/v1.2.3/SHA256SUMS\n",
 		"sha256sum --ignore-missing -c SHA256SUMS",
-		"docker run --rm --network host registry.example/attestor:v1.2.3 dev\n",
+		"docker run --rm --network host registry.example/attestor:v1.2.3@sha256:" + strings.Repeat("b", 64) + " dev\n",
+		fmt.Sprintf("`attestor-linux-amd64` is `sha256:%x`", sha256.Sum256([]byte("a binary"))),
 		"go install " + modulePath + "/cmd/attestor@v1.2.3\n",
 	} {
 		if !strings.Contains(got, want) {

@@ -66,7 +66,7 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 		return nil, d.errs
 	}
 	if len(text) > maxFile {
-		return fail(1, 1, fmt.Sprintf("the file has %d bytes, at most %d are allowed", len(text), maxFile))
+		return fail(1, 1, fmt.Sprintf("the file has more than the %d bytes that are allowed", maxFile))
 	}
 
 	loader, err := yaml.NewLoader(bytes.NewReader(text))

@@ -80,7 +80,7 @@ func TestBounds(t *testing.T) {
 	}
 
 	for name, tt := range map[string]struct{ text, want string }{
-		"size":              {strict + strings.Repeat("# padding\n", 120_000), "at most 1048576 are allowed"},
+		"size":              {strict + strings.Repeat("# padding\n", 120_000), "more than the 1048576 bytes that are allowed"},
 		"aliases":           {bomb + "spec: {mode: enforce, images: *h}\n", ""},
 		"values":            {edited(t, "    blockedCves: ["+strings.Repeat("C-1, ", 50_100)+"C-1]"), "more than 50000 values"},
 		"depth":             {strings.Repeat("[", 50_000), ""},

@@ -32,6 +32,9 @@ func decisionsListCommand() *cobra.Command {
 		Use: "list", Short: "List recorded decisions, newest first", Args: noArguments,
 		Example: "  attestor decisions list --server https://gate.example --verdict deny --since 7d",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if f.limit < 0 {
+				return errors.New("--limit is less than 0: want a number of decisions, or 0 for all")
+			}
 			var out []attestor.Decision
 			err := f.each(c, func(d attestor.Decision) bool {
 				out = append(out, d)

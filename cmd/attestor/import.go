@@ -97,7 +97,7 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 	c.Flags().StringVar(&imageFile, "image-file", "",
 		"read the image from this `FILE` of one line, as a pipeline's earlier step wrote it")
 	c.Flags().StringVar(&platform, "platform", "", "its platform, such as linux/arm64, where it is not linux/amd64")
-	c.Flags().StringVar(&note, "note", "", "the note to file it under, projects/PROJECT/notes/NOTE")
+	c.Flags().StringVar(&note, "note", "", "the `NOTE` to file it under, projects/PROJECT/notes/NOTE")
 	c.Flags().StringVar(&project, "to-project", "", "store it in this `PROJECT`'s Container Analysis, instead of the "+
 		"image's own")
 	c.Flags().StringVar(&emulator, "emulator", "", "store it in the Google emulator at `HOST:PORT`, as of attestor dev")

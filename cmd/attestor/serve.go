@@ -27,6 +27,11 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 
+			// Whoever checks a configuration wants every file that is missing, and not one after the other.
+			if missing := conf.FilesMissing(); checkOnly && len(missing) > 0 {
+				return errors.Join(missing...)
+			}
+
 			// A service that took an emulator for Google would sign with keys that are worth nothing: only some of the
 			// variables, Cloud Run, and another machine are refused.
 			em, err := google.FindEmulators(os.Getenv, remoteEmulator)

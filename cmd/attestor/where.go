@@ -163,7 +163,15 @@ func (f *whereFlags) engine(c *cobra.Command, q question) (_ *engine.Engine, err
 	}
 
 	o.Logger, o.Version = newLogger(c, slog.LevelWarn), version
-	return engine.New(c.Context(), o)
+	e, err := engine.New(c.Context(), o)
+	if err != nil && found && f.config == "" {
+		// Nobody named this file: whoever reads the error must learn of it.
+		err = errors.Join(err, &attestor.Error{
+			Kind: attestor.Invalid, Msg: "this is by " + defaultConfig + ", which is in this directory",
+			Fix: "correct it, or run the command in another directory",
+		})
+	}
+	return e, err
 }
 
 // configured is the configuration that was named, or attestor.yaml where there is one.

@@ -329,9 +329,12 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err
 		}
+		fix := "check --server, and that the service runs"
+		if strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") { // net/http has no value for it
+			fix = "the service speaks HTTP there: begin --server with http://"
+		}
 		return response{}, &attestor.Error{
-			Kind: attestor.Unavailable, Msg: fmt.Sprintf("the service at %s cannot be reached", c.base),
-			Fix: "check --server, and that the service runs", Err: err,
+			Kind: attestor.Unavailable, Msg: fmt.Sprintf("the service at %s cannot be reached", c.base), Fix: fix, Err: err,
 		}
 	}
 	defer resp.Body.Close()

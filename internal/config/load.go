@@ -45,6 +45,9 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 		return Config{}, fmt.Errorf("%s is larger than 1 MiB", path)
 	}
 
+	if isPolicy(b) {
+		return Config{}, fmt.Errorf("%s is a policy, and not a configuration: attestor policy lint %s checks it", path, path)
+	}
 	c, err := Parse(b)
 	if err != nil {
 		return Config{}, fmt.Errorf("%s:\n%w", path, err)
@@ -55,6 +58,14 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 		return Config{}, fmt.Errorf("%s:\n%w", path, err)
 	}
 	return c, nil
+}
+
+// isPolicy reports whether a file is what people take for a configuration most often.
+func isPolicy(b []byte) bool {
+	var head struct {
+		Kind string `yaml:"kind"`
+	}
+	return yaml.Unmarshal(b, &head) == nil && strings.HasPrefix(head.Kind, "GatePolicy")
 }
 
 // Finish gives what was left out its default, and returns all that is wrong.

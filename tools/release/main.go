@@ -116,7 +116,7 @@ func run(o options) error {
 	if err := o.writeCI(subjects); err != nil {
 		return err
 	}
-	return o.writeReadme()
+	return o.writeReadme(subjects)
 }
 
 // artifacts lists the binaries, the SBOMs, and the image by the digest of its index.
