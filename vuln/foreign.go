@@ -48,7 +48,7 @@ func foreign(keys map[string]json.RawMessage) error {
 		return invalid("this is an OpenVEX document, not a scanner's report", "scan the image: "+commands)
 	case has("artifacts") && has("artifactRelationships"):
 		return listing("an SBOM in Syft's JSON form")
-	case has("predicateType") || has("payloadType"):
+	case has("predicateType") || has("payloadType") || has("invocation") && has("scanner"):
 		return invalid("this is an attestation, not a scanner's report", "write the report itself: "+commands)
 	case has("id") && has("affected"):
 		return invalid(

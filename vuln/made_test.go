@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ type madeRow struct {
 	digest attestor.Digest
 }
 
-// madeRows has one row for each file in testdata/made, whose README says what wrote them.
+// madeRows has one row for each of Grype's reports in testdata/made, whose README says what wrote them.
 func madeRows() []madeRow {
 	return []madeRow{
 		{coverageRow{"grype-debian.json", "complete", ""}, "sha256:46b811966e320bf46c574f092272c958e4fd8c46062e910189c36051bf24bb73"},
@@ -48,6 +49,62 @@ func madeRows() []madeRow {
 	}
 }
 
+// madeByTrivy are the rows of Trivy's reports.
+func madeByTrivy() []madeRow {
+	const (
+		debian    = "sha256:7c3c249f692816ac01630f478ff45c273dc4b9fc6aaba895bfa91d0afb7bb2e9"
+		debian9   = "sha256:6b4144168982abcd26588c0a9d77b9d77294a36baa73baa56baf066a23522679"
+		testing   = "sha256:0e4001b7205d4309b6095d86ecaef08bec7add6862b5bc0c7f3f10323ba28915"
+		noList    = "sha256:8e33e0fa46caca20ed3d4d5a3fc0851f6ef947dce8c1a3baec7364341640de07"
+		noListNPM = "sha256:efc91f5edaaff42d2edde866a02b053ac7c15a20ab45b8ad1a69df1baaa74cc2"
+		alpine    = "sha256:78b050a1ac240fe7d0d058973530699ee910f4cca5996d1b69b29a071abeb008"
+		alpine316 = "sha256:b8882f917539fcdb868f2acd874969fa33bc4b30528df13840872abd1e05d4d5"
+		npm       = "sha256:17b092609e7b1104067b593e84a3e93f312b3e53da6a2cfcc4705a7270841291"
+		noRelease = "sha256:bebe67adb393cf65ad65d83317e81854eb98c18b22ded3e5a7323dd939a779bc"
+		gentoo    = "sha256:335a85917d05feb09936f932adfe69301ee1b9431720c2c6040a2a51fde8cdfb"
+		fedora    = "sha256:2e7c15e398729a434ebf98dd98b9f9754837a901f4e13aa7ed0afaf767bbc7ae"
+		empty     = "sha256:3b141b87c8de12774994ce8045bf68b47e21f21b753e53af8f5f560c5a0159cd"
+		lock      = "sha256:30052f7c568b3b07b0a739e0884a7d175f8873bf8ba14319737cf7c4702f4aad"
+		secret    = "sha256:c058ab8328f9479337995d3fc4fe0cfebdb632fe536249100ef6495c7d1de119"
+	)
+	return []madeRow{
+		{coverageRow{"trivy-debian.json", "complete", ""}, debian},
+		{coverageRow{"trivy-debian-end-of-life.json", "unsupported", "past its end of life"}, debian9},
+		{coverageRow{"trivy-debian-testing.json", "unsupported", "version of the operating system"}, testing},
+		{coverageRow{"trivy-no-list.json", "unsupported", "no packages of debian 12.5 were found"}, noList},
+		{coverageRow{"trivy-no-list-languages.json", "partial", "no packages of debian 12.5 were found"}, noListNPM},
+		{coverageRow{"trivy-alpine.json", "complete", ""}, alpine},
+		{coverageRow{"trivy-alpine-end-of-life.json", "unsupported", "past its end of life"}, alpine316},
+		{coverageRow{"trivy-no-system.json", "partial", "did not recognise"}, npm},
+		{coverageRow{"trivy-no-os-release.json", "refused", "lists no packages"}, noRelease},
+		{coverageRow{"trivy-gentoo.json", "refused", "lists no packages"}, gentoo},
+		{coverageRow{"trivy-fedora.json", "partial", "no data about the packages of fedora"}, fedora},
+		{coverageRow{"trivy-empty.json", "refused", "lists no packages"}, empty},
+		{coverageRow{"trivy-lock-file.json", "complete", ""}, lock},
+		{coverageRow{"trivy-library.json", "partial", "were not scanned"}, debian},
+		{coverageRow{"trivy-os.json", "complete", ""}, debian},
+		{coverageRow{"trivy-no-packages.json", "unsupported", "no packages of alpine 3.22.1 were found"}, alpine},
+		{coverageRow{"trivy-findings-only.json", "complete", ""}, debian},
+		{coverageRow{"trivy-secret-and-vuln.json", "complete", ""}, secret},
+		{coverageRow{"trivy-license.json", "refused", "nothing shows"}, debian},
+		{coverageRow{"trivy-suppressed.json", "complete", ""}, debian},
+		{coverageRow{"trivy-by-tag.json", "complete", ""}, debian},
+		{coverageRow{"trivy-server.json", "complete", ""}, debian},
+		{coverageRow{"trivy-tarball.json", "refused", "does not say which image"}, debian},
+		{coverageRow{"trivy-directory.json", "refused", "not of an image"}, debian},
+		{coverageRow{"trivy-sbom.json", "refused", "not of an image"}, debian},
+		{coverageRow{"trivy-sarif.json", "refused", "SARIF"}, debian},
+		{coverageRow{"trivy-cyclonedx.json", "refused", "CycloneDX' JSON"}, debian},
+		{coverageRow{"trivy-spdx.json", "refused", "SPDX's JSON"}, debian},
+		{coverageRow{"trivy-cosign-vuln.json", "refused", "attestation"}, debian},
+
+		// Trivy lists packages whatever it was told to look for. That it looked for vulnerabilities and found none, or for
+		// secrets or mistakes of the configuration and found none, reads the same: docs/scans.md says so.
+		{coverageRow{"trivy-secret.json", "complete", ""}, secret},
+		{coverageRow{"trivy-misconfig.json", "complete", ""}, debian},
+	}
+}
+
 // TestReportsThatScannersWrote: what real scanners say of real images is read as the documents that were typed from
 // their sources are.
 func TestReportsThatScannersWrote(t *testing.T) {
@@ -55,11 +112,12 @@ func TestReportsThatScannersWrote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(entries) - 1; n != len(madeRows()) {
-		t.Errorf("%d reports and %d rows", n, len(madeRows()))
+	rows := slices.Concat(madeRows(), madeByTrivy())
+	if n := len(entries) - 1; n != len(rows) {
+		t.Errorf("%d reports and %d rows", n, len(rows))
 	}
 
-	for _, tt := range madeRows() {
+	for _, tt := range rows {
 		t.Run(tt.file, func(t *testing.T) {
 			b, err := os.ReadFile(filepath.Join("testdata", "made", tt.file))
 			if err != nil {
