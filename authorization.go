@@ -131,7 +131,7 @@ func CheckBreakGlass(c Caller, repository, reason string, p BreakGlassPolicy) er
 	case !c.May(ActionBreakGlass, repository):
 		return &Error{
 			Kind: Forbidden,
-			Msg:  "this identity may not break the glass for this image",
+			Msg:  "this identity may not use break-glass for this image",
 			Fix:  "ask whoever administers the gate for the action break-glass",
 		}
 	case !p.Allowed:

@@ -189,7 +189,7 @@ func Codes() []CodeInfo {
 		},
 		{
 			CodeRegistryMisbehaves, "platforms", StatusError,
-			"the registry answered with something that no registry should",
+			"the registry's answer is invalid",
 		},
 		{
 			CodeRegistryNotAllowed, "platforms", StatusDeny,
@@ -218,7 +218,7 @@ func Codes() []CodeInfo {
 		{CodePlatformNotAllowed, "platforms", StatusDeny, "no child is for one of the policy's platforms"},
 		{CodePlatformUnsupported, "platforms", StatusDeny, "a platform that the gate cannot judge, such as Windows"},
 		{CodeAttestationManifestInvalid, "platforms", StatusDeny,
-			"a child that claims to be a build attestation and is none"},
+			"a child that claims to be a build attestation and is not one"},
 		{CodeInterrupted, "platforms", StatusError, "the gate stopped before it had an answer"},
 		{
 			CodeCircuitOpen, "platforms", StatusError,

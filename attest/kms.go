@@ -127,7 +127,7 @@ func (s *kmsSigner) read(ctx context.Context) (signerKey, error) {
 	// that nothing verifies.
 	if !alg.fits(pub) {
 		return signerKey{}, s.badAnswer(
-			fmt.Sprintf("answered with a %T, which is no key for %s", pub, resp.GetAlgorithm()),
+			fmt.Sprintf("answered with a %T, which is not a key for %s", pub, resp.GetAlgorithm()),
 		)
 	}
 

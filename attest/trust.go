@@ -62,7 +62,7 @@ func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, n
 	att := o.GetAttestation()
 	switch {
 	case att == nil:
-		c.why = "it is no attestation"
+		c.why = "it is not an attestation"
 	case !sameNote(o.GetNoteName(), note):
 		c.why = fmt.Sprintf("it is under the note %q", short(o.GetNoteName()))
 	case !namesDigest(o.GetResourceUri(), d):

@@ -70,8 +70,8 @@ func TestVerifyOccurrence(t *testing.T) {
 			a.Signatures = append([]*grafeaspb.Signature{{PublicKeyId: "foreign", Signature: []byte("x")}}, a.GetSignatures()...)
 		}), ""},
 
-		{"no attestation", nil, &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: resource}, "no attestation"},
-		{"nil", nil, nil, "no attestation"},
+		{"no attestation", nil, &grafeaspb.Occurrence{NoteName: noteName, ResourceUri: resource}, "not an attestation"},
+		{"nil", nil, nil, "not an attestation"},
 		{"other note", nil, change(good(), func(o *grafeaspb.Occurrence) { o.NoteName = "projects/evil/notes/gate" }), "note"},
 		{"regional note", nil, change(good(), func(o *grafeaspb.Occurrence) { o.NoteName = "projects/sec/locations/us/notes/gate" }), "note"},
 		{"no note", nil, change(good(), func(o *grafeaspb.Occurrence) { o.NoteName = "" }), "note"},

@@ -55,7 +55,7 @@ func NewExplanation(r attestor.Record) Explanation {
 	e := Explanation{Verdict: describe.Verdict(d), Summary: summary(r), Reproduce: Reproduce(r, "")}
 
 	if b := d.BreakGlass; b != nil {
-		e.Override = fmt.Sprintf("The glass was broken by %s: “%s”.", b.By, b.Reason)
+		e.Override = fmt.Sprintf("Break-glass was used by %s: “%s”.", b.By, b.Reason)
 		switch {
 		case d.OverrideState != nil:
 			e.Override += " " + describe.OverrideState(*b, *d.OverrideState)

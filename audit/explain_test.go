@@ -115,7 +115,7 @@ func TestExplainBeginsWithARevocation(t *testing.T) {
 // TestExplainTellsOfAnOverride: until its attestations are revoked, an explanation says that an override admits the
 // image, by whom, until when, and overdue if it is.
 func TestExplainTellsOfAnOverride(t *testing.T) {
-	const by = "The glass was broken by oncall@example.com: “INC-4711: payments are down”."
+	const by = "Break-glass was used by oncall@example.com: “INC-4711: payments are down”."
 	for _, tt := range []struct {
 		name    string
 		expires *time.Time

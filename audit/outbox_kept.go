@@ -277,13 +277,13 @@ func (s *Store) tellState(ctx context.Context, what string, is bool, since time.
 	defer cancel()
 	err := s.read.QueryRowContext(ask, `SELECT EXISTS (SELECT 1 FROM outbox_marks WHERE name = $1)`, what).Scan(&marked)
 	if err != nil {
-		return s.fail("telling of a state", err)
+		return s.fail("recording an event about a state", err)
 	}
 	if marked == is {
 		return nil
 	}
 
-	return s.tx(ctx, "telling of a state", func(ctx context.Context, tx *txn) error {
+	return s.tx(ctx, "recording an event about a state", func(ctx context.Context, tx *txn) error {
 		if !is {
 			_, err := tx.ExecContext(ctx, `DELETE FROM outbox_marks WHERE name = $1`, what)
 			return err

@@ -74,7 +74,7 @@ type servedVerifier struct {
 }
 
 // notShown is the error of decisions that could not be compared. A service answers about a decision that the caller may
-// not read as about one that does not exist: neither "all is as it was recorded" nor "it was removed" would be known.
+// not read as about one that does not exist: neither "the record is unchanged" nor "it was removed" would be known.
 func (v *servedVerifier) notShown() error {
 	if len(v.hidden) == 0 {
 		return nil
@@ -83,8 +83,9 @@ func (v *servedVerifier) notShown() error {
 		Kind: attestor.Upstream,
 		Msg: fmt.Sprintf("the service does not show %s of the log, the first one %s: the rest was compared",
 			describe.Plural(len(v.hidden), "decision"), plain.Text(v.hidden[0])),
-		Fix: "verify as an identity that may read every repository; what the service does not show to it either, " +
-			"is not in the record's index of the log: look for it by --config, in the record itself",
+		Fix: "verify as an identity that may read every repository. A decision that the service does not " +
+			"show even then " +
+			"is missing from the record's index: verify the record itself, with --config",
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *Store) witnessRound(ctx context.Context, c *cosigner) error {
 			}
 		}
 	}
-	return fmt.Errorf("the witness %s does not keep to the size that it names", c.client.Key().Name())
+	return fmt.Errorf("the witness %s refuses the size that it named itself", c.client.Key().Name())
 }
 
 // proposed returns the checkpoint that a witness is asked to cosign: the newest one that another witness cosigned and

@@ -207,7 +207,7 @@ func finishKey(k *binauthzpb.AttestorPublicKey) error {
 	}
 
 	if u, err := url.Parse(k.GetId()); err != nil || strings.ContainsAny(k.GetId(), " \t\r\n") || u.String() == "" {
-		return invalid(field, fmt.Sprintf("public key id %q is no RFC 3986 URI", k.GetId()))
+		return invalid(field, fmt.Sprintf("public key id %q is not an RFC 3986 URI", k.GetId()))
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func (c *contents) license(p *attestor.Package, by string) {
 			return
 		}
 		if !l.valid {
-			unknown = "states a license that is no SPDX expression: " + clip(expression)
+			unknown = "states a license that is not an SPDX expression: " + clip(expression)
 		}
 	}
 	if unknown == "" {

@@ -93,7 +93,7 @@ func (v *validator) stageVSA(path string, p *Provenance) {
 	for i, l := range s.Levels {
 		if l == vsa.Failed || l != vsa.Unevaluated && strings.HasPrefix(l, "SLSA_BUILD_LEVEL_") &&
 			vsa.Build([]string{l}) == 0 {
-			v.at(index(path+".levels", i), "%q is no level: want SLSA_BUILD_LEVEL_1 to 3, "+
+			v.at(index(path+".levels", i), "%q is not a level: want SLSA_BUILD_LEVEL_1 to 3, "+
 				"SLSA_BUILD_LEVEL_UNEVALUATED for "+
 				"no level of the build, or a word of the verifier", clip(l))
 		}

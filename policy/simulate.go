@@ -350,7 +350,7 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 func notARecord(cause error) error {
 	msg := "want an object with decision, evidence and policy"
 	if _, syntax := errors.AsType[*json.SyntaxError](cause); syntax || errors.Is(cause, io.ErrUnexpectedEOF) {
-		msg = "it is no JSON: " + cause.Error()
+		msg = "it is not JSON: " + cause.Error()
 	} else if _, shape := errors.AsType[*json.UnmarshalTypeError](cause); cause != nil && !shape {
 		return fmt.Errorf("reading it: %w", cause)
 	}

@@ -205,7 +205,7 @@ func (v *validator) vex(path string, s *VEX) {
 	seen := newSeen(len(s.Order))
 	for i, name := range s.Order {
 		if !slices.Contains(known, name) {
-			v.at(index(path+".order", i), "%q is none of projects and sources", clip(name))
+			v.at(index(path+".order", i), "%q is not among projects and sources", clip(name))
 		}
 		if seen.again(name) {
 			v.at(index(path+".order", i), "duplicate %q", clip(name))

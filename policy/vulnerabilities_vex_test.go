@@ -218,14 +218,14 @@ func TestUnreadVEXDocuments(t *testing.T) {
 
 func TestVEXThatDoesNotLoad(t *testing.T) {
 	for want, fields := range map[string]string{
-		"names nobody":                    `accept: [fixed]`,
-		"has neither key nor keyless":     `accept: [fixed], sources: [{name: a, signedBy: {}}]`,
-		"signedBy is missing":             `accept: [fixed], sources: [{name: a}]`,
-		"duplicate":                       `accept: [fixed], sources: [` + ours + `, ` + ours + `]`,
-		"is none of projects and sources": `accept: [fixed], sources: [` + ours + `], order: [ours, theirs]`,
-		"lacks \"acme-security\"":         `accept: [fixed], projects: [acme-security], sources: [` + ours + `], order: [ours]`,
-		"list is empty":                   `accept: [fixed], sources: []`,
-		"is malformed":                    `accept: [fixed], sources: [{name: "A b", signedBy: {key: /k}}]`,
+		"names nobody":                      `accept: [fixed]`,
+		"has neither key nor keyless":       `accept: [fixed], sources: [{name: a, signedBy: {}}]`,
+		"signedBy is missing":               `accept: [fixed], sources: [{name: a}]`,
+		"duplicate":                         `accept: [fixed], sources: [` + ours + `, ` + ours + `]`,
+		"is not among projects and sources": `accept: [fixed], sources: [` + ours + `], order: [ours, theirs]`,
+		"lacks \"acme-security\"":           `accept: [fixed], projects: [acme-security], sources: [` + ours + `], order: [ours]`,
+		"list is empty":                     `accept: [fixed], sources: []`,
+		"is malformed":                      `accept: [fixed], sources: [{name: "A b", signedBy: {key: /k}}]`,
 	} {
 		_, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(edited(t, "    vex: {"+fields+"}"))})
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -64,7 +64,7 @@ func (m *model) builds(in []Source) (rest []Source, errs []error) {
 		default:
 			b, err := dockerfile.Parse(src.Text)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: no Dockerfile: %s", plain.Text(src.Name), clip(err.Error())))
+				errs = append(errs, fmt.Errorf("%s: not a Dockerfile: %s", plain.Text(src.Name), clip(err.Error())))
 				continue
 			}
 

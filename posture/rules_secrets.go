@@ -219,7 +219,7 @@ func secretVersionPinned(c *judging) answer {
 			// An alias can be moved to another version.
 			faults = append(faults, fault{subject: ref.name,
 				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version " + quote(v.text) +
-					", which is no number"})
+					", which is not a number"})
 		}
 	}
 

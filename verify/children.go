@@ -67,7 +67,7 @@ func (i *Inspector) children(
 			report(
 				fault(
 					attestor.CodePlatformDuplicate,
-					"the index has two images for "+child.Platform+", and which of them runs is up to the runtime",
+					"the index has two images for "+child.Platform+", and the runtime chooses which of them runs",
 					"push an index with one image for each platform",
 					nil,
 				),
@@ -178,7 +178,7 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 	bad := func(why string) error {
 		return fault(
 			attestor.CodeAttestationManifestInvalid,
-			"an entry of the index claims to be a build attestation and is none: "+why,
+			"an entry of the index claims to be a build attestation and is not one: "+why,
 			"remove it from the index, or build with BuildKit and without changing its attestations",
 			nil,
 		)

@@ -89,7 +89,7 @@ func (p platform) check(subject string) *attestor.Error {
 		if strings.Trim(part, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" || len(part) > 32 {
 			return fault(
 				attestor.CodePlatformMissing,
-				fmt.Sprintf("%s has platform %q, which is none", subject, clip(p.String())),
+				fmt.Sprintf("%s has platform %q, which is not valid", subject, clip(p.String())),
 				"rebuild the image for a platform such as linux/amd64",
 				nil,
 			)

@@ -301,8 +301,8 @@ func throttled(t *audit.Throttle, begun time.Time) error {
 		return nil
 	}
 	return &audit.Throttled{After: after, Err: &attestor.Error{
-		Kind: attestor.TooMany, Msg: "the registry, or a quota of Google's services, limits how often it is asked, " +
-			"and went on saying so",
+		Kind: attestor.TooMany, Msg: "the registry, or a quota of Google's services, kept refusing further " +
+			"requests for now",
 		Fix: "run the same command again later; with --state it goes on where it stopped",
 	}}
 }

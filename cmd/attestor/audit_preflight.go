@@ -33,7 +33,7 @@ func preflightCommand() *cobra.Command {
 	f := &preflightFlags{}
 	c := &cobra.Command{
 		Use:   "preflight",
-		Short: "What would an enforcing Binary Authorization policy block of what runs?",
+		Short: "List what an enforcing Binary Authorization policy would block of what runs",
 		Long: `Applies a Binary Authorization policy to what runs, as if all of it were deployed again and the policy enforced: is each
 image attested by the attestors that its rule requires, exempt by a pattern, or going to be blocked? Attestations are verified by
 the attestors' keys, with the caller's own credentials, without asking a gate. Nothing is signed or changed.
@@ -67,7 +67,7 @@ func (f *preflightFlags) run(c *cobra.Command) error {
 	if !f.running.any() {
 		return &attestor.Error{
 			Kind: attestor.Invalid,
-			Msg:  "nothing was named that runs",
+			Msg:  "no running workloads were named",
 			Fix:  "give --project, --cloud-run or --pods",
 		}
 	}

@@ -64,7 +64,7 @@ func decisionsLogKeyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "log-key", Short: "Print the public key of the record's log", Args: noArguments,
 		Long: `Prints the public key by which proofs and checkpoints of the record's log are verified (c2sp.org/signed-note). Give it
-to whoever shall verify them, by another way than the proofs.`,
+to whoever verifies them, by another channel than the proofs.`,
 		Example: "  attestor decisions log-key --config attestor.yaml > log.pub",
 		RunE: func(c *cobra.Command, _ []string) error {
 			conf, err := configured(path)
@@ -328,8 +328,8 @@ func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit
 	}
 	if conf.Log == nil {
 		_,
-			err := fmt.Fprintln(stderr, "The log is not signed (log.key): whoever changed the whole database "+
-			"is not found.")
+			err := fmt.Fprintln(stderr, "The log is not signed (log.key): a change of the whole database would "+
+			"not be found.")
 		return err
 	}
 	if r.Key, err = engine.LogVerifier(ctx, conf, os.Getenv); err != nil {
@@ -380,7 +380,7 @@ func summary(v audit.Verification, key string) string {
 	switch {
 	case key == "":
 	case v.Signed == 0:
-		out += "No checkpoint was compared: whoever changed the whole database is not found.\n"
+		out += "No checkpoint was compared: a change of the whole database would not be found.\n"
 	default:
 		out += fmt.Sprintf("Compared with a signed checkpoint: %s.\n", describe.Plural(int(v.Signed), "entry"))
 	}

@@ -17,7 +17,7 @@ func decisionsPoliciesCommand() *cobra.Command {
 	var f recordFlags
 	var format string
 	c := &cobra.Command{
-		Use: "policies", Short: "Which policies were in force, and since when", Args: noArguments,
+		Use: "policies", Short: "List which policies were in force, and since when", Args: noArguments,
 		Long: `Lists the recorded changes of policies, the newest first: since when they were in force, what put them in force (an
 instance that started, or files that changed while one ran), and which policy changed. Each change has an entry in the
 record's log. Of a service, only a caller who may read every repository sees them. While a new version is rolled out,

@@ -48,7 +48,7 @@ func devCommand() *cobra.Command {
 	f := &devFlags{}
 	c := &cobra.Command{
 		Use:   "dev",
-		Short: "Everything on this machine: registry, emulated Google, sample images, the service",
+		Short: "Run everything on this machine: registry, emulated Google, sample images, the service",
 		Long: `Runs the gate with all that it needs, and no cloud: an OCI registry, Container Analysis, Cloud KMS and
 Binary Authorization emulated over their own protocols, a key, an attestor, sample images, and the service.`,
 		Example: "  attestor dev\n  attestor dev --registry-listen 127.0.0.1:5001 --state .attestor --policy mine.yaml",

@@ -20,7 +20,7 @@ func doctorCommand() *cobra.Command {
 	var remoteEmulator bool
 	c := &cobra.Command{
 		Use:   "doctor --config FILE",
-		Short: "Ask everything that a gate depends on, permission by permission",
+		Short: "Check everything that a gate depends on, permission by permission",
 		Long: `Asks each dependency of a gate by its configuration: registries and base images, Container Analysis, attestors and
 their notes, signing keys, the log's key, the record's database, Pub/Sub, policies, identity issuers, the clock. Prints what is
 wrong with its fix, then every question with its answer and the time that it took. Nothing is signed, stored or changed.

@@ -32,7 +32,7 @@ func exitCodes() map[string]endings {
 		0: "every image passed, or its policy only reports", 1: "an image was refused",
 		2: wrongUsage + ", or an unknown image", 3: notDecided,
 	}
-	recorded := endings{0: "answered, also if nothing matches", 2: wrongUsage, 3: cannotBeAsked}
+	recorded := endings{0: "answered, even if nothing matches", 2: wrongUsage, 3: cannotBeAsked}
 
 	return map[string]endings{
 		"attest": judged,
@@ -43,7 +43,7 @@ func exitCodes() map[string]endings {
 		},
 		"audit preflight": {
 			0: "nothing would be blocked", 1: "a container would be blocked", 2: nothingToDo,
-			3: "it could not be found out for all of them",
+			3: "some of it could not be found out",
 		},
 		"verify": {0: "a valid attestation stands", 1: "none does", 2: wrongUsage + ", or an unknown image",
 			3: "it could not be found out"},
@@ -54,20 +54,21 @@ func exitCodes() map[string]endings {
 		"decisions export": recorded,
 		"decisions prove": {0: "proven", 2: wrongUsage + ", or an unknown decision",
 			3: cannotBeAsked + ", or its log cannot be signed now"},
-		"decisions verify": {0: "all is as it was recorded", 1: "something is not", 2: wrongUsage,
+		"decisions verify": {0: "the record is unchanged", 1: "something in it was changed", 2: wrongUsage,
 			3: "it could not be found out"},
 		"decisions log-key":  {0: "printed", 2: wrongUsage, 3: "Cloud KMS cannot be asked"},
 		"decisions policies": {0: "printed", 1: "a change's record was changed", 2: wrongUsage, 3: cannotBeAsked},
-		"decisions prune":    {0: "deleted, also if nothing was as old", 2: wrongUsage, 3: cannotBeAsked},
+		"decisions prune":    {0: "deleted, or nothing was old enough", 2: wrongUsage, 3: cannotBeAsked},
 		"events list":        recorded,
-		"events redrive":     {0: "will be sent again, also if there is none", 2: wrongUsage, 3: cannotBeAsked},
+		"events redrive":     {0: "queued to be sent again, or there was none", 2: wrongUsage, 3: cannotBeAsked},
 		"explain": {0: "explained", 1: "the record was changed", 2: wrongUsage + ", or an unknown decision",
 			3: cannotBeAsked},
 		"report": recorded,
 
 		"policy lint":   {0: "the policies load", 2: "they do not, or with --strict something is odd"},
 		"policy schema": {0: "printed", 2: wrongUsage},
-		"policy test": {0: "every case is as wanted", 1: "a case is not, or --min-coverage is not reached",
+		"policy test": {0: "every case has the expected result",
+			1: "a case has another result, or --min-coverage is not reached",
 			2: "a file does not load"},
 		"policy explain": {0: "a policy governs the image", 1: "none does", 2: wrongUsage},
 		"policy simulate": {0: "judged again", 1: "with --fail: an image that passed would not", 2: nothingToDo,
@@ -87,8 +88,7 @@ func exitCodes() map[string]endings {
 		"serve": {0: "ended by SIGTERM or an interrupt, or --check found nothing wrong", 2: wrongUsage,
 			3: "--check could not find out"},
 		"doctor": {
-			0: "nothing is wrong that images are decided on with", 1: "something is: a permission, or a " +
-				"thing, is missing",
+			0: "everything that decisions need works", 1: "a permission or a resource is missing",
 			2: wrongUsage, 3: "a dependency did not answer",
 		},
 		"emulator": ended,

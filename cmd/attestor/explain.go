@@ -19,7 +19,7 @@ func explainCommand() *cobra.Command {
 	var policyText bool
 	var format string
 	c := &cobra.Command{
-		Use: "explain ID|IMAGE", Short: "One recorded decision in sentences",
+		Use: "explain ID|IMAGE", Short: "Explain one recorded decision in sentences",
 		Args: wants(1, "which decision, by its id or image"),
 		Long: `Explains one recorded decision: by its id, or the newest on an image. A tag selects the decisions that were asked for
 by that tag.`,

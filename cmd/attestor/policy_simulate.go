@@ -40,7 +40,7 @@ func policySimulateCommand() *cobra.Command {
 	f := &simulateFlags{}
 	c := &cobra.Command{
 		Use:   "simulate RECORDS | simulate --server URL",
-		Short: "Judge recorded evidence by other policies and print who would flip",
+		Short: "Judge recorded evidence by other policies and print the images that would be answered otherwise",
 		Long: `Reads what attestor decisions export wrote (NDJSON; - is standard input), judges each record by the
 policies given, and prints counts and every image that would be answered otherwise, by reason and owner.
 Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.

@@ -49,8 +49,9 @@ func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Rep
 
 		// A service that gave the same token again would be asked for ever.
 		if got.NextPageToken != "" && got.NextPageToken == kept.Token {
-			return policy.Report{}, &attestor.Error{Kind: attestor.Upstream, Msg: "the service does not go on with " +
-				"the simulation"}
+			return policy.Report{}, &attestor.Error{Kind: attestor.Upstream,
+				Msg: "the service gave the same page of the " +
+					"simulation twice", Fix: "try again; if it persists, report this as a defect of the gate"}
 		}
 		kept.Token, kept.Report = got.NextPageToken, merged.Report()
 		if kept.Token == "" {

@@ -26,7 +26,7 @@ func explainArguments(c *cobra.Command) {
 	}
 }
 
-// knownCommand refuses what is no command of a group.
+// knownCommand refuses what is not a command of a group.
 func knownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -38,7 +38,7 @@ func knownCommand(c *cobra.Command, args []string) error {
 			names = append(names, sub.Name())
 		}
 	}
-	return fmt.Errorf("%q is no command of %s%s\n          it has %s",
+	return fmt.Errorf("%q is not a command of %s%s\n          it has %s",
 		args[0], c.CommandPath(), nearest.Question(args[0], names), strings.Join(names, ", "))
 }
 

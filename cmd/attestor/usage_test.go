@@ -11,8 +11,8 @@ import (
 func TestUsageSaysWhatWasMeant(t *testing.T) {
 	t.Parallel()
 	for command, want := range map[string]string{
-		"chek":                                  `"chek" is no command of attestor; did you mean check?`,
-		"decisions lst":                         `"lst" is no command of attestor decisions; did you mean list?`,
+		"chek":                                  `"chek" is not a command of attestor; did you mean check?`,
+		"decisions lst":                         `"lst" is not a command of attestor decisions; did you mean list?`,
 		"policy explian":                        "did you mean explain?",
 		"something":                             "it has attest, audit, check",
 		"check --polcy p.yaml":                  "there is no flag --polcy; did you mean --policy?",

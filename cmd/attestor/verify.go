@@ -25,7 +25,7 @@ func verifyCommand() *cobra.Command {
 	f := &verifyFlags{}
 	c := &cobra.Command{
 		Use:   "verify IMAGE --attestor projects/P/attestors/A",
-		Short: "Does a valid attestation of this image stand?",
+		Short: "Check whether a valid attestation of an image is stored",
 		Long: `Looks for attestations of an image under an attestor's note, and checks payload, key and signature itself:
 with the caller's own credentials, without asking a gate. With --server or --config it also says whether the image is
 admitted by an override alone: by whom, and until when.

@@ -342,8 +342,8 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil {
 		return response{}, &attestor.Error{
-			Kind: attestor.Unavailable, Msg: "the service's answer broke off",
-			Fix: "try again; what was signed is found then", Err: err,
+			Kind: attestor.Unavailable, Msg: "the service's answer is truncated",
+			Fix: "try again: existing signatures are found and reused", Err: err,
 		}
 	}
 	if len(b) > maxAnswer {

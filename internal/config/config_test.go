@@ -84,7 +84,7 @@ func TestConfigIsRefused(t *testing.T) {
 		{"open to strangers", leastConfig + "listen: 0.0.0.0:8080\n", nil, []string{"no identity is configured"}},
 		{"open to strangers, every address", leastConfig + "listen: ':8080'\n", nil, []string{"no identity is configured"}},
 		{"open to strangers by PORT", strings.Replace(leastConfig, "sqlite: decisions.db", "none: true", 1), cloudRun, []string{"no identity is configured"}},
-		{"SQLite on Cloud Run", leastConfig + caller, cloudRun, []string{"store.sqlite", "does not last"}},
+		{"SQLite on Cloud Run", leastConfig + caller, cloudRun, []string{"store.sqlite", "is lost"}},
 		{"two stores", leastConfig + "store: {sqlite: a, none: true}\n", nil, []string{"store"}},
 		{"audience missing", leastConfig + "identity: {callers: [{email: e, actions: [check], images: ['**']}]}\n", nil, []string{"identity.audience"}},
 		{"nobody may", leastConfig + "identity: {audience: a}\n", nil, []string{"identity.callers"}},

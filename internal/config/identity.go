@@ -19,7 +19,7 @@ func (i Identity) problems() []error {
 		)
 	}
 	if len(i.Callers) == 0 && i.Teams == nil {
-		out = append(out, errors.New("identity.callers: nobody may do anything"))
+		out = append(out, errors.New("identity.callers is empty: no caller may do anything"))
 	}
 
 	for n, c := range i.Callers {

@@ -114,7 +114,7 @@ func (l Log) problems(s Store) []error {
 			l.Origin)
 	}
 	if l.Bucket != "" && !bucketName.MatchString(l.Bucket) {
-		bad("log.bucket: %q is no place in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", l.Bucket)
+		bad("log.bucket: %q is not a location in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", l.Bucket)
 	}
 	out = append(out, witnessProblems(l)...)
 	if s.None {
@@ -166,7 +166,8 @@ func (s Store) problems(getenv func(string) string) []error {
 	case count(s.SQLite != "", s.Postgres != "", s.None) != 1:
 		return []error{errors.New("store: want one of sqlite, postgres and none")}
 	case s.SQLite != "" && getenv("K_SERVICE") != "":
-		return []error{errors.New("store.sqlite: Cloud Run's disk does not last; use store.postgres, or store.none")}
+		return []error{errors.New("store.sqlite: Cloud Run's disk is lost when an instance ends; use store.postgres, " +
+			"or store.none")}
 	}
 
 	var out []error

@@ -444,17 +444,17 @@ func permitted(what, role string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &attestor.Error{Kind: attestor.Upstream, Msg: what + " cannot be asked about", Fix: "try again", Err: err}
+	e := &attestor.Error{Kind: attestor.Upstream, Msg: what + " could not be looked up", Fix: "try again", Err: err}
 	switch code := status.Code(err); {
 	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
-		e.Msg = "there was no answer in time about " + what
+		e.Msg = "Google did not answer in time about " + what
 	case code == codes.PermissionDenied, code == codes.Unauthenticated:
-		e.Msg, e.Fix = "this identity may not ask about "+what, "grant the gate's identity "+role
+		e.Msg, e.Fix = "this identity may not read "+what, "grant the gate's identity "+role
 	case code == codes.NotFound:
 		e.Msg, e.Fix = what+" does not exist", "correct its name in the configuration, or create it"
 	case code == codes.Unimplemented:
-		e.Msg, e.Fix = "which permissions there are on "+what+" is not answered",
-			"Google answers it; an emulator may not"
+		e.Msg, e.Fix = "the permissions on "+what+" cannot be listed: the service does not support the call",
+			"ask Google itself: an emulator may lack the call"
 	}
 	return e
 }

@@ -24,11 +24,12 @@ func (e *Engine) keepOutbox(ctx context.Context) {
 	for {
 		dropped, err := e.Store.SweepEvents(ctx)
 		if dropped > 0 {
-			e.log.ErrorContext(ctx, "events were dropped that their receiver never got: there were too many",
+			e.log.ErrorContext(ctx, "undelivered events were dropped: more events wait than the outbox keeps; see why "+
+				"their receiver does not take them",
 				slog.Int64("dropped", dropped))
 		}
 		if err = errors.Join(err, e.Store.TellStalled(ctx)); err != nil && ctx.Err() == nil {
-			e.log.WarnContext(ctx, "the outbox could not be looked after; the next look is in a minute",
+			e.log.WarnContext(ctx, "the outbox could not be cleaned up; it is tried again in a minute",
 				slog.String("error", err.Error()))
 		}
 

@@ -65,7 +65,7 @@ func (p *pageHandler) download(
 	if err != nil || !slices.Contains([]report.Format{report.CSV, report.NDJSON, report.JSON, report.SARIF},
 		encoding.Format) {
 		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Msg: "format: it is none of csv, ndjson, json and sarif",
+			Kind: attestor.Invalid, Msg: "format: it is not csv, ndjson, json or sarif",
 			Fix: "use one of these, or leave it out for the page",
 		}
 	}

@@ -19,7 +19,8 @@ func (e *Engine) recoverUntilDone(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := e.Recover(ctx); err != nil && ctx.Err() == nil {
-			e.log.ErrorContext(ctx, "what a crash left begun could not be completed yet",
+			e.log.ErrorContext(ctx, "decisions or revocations that a crash interrupted could not be finished yet; it "+
+				"is tried again",
 				slog.String("error", err.Error()))
 		}
 		select {
@@ -55,7 +56,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 		if _, err := e.revoker.Finish(ctx, r); err != nil {
 			return err
 		}
-		e.log.LogAttrs(ctx, slog.LevelWarn, "completed a revocation that a crash had left begun",
+		e.log.LogAttrs(ctx, slog.LevelWarn, "finished a revocation that a crash had interrupted",
 			slog.String("image_digest", string(r.Image.Digest())))
 	}
 
@@ -83,7 +84,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e.log.LogAttrs(ctx, slog.LevelWarn, "completed a decision that a crash had left begun", d.LogAttrs()...)
+		e.log.LogAttrs(ctx, slog.LevelWarn, "finished a decision that a crash had interrupted", d.LogAttrs()...)
 	}
 	return nil
 }

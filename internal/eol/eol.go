@@ -103,7 +103,7 @@ func Parse(r io.Reader) (*Table, error) {
 	case limited.N <= 0:
 		return nil, fmt.Errorf("more than %d bytes", maxBytes)
 	case len(t.ends)+len(t.rolling) == 0:
-		return nil, errors.New("it has no system: a table that knows none would let every one pass")
+		return nil, errors.New("it lists no system: by an empty table every system would pass")
 	}
 	return t, nil
 }
@@ -149,7 +149,7 @@ func (t *Table) row(line string) error {
 		t.ends[id] = map[string]string{}
 	}
 	if _, twice := t.ends[id][release]; twice {
-		return fmt.Errorf("%s %s stands twice", id, release)
+		return fmt.Errorf("duplicate %s %s", id, release)
 	}
 	t.ends[id][release] = end
 	t.releases[id] = append(t.releases[id], release)

@@ -161,7 +161,7 @@ func Dial(
 	if e.Analysis != "" {
 		log.WarnContext(
 			ctx,
-			"google services are emulated: what is signed here opens no door",
+			"google services are emulated: attestations that are made here admit nothing",
 			slog.String("container_analysis", e.Analysis),
 			slog.String("kms", e.KMS),
 			slog.String("binary_authorization", e.Binauthz),

@@ -63,7 +63,8 @@ func New(location string, getenv func(string) string) (*Bucket, error) {
 	bucket, prefix, _ := strings.Cut(rest, "/")
 	if !ok || bucket == "" || strings.Trim(bucket, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" ||
 		strings.Contains(prefix, "//") {
-		return nil, fmt.Errorf("%q is no place in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER", location)
+		return nil, fmt.Errorf("%q is not a location in Cloud Storage: write gs://BUCKET or gs://BUCKET/FOLDER",
+			location)
 	}
 
 	b := &Bucket{bucket: bucket, prefix: strings.Trim(prefix, "/"), endpoint: endpoint}
@@ -226,7 +227,8 @@ func Read(ctx context.Context, place string, getenv func(string) string) ([]byte
 	bucket, name, ok := strings.Cut(strings.TrimPrefix(place, scheme), "/")
 	if !ok || name == "" {
 		return nil, &attestor.Error{
-			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is no object in Cloud Storage: write gs://BUCKET/NAME", place),
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not an object in Cloud Storage: write gs://BUCKET/NAME",
+				place),
 		}
 	}
 	b, err := New(scheme+bucket, getenv)

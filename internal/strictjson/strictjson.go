@@ -82,7 +82,7 @@ func (e *Error) Error() string {
 	case Truncated:
 		return "it is truncated"
 	case Trailing:
-		return "something follows the JSON value"
+		return "there is data after the JSON value"
 	case Duplicate:
 		return fmt.Sprintf("duplicate key %q", clip(e.Name))
 	case Spelling:

@@ -337,7 +337,7 @@ func TestRefusedSources(t *testing.T) {
 		{"a group twice", "v.toml", "[checks]\nnobody=true\n[required.all]\nnobody=true\n", "the same group"},
 		{"no checks in force", "v.toml", "[checks]\nnobody=false\n", "demands nothing"},
 		{"a check that is no boolean", "v.toml", "[checks]\nnobody='yes'\n", "line 2"},
-		{"a check of nobody", "v.toml", "[checks]\nnobodyy=true\n", "is no check of Voucher"},
+		{"a check of nobody", "v.toml", "[checks]\nnobodyy=true\n", "is not a check of Voucher"},
 		{"no failon", "v.toml", "scanner='metadata'\n[checks]\nsnakeoil=true\n", "failon"},
 		{"capitals", "v.toml", "FailOn='low'\nscanner='metadata'\n[checks]\nsnakeoil=true\n", "not in lower case"},
 		{"a check in capitals", "v.toml", "[checks]\nnobody=true\nDIY=true\n", "not in lower case"},

@@ -179,7 +179,7 @@ func (c *platformTest) kinds() int {
 func (c *platformTest) deny(d *draft, at string) {
 	// The check has no other value. One that is given all the same may deny, too.
 	if !*c.AlwaysDeny {
-		d.fail("%s: %s.alwaysDeny: false is no value of this check; remove it", d.source, at)
+		d.fail("%s: %s.alwaysDeny: false is not a value of this check; remove it", d.source, at)
 		return
 	}
 	d.note(
@@ -221,7 +221,8 @@ func (c *directoryCheck) apply(d *draft, path string, again bool) {
 		at := fmt.Sprintf("%s.trustedDirPatterns[%d]", path, i)
 		p, err := imagesIn(pattern)
 		if err != nil {
-			d.note(at, LeftOut, "", "%s is no pattern of directories that can be carried over: %v", quote(pattern), err)
+			d.note(at, LeftOut, "", "%s is not a pattern of directories that can be carried over: %v",
+				quote(pattern), err)
 			continue
 		}
 

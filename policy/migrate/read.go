@@ -140,7 +140,7 @@ func bounded(source string, doc *yaml.Node) error {
 		for i, child := range n.Content {
 			if n.Kind == yaml.MappingNode && i%2 == 0 &&
 				(child.Kind != yaml.ScalarNode || child.ShortTag() == "!!merge") {
-				return invalid("%s:%d: a key that is no text", source, child.Line)
+				return invalid("%s:%d: a key that is not text", source, child.Line)
 			}
 			if err := walk(child, depth+1); err != nil {
 				return err

@@ -214,7 +214,7 @@ func (f *voucherFile) group(d *draft, table string, checks map[string]bool) {
 			d.note(path, Lost, "", "built from a repository of the organization %s: write provenance.sources for it",
 				quote(strings.TrimPrefix(name, "is_")))
 		default:
-			d.fail("%s: %s is no check of Voucher", d.source, quote(path))
+			d.fail("%s: %s is not a check of Voucher", d.source, quote(path))
 		}
 	}
 

@@ -160,7 +160,8 @@ func read(w http.ResponseWriter, r *http.Request) (body []byte, status int, err 
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" ||
 		r.Header.Get("Content-Encoding") != "" {
-		return nil, http.StatusUnsupportedMediaType, errors.New("want application/json, not compressed")
+		return nil, http.StatusUnsupportedMediaType,
+			errors.New("the request must have Content-Type application/json and no compression")
 	}
 
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxReview))

@@ -69,7 +69,7 @@ func New(c Config) (*Tokens, error) {
 		bad("audience is missing: without it a token for any other service would do")
 	}
 	if len(c.Rules) == 0 && !c.NoRules {
-		bad("callers is empty: nobody may do anything")
+		bad("callers is empty: no caller may do anything")
 	}
 
 	t := &Tokens{c: c, issuers: map[string]*issuer{}}

@@ -80,7 +80,7 @@ func readRegular(path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
+		return nil, fmt.Errorf("%s is not a file", path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxText+1))
 	if err != nil {

@@ -240,8 +240,9 @@ func (t *Teams) assign(names []string) (misnamed map[string]error) {
 		// The name is the file's and not in its text: whoever may write one team's file cannot speak for another.
 		team := strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".yml")
 		if !teamName.MatchString(team) {
-			misnamed[name] = errors.New("the file's name is no team's: want lower-case letters, digits and hyphens, " +
-				"at most 63, and .yaml")
+			misnamed[name] = errors.New(
+				"the file's name is not a team's: want lower-case letters, digits and hyphens, " +
+					"at most 63, and .yaml")
 			continue
 		}
 		f := t.files[team]

@@ -85,9 +85,9 @@ func ReadStatement(statement []byte, digest attestor.Digest, limit int) (attesto
 	case err != nil:
 		return attestor.SBOM{}, asError(err)
 	case kind != "https://in-toto.io/Statement/v1" && kind != "https://in-toto.io/Statement/v0.1":
-		return attestor.SBOM{}, malformed("it is no in-toto statement")
+		return attestor.SBOM{}, malformed("it is not an in-toto statement")
 	case !known(predicateType):
-		return attestor.SBOM{}, &Error{NotSBOM, "its predicate type is none of an SBOM"}
+		return attestor.SBOM{}, &Error{NotSBOM, "its predicate type is not that of an SBOM"}
 
 	// in-toto's validation model: "Reject if matchedSubjects is empty."
 	case about == 0:
@@ -122,7 +122,7 @@ func Read(doc []byte, limit int) (attestor.SBOM, error) {
 	r := &reader{dec: jsontext.NewDecoder(bytes.NewBuffer(doc)), limit: limit}
 	if k := r.dec.PeekKind(); k != '{' {
 		// cosign attests the tag-value form of SPDX as one text.
-		return attestor.SBOM{}, &Error{Unsupported, "it is no JSON object; of SPDX and CycloneDX, JSON is read"}
+		return attestor.SBOM{}, &Error{Unsupported, "it is not a JSON object; of SPDX and CycloneDX, JSON is read"}
 	}
 	err := object(r.dec, 0, r.member)
 	if err == nil {
@@ -139,7 +139,7 @@ func asError(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return malformed("it is no unambiguous JSON: %v", err)
+	return malformed("it is not unambiguous JSON: %v", err)
 }
 
 // reader collects one document.
@@ -200,12 +200,12 @@ func (r *reader) result() (attestor.SBOM, error) {
 		return attestor.SBOM{}, &Error{Unsupported, "it is SPDX 3 or other linked data; of SPDX, version 2 is read"}
 	case cyclone:
 		if r.bomFormat != "CycloneDX" || !version(r.specVersion, "1.") {
-			return attestor.SBOM{}, &Error{Unsupported, "it is no CycloneDX of version 1"}
+			return attestor.SBOM{}, &Error{Unsupported, "it is not CycloneDX of version 1"}
 		}
 		return attestor.SBOM{Format: attestor.FormatCycloneDX, Version: r.specVersion, Packages: r.packages}, nil
 	case spdx:
 		if !version(r.spdxVersion, "SPDX-2.") {
-			return attestor.SBOM{}, &Error{Unsupported, "it is no SPDX of version 2"}
+			return attestor.SBOM{}, &Error{Unsupported, "it is not SPDX of version 2"}
 		}
 		r.leaveOutDescribed()
 		return attestor.SBOM{Format: attestor.FormatSPDX, Version: r.spdxVersion[len("SPDX-"):], Packages: r.packages},

@@ -33,7 +33,7 @@ func (c *Checker) File(ctx context.Context, content, bundled []byte, rule attest
 		// A statement in an envelope signs what it says, and not the file: that its subject is the file would have to
 		// be decided again.
 		if b.GetMessageSignature() == nil {
-			return rejection("its bundle holds a statement, and no signature of a file")
+			return rejection("its bundle holds a statement, not a signature of a file")
 		}
 
 		// The digest is that of the bytes at hand, never one that the bundle names.
