@@ -104,7 +104,6 @@ func Find(name string, k Kind) (Encoding, error) {
 type Options struct {
 	Colour  bool   // text: ANSI colours; for a terminal, where NO_COLOR is not set
 	Width   int    // text: columns to wrap at; 0: 100
-	All     bool   // text: every reason, however many there are
 	Explain string // text: what to type before a decision's id to see all of it; "": attestor explain
 	Version string // sarif: of this program
 	Page    bool   // html: a page of the service, with its navigation

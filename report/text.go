@@ -228,7 +228,7 @@ const maxReasons = 10
 func (t *terminal) reasons(s Subject, i Item, o Options) {
 	all := describe.FindingsOf(i.Check)
 	for n, f := range all {
-		if n == maxReasons && !o.All {
+		if n == maxReasons {
 			ways := shortestWay(all[n:])
 			if more := len(all) - n - len(ways); more > 0 {
 				t.line("      ", t.paint(fmt.Sprintf("… and %d more: %s", more, o.wayToAll(s.ID)), dim))
