@@ -352,6 +352,7 @@ func (p *attempt) unsigned(why string) {
 			})
 		}
 	}
+
 	p.check(Check{Name: CheckAttest, Status: StatusSkipped,
 		Reasons: append(append(reasons, p.foreign()...), p.left...)})
 }

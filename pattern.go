@@ -205,6 +205,7 @@ func overlap(n, m int, starA, starB func(int) bool, same func(i, j int) bool) bo
 		}
 		meet, below = below, meet
 	}
+
 	return below[0]
 }
 
@@ -323,5 +324,6 @@ func (p Pattern) example(host, letters string) string {
 			out = append(out, strings.ReplaceAll(segment, "*", letters))
 		}
 	}
+
 	return strings.Join(out, "/")
 }

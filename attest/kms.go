@@ -63,6 +63,7 @@ func NewKMSSigner(client *kms.KeyManagementClient, keyVersion string, question l
 			Fix:  "name projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N",
 		}
 	}
+
 	return &kmsSigner{client: client, version: keyVersion, cryptoK: m[1], limit: question}, nil
 }
 

@@ -96,11 +96,13 @@ func differs(leaf translog.Stored, parts map[string][]byte, whole bool) string {
 	if whole {
 		return logged{leaf, entry}.problem(parts)
 	}
+
 	for name, content := range parts {
 		if entry.Parts[name] != translog.Commit(leaf.Salt, name, content) {
 			return logged{leaf, entry}.problem(map[string][]byte{name: nil})
 		}
 	}
+
 	return ""
 }
 

@@ -109,6 +109,7 @@ func NewRevocation(r attestor.RevocationRecord) Explanation {
 	if r.Emulated {
 		e.Summary = append(e.Summary, "Google's services were emulated: this deleted nothing anywhere else.")
 	}
+
 	return e
 }
 

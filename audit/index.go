@@ -456,6 +456,7 @@ func stillQueued(ctx context.Context, tx *txn, ids []any) (map[string]bool, erro
 			out[id] = true
 		}
 	}
+
 	return out, nil
 }
 

@@ -315,6 +315,7 @@ func (s *Store) LogState() (state LogState, ok bool) {
 	if s.none || s.notary == nil {
 		return LogState{}, false
 	}
+
 	n := s.notary
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -327,6 +328,7 @@ func (s *Store) LogState() (state LogState, ok bool) {
 	if !n.unkept.IsZero() {
 		state.Unkept = max(0, s.now().Sub(n.unkept))
 	}
+
 	return state, true
 }
 

@@ -161,6 +161,7 @@ func (v *verifier) closed(ctx context.Context) error {
 		}
 		after = ids[len(ids)-1]
 	}
+
 	return nil
 }
 

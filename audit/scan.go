@@ -222,6 +222,7 @@ func (st *statement) keys(src source, pos position, limit, offset int) {
 			st.add(order+" LIMIT ?)", limit+offset)
 		}
 	}
+
 	st.add(order+" LIMIT ? OFFSET ?", limit, offset)
 }
 

@@ -92,6 +92,7 @@ func (s *Store) summed(ctx context.Context) error {
 			Fix:  "try again later",
 		}
 	}
+
 	return nil
 }
 

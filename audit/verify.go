@@ -333,6 +333,7 @@ func (v *verifier) atCheckpoints(head translog.Head, broken bool) {
 		}
 		v.done.Signed = max(v.done.Signed, c.Size)
 	}
+
 	v.checkpoints = rest
 }
 
@@ -388,6 +389,7 @@ func (v *verifier) record(ctx context.Context, l logged, parts map[string][]byte
 			return nil
 		}
 	}
+
 	v.fault(Fault{Index: l.Index, Kind: l.Kind, ID: l.ID, Problem: problem})
 	return nil
 }

@@ -232,6 +232,7 @@ func podItems(dec *json.Decoder, each func(*pod) bool) (stopped bool, err error)
 	if err := delimiter(dec, '['); err != nil {
 		return false, err
 	}
+
 	for dec.More() {
 		var p pod
 		if err := dec.Decode(&p); err != nil {
@@ -248,6 +249,7 @@ func podItems(dec *json.Decoder, each func(*pod) bool) (stopped bool, err error)
 			return true, nil
 		}
 	}
+
 	return false, delimiter(dec, ']')
 }
 

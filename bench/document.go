@@ -121,6 +121,7 @@ func (b *harness) loadTable(w *strings.Builder, name string) {
 	if len(b.loads[name]) == 0 {
 		return
 	}
+
 	fmt.Fprintf(w, "\n### %s: many at once, no latency added\n\n", name)
 	fmt.Fprintln(w, "| | at once | decisions | a second | p50 | p90 | p99 ms | CPU ms each | CPU ms of stand-ins "+
 		"and load each | KB allocated each | allocations each | failed |")
@@ -131,6 +132,7 @@ func (b *harness) loadTable(w *strings.Builder, name string) {
 			ms(percentile(l.times, .5)), ms(percentile(l.times, .9)), ms(percentile(l.times, .99)), ms(l.cpu),
 			ms(l.around), known(l.allocated/1000), known(l.mallocs), l.failed)
 	}
+
 	fmt.Fprintf(w, "\nMost memory held (peak resident) in all of the above: %.1f MB.\n", float64(b.peak[name])/1e6)
 }
 

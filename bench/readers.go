@@ -83,6 +83,7 @@ func (b *harness) gateOfOneCPU(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	config, err := b.world.WriteConfig(dir, standin.Options{More: limits})
 	if err != nil {
 		return nil, err
@@ -92,6 +93,7 @@ func (b *harness) gateOfOneCPU(ctx context.Context) (*process, error) {
 			return nil, err
 		}
 	}
+
 	return serve(ctx, b.binary, config, append(b.world.Env(), "GOMAXPROCS=1"))
 }
 
@@ -154,6 +156,7 @@ func (b *harness) readersTable(w *strings.Builder) {
 	if len(c.beside) == 0 {
 		return
 	}
+
 	fmt.Fprintf(w, "### Decisions beside three readers of reports, one CPU (GOMAXPROCS=1), %v added to every "+
 		"upstream call\n\n", b.latency)
 	fmt.Fprintf(w, "| | p50 | p90 | p99 ms |\n| --- | ---: | ---: | ---: |\n")
@@ -164,10 +167,12 @@ func (b *harness) readersTable(w *strings.Builder) {
 		fmt.Fprintf(w, "| %s | %.1f | %.1f | %.1f |\n", row.name, ms(percentile(row.times, 0.5)),
 			ms(percentile(row.times, 0.9)), ms(percentile(row.times, 0.99)))
 	}
+
 	ratio := ms(percentile(c.beside, 0.99)) / ms(percentile(c.alone, 0.99))
 	met := "met"
 	if ratio > 1.5 {
 		met = "**missed**"
 	}
+
 	fmt.Fprintf(w, "\nAt p99 %.2f times as long (target ≤ 1.5: %s).\n\n", ratio, met)
 }

@@ -287,14 +287,17 @@ func (e *Emulator) packageImages(ctx context.Context, name string) ([]image, err
 	if err != nil {
 		return nil, err
 	}
+
 	all, err := e.images(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+
 	all = slices.DeleteFunc(all, func(i image) bool { return i.pkg != pkg })
 	if len(all) == 0 {
 		return nil, notFound("Package %s not found.", name)
 	}
+
 	return all, nil
 }
 
@@ -446,10 +449,12 @@ func (s artifactService) DeleteTag(ctx context.Context, r *registrypb.DeleteTagR
 	if _, err := s.GetTag(ctx, &registrypb.GetTagRequest{Name: r.GetName()}); err != nil {
 		return nil, err
 	}
+
 	repository, pkg, tag, err := artifact(s.artifacts.tag, "name", r.GetName())
 	if err != nil {
 		return nil, err
 	}
+
 	var answer []byte
 	_, err = s.askRegistry(ctx, http.MethodDelete, manifestPath(repository, pkg, tag), &answer)
 	return &emptypb.Empty{}, err

@@ -118,11 +118,13 @@ func (b Behaviour) validate() error {
 			b.PartialBatches,
 		)
 	}
+
 	for _, q := range b.Quotas {
 		if q.Limit < 1 || q.Per <= 0 {
 			return fmt.Errorf("checking emulator behaviour: a quota of %d per %v admits nothing", q.Limit, q.Per)
 		}
 	}
+
 	return nil
 }
 

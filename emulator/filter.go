@@ -339,6 +339,7 @@ func (p *filterParser) quoted(quote byte) error {
 			b.WriteByte(c)
 		}
 	}
+
 	return filterError("unterminated string at position %d", start)
 }
 

@@ -179,6 +179,7 @@ func (l *loader) find(raw json.RawMessage, depth int) error {
 	if depth > maxLoadDepth {
 		return fmt.Errorf("the file is nested %d deep; at most %d are read", depth, maxLoadDepth)
 	}
+
 	switch b := bytes.TrimSpace(raw); b[0] {
 	case '[':
 		var items []json.RawMessage
@@ -197,6 +198,7 @@ func (l *loader) find(raw json.RawMessage, depth int) error {
 		}
 		return l.object(b, fields, depth)
 	}
+
 	return nil
 }
 

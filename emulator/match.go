@@ -133,6 +133,7 @@ func resourcesOf(n node) int {
 			}
 		}
 	}
+
 	visit(n)
 	return len(seen)
 }
@@ -172,6 +173,7 @@ func compileTest(field, op, literal string) (node, error) {
 	default:
 		t.test, err = pathTest((*grafeaspb.Occurrence)(nil).ProtoReflect().Descriptor(), t.field, op, literal)
 	}
+
 	return t, err
 }
 

@@ -28,6 +28,7 @@ func (e *Emulator) policy(name string) *binauthzpb.Policy {
 	if row, ok := e.store.get(tablePolicies, name); ok {
 		return decode[binauthzpb.Policy](row)
 	}
+
 	p := &binauthzpb.Policy{
 		Name:                       name,
 		GlobalPolicyEvaluationMode: binauthzpb.Policy_ENABLE,
@@ -36,6 +37,7 @@ func (e *Emulator) policy(name string) *binauthzpb.Policy {
 			EnforcementMode: binauthzpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
 		},
 	}
+
 	p.Etag = etagOf(p)
 	return p
 }

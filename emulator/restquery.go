@@ -90,6 +90,7 @@ func camelPaths(paths string) string {
 			up = false
 		}
 	}
+
 	return b.String()
 }
 

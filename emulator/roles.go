@@ -130,6 +130,7 @@ func registryRole(name string) []string {
 		all(service+"packages", "get", "list"), all(service+"versions", "get", "list"),
 		all(service+"tags", "get", "list"),
 	)
+
 	switch name {
 	case "reader":
 		return read

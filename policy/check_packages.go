@@ -233,6 +233,7 @@ func (l *linter) packages() {
 	if s == nil {
 		return
 	}
+
 	switch {
 	case s.SignedBy == nil:
 		l.d.at("spec.sbom", "names no signer: packages are judged only where an SBOM or the scan admits to one, and "+
@@ -240,6 +241,7 @@ func (l *linter) packages() {
 	case !s.Required && l.s.Packages != nil:
 		l.d.at("spec.sbom.required", "is false: packages are not judged in an image without an SBOM")
 	}
+
 	if s.SignedBy != nil {
 		l.signedBy("spec.sbom.signedBy", s.SignedBy)
 	}

@@ -167,6 +167,7 @@ func notJudged(e *attestor.PlatformEvidence, left []*attestor.Secret) (f finding
 			"no secret is reported; the scanner does not report whether it searched for any",
 			"search the image's files in its build if it handles secrets")
 	}
+
 	return finding{}, false
 }
 

@@ -71,6 +71,7 @@ func scanLacks(earlier, next attestor.Needs) string {
 	case n.Advisories && !e.Advisories:
 		return "publication dates were not asked for"
 	}
+
 	return ""
 }
 

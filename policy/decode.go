@@ -325,6 +325,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 		d.errorAt(n, path, "want "+want(v.Type()), nil, "")
 		return
 	}
+
 	out := reflect.MakeSlice(v.Type(), 0, min(len(n.Content), maxNodes))
 	for i, item := range n.Content {
 		element := reflect.New(v.Type().Elem()).Elem()
@@ -334,6 +335,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 			break
 		}
 	}
+
 	v.Set(out)
 }
 
@@ -342,6 +344,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		d.errorAt(n, path, "want "+want(v.Type()), nil, "")
 		return
 	}
+
 	v.Set(reflect.MakeMap(v.Type()))
 	keys := enumValues(v.Type().Key())
 	for key, value := range d.pairs(n, path) {

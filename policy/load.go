@@ -148,6 +148,7 @@ func (l *loader) read(sources []Source, former loader) []*document {
 			l.fragments[s.Name] = f
 		}
 	}
+
 	l.parsed += together(len(sources), func(i int) bool {
 		s := sources[i]
 		if p := former.policies[s.Name]; l.fragments[s.Name] != nil || p != nil && p.source == s.digested() {
@@ -156,6 +157,7 @@ func (l *loader) read(sources []Source, former loader) []*document {
 		documents[i] = readDocument(s, s.digested())
 		return true
 	})
+
 	return documents
 }
 
@@ -172,6 +174,7 @@ func together(n int, do func(i int) bool) int {
 			}
 		})
 	}
+
 	wg.Wait()
 	return int(counted.Load())
 }
@@ -222,6 +225,7 @@ func read(paths []string) ([]Source, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	sources := make([]Source, 0, len(files))
 	for _, name := range files {
 		text, err := readBounded(name)
@@ -230,6 +234,7 @@ func read(paths []string) ([]Source, error) {
 		}
 		sources = append(sources, Source{Name: name, Text: text})
 	}
+
 	return sources, nil
 }
 

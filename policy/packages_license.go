@@ -212,9 +212,11 @@ func modern(id string) string {
 			id += "-only"
 		}
 	}
+
 	if with {
 		id += " with " + exception
 	}
+
 	return id
 }
 

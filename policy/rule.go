@@ -159,6 +159,7 @@ func fieldsRead(a *cel.Ast, variable string) map[string]bool {
 			}
 		}
 	}))
+
 	return read
 }
 
@@ -267,5 +268,6 @@ func (j *judgement) unreadVEX(rule string, e *attestor.PlatformEvidence) []findi
 			"statements are known",
 			"repeat the request when the documents can be read; the evidence says why they could not")
 	}
+
 	return nil
 }

@@ -222,6 +222,7 @@ func (s *Spec) ruleSBOM(e *attestor.PlatformEvidence) (out RuleSBOM) {
 	if s.SBOM == nil {
 		return out
 	}
+
 	counting := s.SBOM.counting(e.SBOMs)
 	for i := range e.SBOMs {
 		doc := &e.SBOMs[i]
@@ -235,6 +236,7 @@ func (s *Spec) ruleSBOM(e *attestor.PlatformEvidence) (out RuleSBOM) {
 			*list = append(*list, RulePackage{Type: p.Type, Name: p.Name, Version: p.Version, Licenses: p.Licenses})
 		}
 	}
+
 	return out
 }
 

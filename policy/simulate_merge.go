@@ -62,6 +62,7 @@ func (m *Merger) Report() Report {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -91,6 +92,7 @@ func mergeUpcoming(a, b []attestor.Upcoming) []attestor.Upcoming {
 		}
 		a[i].Examples = append(a[i].Examples, u.Examples[:min(len(u.Examples), maxExamples-len(a[i].Examples))]...)
 	}
+
 	slices.SortFunc(a, func(a, b attestor.Upcoming) int {
 		return cmp.Or(cmp.Compare(a.EffectiveFrom, b.EffectiveFrom), cmp.Compare(a.Owner, b.Owner))
 	})

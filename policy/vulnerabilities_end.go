@@ -143,5 +143,6 @@ func (j *judgement) systemProblems(all []finding) []finding {
 		f.reason.Fix = cmp.Or(f.reason.Fix, "ask again")
 		out = append(out, f)
 	}
+
 	return out
 }

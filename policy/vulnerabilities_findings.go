@@ -95,6 +95,7 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 	for i := range s.ev.Scan.Findings {
 		out[i] = &s.ev.Scan.Findings[i]
 	}
+
 	severities := attestor.Severities()
 	level := func(v *attestor.Vulnerability) int { return slices.Index(severities, v.Severity) }
 	malware := func(v *attestor.Vulnerability) int {
@@ -103,6 +104,7 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 		}
 		return 1
 	}
+
 	slices.SortFunc(out, func(a, b *attestor.Vulnerability) int {
 		return cmp.Or(
 			cmp.Compare(malware(a), malware(b)), cmp.Compare(level(a), level(b)),
@@ -110,6 +112,7 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 			cmp.Compare(a.Version, b.Version), cmp.Compare(a.FixedVersion, b.FixedVersion), cmp.Compare(a.Path, b.Path),
 		)
 	})
+
 	return out
 }
 

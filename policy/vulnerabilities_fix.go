@@ -139,6 +139,7 @@ func languageCommand(kind, name, version string) string {
 		}
 		return command + " " + name + separator + version
 	}
+
 	switch kind {
 	case "GO":
 		return at("go get", "@"+goPrefix(version)) + " && go mod tidy"
@@ -159,6 +160,7 @@ func languageCommand(kind, name, version string) string {
 	case "MAVEN":
 		return "set its version in pom.xml or build.gradle"
 	}
+
 	return ""
 }
 

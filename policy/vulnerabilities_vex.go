@@ -233,14 +233,17 @@ func (v *VEX) demand() string {
 	for i, a := range v.Accept {
 		accept[i] = string(a)
 	}
+
 	by := slices.Clone(v.Projects)
 	for _, s := range v.Sources {
 		by = append(by, s.Name)
 	}
+
 	out := fmt.Sprintf("vulnerabilities: excused by VEX statements (%s) of %s", strings.Join(accept, ", "),
 		strings.Join(by, ", "))
 	if len(v.Order) > 0 {
 		return out + ", in the order " + strings.Join(v.Order, ", ")
 	}
+
 	return out
 }

@@ -105,6 +105,7 @@ func newRates(whose, setting string, perSecond float64, burst int, now func() ti
 	if math.IsInf(perSecond, 1) {
 		limit = rate.Inf
 	}
+
 	return &rates{
 		whose:   whose,
 		setting: setting,

@@ -146,6 +146,7 @@ func (m *metrics) team(team, outcome string) {
 	if team == "" {
 		return
 	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.known[team] {
@@ -155,6 +156,7 @@ func (m *metrics) team(team, outcome string) {
 			m.known[team] = true
 		}
 	}
+
 	m.teams.WithLabelValues(team, outcome).Inc()
 }
 

@@ -214,6 +214,7 @@ func (s *slots) next() *waiter {
 			best = first
 		}
 	}
+
 	return best
 }
 

@@ -63,6 +63,7 @@ func invalidJSON(f *strictjson.Error) error {
 	default:
 		e.Msg = fmt.Sprintf("the body is not valid JSON at byte %d", f.Offset)
 	}
+
 	return e
 }
 
@@ -100,6 +101,7 @@ func typeName(t reflect.Type) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+
 	switch t.Kind() {
 	case reflect.String:
 		return "a string"
@@ -110,5 +112,6 @@ func typeName(t reflect.Type) string {
 	case reflect.Struct, reflect.Map:
 		return "an object"
 	}
+
 	return "a " + strings.ToLower(t.Kind().String())
 }

@@ -175,5 +175,6 @@ func (p *Publisher) Stands(
 			}
 		}
 	}
+
 	return out, nil
 }

@@ -117,6 +117,7 @@ func (p *Publisher) look(ctx context.Context, d *draft) error {
 	if err != nil {
 		return err
 	}
+
 	d.existing, d.old = found{}, nil
 	for _, f := range all {
 		if !f.samePolicy(d.predicate.Policy.URI) {
@@ -128,6 +129,7 @@ func (p *Publisher) look(ctx context.Context, d *draft) error {
 		}
 		d.old = append(d.old, f)
 	}
+
 	return nil
 }
 
@@ -190,6 +192,7 @@ func (p *Publisher) removeAll(ctx context.Context, old []found) ([]attestor.Left
 			return left, err
 		}
 	}
+
 	return left, nil
 }
 

@@ -109,6 +109,7 @@ func (p *Publisher) manifest(ctx context.Context, d draft) (*v1.Manifest, error)
 	if err != nil {
 		return nil, err
 	}
+
 	describe := func(b []byte, media types.MediaType) v1.Descriptor {
 		return v1.Descriptor{MediaType: media, Digest: hash(attestor.DigestOf(b)), Size: int64(len(b))}
 	}

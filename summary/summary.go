@@ -160,6 +160,7 @@ func (p *Publisher) Preflight(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 

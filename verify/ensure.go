@@ -225,6 +225,7 @@ func (c *catalogue) wanted(ab attestor.ApprovedBase, past bool) []attestor.Diges
 			}
 		}
 	}
+
 	return digests
 }
 

@@ -226,6 +226,7 @@ func silent(host string, err error) *attestor.Error {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		why = ": no route to it"
 	}
+
 	return fault(attestor.CodeRegistryUnavailable, "the registry "+host+" did not answer"+why, fix, err)
 }
 

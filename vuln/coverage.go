@@ -98,6 +98,7 @@ func (o release) lack(scanner string, known []string) string {
 			clip(o.String()),
 		)
 	}
+
 	return ""
 }
 

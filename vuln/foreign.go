@@ -58,6 +58,7 @@ func foreign(keys map[string]json.RawMessage) error {
 	case has("detected") && has("manifests"):
 		return listing("a dependency snapshot for GitHub")
 	}
+
 	return nil
 }
 

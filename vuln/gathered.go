@@ -75,6 +75,7 @@ func take(lists []*gathered) []attestor.Vulnerability {
 	for _, g := range lists {
 		n += g.n
 	}
+
 	out := make([]attestor.Vulnerability, 0, n)
 	for _, g := range lists {
 		for i, c := range g.chunks {
@@ -83,5 +84,6 @@ func take(lists []*gathered) []attestor.Vulnerability {
 		}
 		*g = gathered{}
 	}
+
 	return out
 }

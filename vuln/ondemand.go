@@ -59,6 +59,7 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+
 	name, ok := resource.ParseName("scans", c.Name)
 	if !ok || name.Location == "" {
 		return nil, &attestor.Error{
@@ -67,6 +68,7 @@ func NewOnDemand(c OnDemandConfig) (*OnDemand, error) {
 				" as gcloud prints it with --format='value(response.scan)'",
 		}
 	}
+
 	return &OnDemand{c: c, name: name}, nil
 }
 

@@ -105,6 +105,7 @@ func (u uploader) notes(ctx context.Context) error {
 			return err
 		})
 	}
+
 	return group.Wait()
 }
 
@@ -212,5 +213,6 @@ func (u uploader) remove(ctx context.Context, names []string) error {
 			return err
 		})
 	}
+
 	return group.Wait()
 }

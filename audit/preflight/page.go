@@ -29,6 +29,7 @@ func (r *Report) Headline() string {
 			describe.Plural(total, "container"),
 		)
 	}
+
 	return fmt.Sprintf(
 		"NOTHING WOULD BE BLOCKED: %s of %s would be admitted",
 		describe.Plural(total, "container"),
@@ -106,6 +107,7 @@ func (r *Report) groups(of Outcome) []*group {
 			out[i].where = append(out[i].where, where)
 		}
 	}
+
 	return out
 }
 

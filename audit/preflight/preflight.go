@@ -315,6 +315,7 @@ func (w *waiting) attested() {
 	if w.ask.err != nil {
 		err = w.ask.err
 	}
+
 	switch {
 	case err != nil:
 		w.Outcome, w.Why = Unknown, "its attestations could not be looked up: "+attestor.Message(err)

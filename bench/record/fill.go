@@ -169,5 +169,6 @@ func checksOf(verdict attestor.Outcome, found []attestor.Vulnerability) []attest
 		}
 		out = append(out, c)
 	}
+
 	return out
 }

@@ -167,6 +167,7 @@ func (a *auditing) nothing(totals audit.Totals, listed *listing) error {
 				"whatever it is",
 		}
 	}
+
 	return nil
 }
 

@@ -55,6 +55,7 @@ the log's public key can check it offline, with attestor decisions verify or ano
 			return err
 		},
 	}
+
 	f.where(c)
 	return c
 }
@@ -82,6 +83,7 @@ to whoever verifies them, by another channel than the proofs.`,
 			return err
 		},
 	}
+
 	c.Flags().StringVar(&path, "config", "", "the configuration `FILE`; attestor.yaml where there is one")
 	return c
 }
@@ -208,6 +210,7 @@ func readCheckpoint(ctx context.Context, path string) ([]byte, error) {
 	if !objects.Is(path) {
 		return readEvidence(path)
 	}
+
 	b, err := objects.Read(ctx, path, os.Getenv)
 	if err != nil && attestor.KindOf(err) == attestor.Invalid {
 		return nil, err
@@ -218,6 +221,7 @@ func readCheckpoint(ctx context.Context, path string) ([]byte, error) {
 			Fix: "check the rights on the bucket, or name another checkpoint with --checkpoint",
 		}
 	}
+
 	return b, nil
 }
 
@@ -322,6 +326,7 @@ func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit
 	if r.Key != "" {
 		return nil
 	}
+
 	conf, err := configured(f.config)
 	if err != nil {
 		return err
@@ -332,9 +337,11 @@ func (f *verifyLogFlags) findKey(ctx context.Context, stderr io.Writer, r *audit
 			"not be found.")
 		return err
 	}
+
 	if r.Key, err = engine.LogVerifier(ctx, conf, os.Getenv); err != nil {
 		return &exit{3, fmt.Errorf("the log's public key cannot be read; name it with --key: %w", err)}
 	}
+
 	return nil
 }
 

@@ -38,6 +38,7 @@ func (f *verifyLogFlags) readWitnesses() ([]translog.WitnessKey, error) {
 		}
 		out = append(out, key)
 	}
+
 	return out, nil
 }
 
@@ -49,6 +50,7 @@ func (f *verifyLogFlags) findWitnesses(r *audit.VerifyRequest) error {
 	if r.Required || r.Key == "" {
 		return nil
 	}
+
 	conf, err := configured(f.config)
 	if err != nil {
 		return err
@@ -56,6 +58,7 @@ func (f *verifyLogFlags) findWitnesses(r *audit.VerifyRequest) error {
 	if conf.Log == nil {
 		return nil
 	}
+
 	for _, w := range conf.Log.Witnesses {
 		key, err := translog.ParseWitnessKey(w.Key)
 		if err != nil {
@@ -63,6 +66,7 @@ func (f *verifyLogFlags) findWitnesses(r *audit.VerifyRequest) error {
 		}
 		r.Witnesses = append(r.Witnesses, key)
 	}
+
 	return nil
 }
 
@@ -90,5 +94,6 @@ func witnessed(v audit.Verification, witnesses []translog.WitnessKey) string {
 		fmt.Fprintf(&out, "The witness %s cosigned the first %s on %s.\n",
 			plain.Text(w.Name()), describe.Plural(int(c.Entries), "entry"), c.Time.Format("2006-01-02T15:04:05Z07:00"))
 	}
+
 	return out.String()
 }

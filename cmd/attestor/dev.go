@@ -281,18 +281,22 @@ func makeLogKey(path string) error {
 	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
 	}
+
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
 	}
+
 	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	if err := os.WriteFile(path, block, 0o600); err != nil {
 		return fmt.Errorf("writing the log's key: %w", err)
 	}
+
 	return nil
 }
 

@@ -108,6 +108,7 @@ func diagnose(results []probe.Result) diagnosis {
 		d.Counts[f.State]++
 		d.Asked = append(d.Asked, f)
 	}
+
 	d.OK = d.Counts[probe.Fault]+d.Counts[probe.NoAnswer] == 0
 	return d
 }

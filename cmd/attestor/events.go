@@ -166,6 +166,7 @@ func eventsRedriveCommand() *cobra.Command {
 			return err
 		},
 	}
+
 	f.register(c)
 	return c
 }

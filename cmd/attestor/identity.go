@@ -152,6 +152,7 @@ func accessOf(rules []identity.Rule, team string, described bool, repository str
 			}
 		}
 	}
+
 	return out
 }
 

@@ -117,6 +117,7 @@ func oneReference(path string) (string, error) {
 	if err != nil {
 		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("--image-file: %v", err)}
 	}
+
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxReferenceFile+1))
 	line := strings.TrimSpace(string(text))
@@ -127,6 +128,7 @@ func oneReference(path string) (string, error) {
 			Fix: "write one reference by digest to it",
 		}
 	}
+
 	return line, nil
 }
 
@@ -206,14 +208,17 @@ func readReport(stdin io.Reader, name string, t vuln.Target) (vuln.Imported, err
 	if name == "-" {
 		return vuln.Import(stdin, t)
 	}
+
 	f, err := os.Open(name)
 	if err != nil {
 		return vuln.Imported{}, err
 	}
+
 	defer f.Close()
 	in, err := vuln.Import(f, t)
 	if err != nil {
 		return in, fmt.Errorf("%s: %w", name, err)
 	}
+
 	return in, nil
 }

@@ -87,6 +87,7 @@ func resumed(c *cobra.Command) string {
 	case "import":
 		return again + ": until then the scan reads as running"
 	}
+
 	return again
 }
 

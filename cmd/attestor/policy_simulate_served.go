@@ -122,14 +122,17 @@ func (f *simulateFlags) keep(kept keptSimulation) error {
 	if f.resume == "" {
 		return nil
 	}
+
 	b, err := json.Marshal(kept)
 	if err != nil {
 		return fmt.Errorf("--resume: %w", err)
 	}
+
 	out, err := os.CreateTemp(filepath.Dir(f.resume), filepath.Base(f.resume)+".*")
 	if err != nil {
 		return fmt.Errorf("--resume: %w", err)
 	}
+
 	_, err = out.Write(b)
 	if err = errors.Join(err, out.Close()); err == nil {
 		err = os.Rename(out.Name(), f.resume)
@@ -137,6 +140,7 @@ func (f *simulateFlags) keep(kept keptSimulation) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("--resume: %w", err), os.Remove(out.Name()))
 	}
+
 	return nil
 }
 

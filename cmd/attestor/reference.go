@@ -34,6 +34,7 @@ func referenceCommand() *cobra.Command {
 			return writeAll(man, manPages(c.Root()))
 		},
 	}
+
 	c.Flags().StringVar(&man, "man", "", "write manual pages into this `DIR` too")
 	return c
 }
@@ -57,18 +58,22 @@ func references(root *cobra.Command) ([]generated, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	configSchema, err := config.Schema()
 	if err != nil {
 		return nil, err
 	}
+
 	eventSchema, err := event.Schema()
 	if err != nil {
 		return nil, err
 	}
+
 	tableSchema, err := event.TableSchema()
 	if err != nil {
 		return nil, err
 	}
+
 	return []generated{
 		{"commands.md", commandsPage(root)},
 		{"configuration.md", configurationPage()},

@@ -129,12 +129,14 @@ func (f *reportFlags) stream(
 			}
 		}
 	})
+
 	err := f.put(c, func(w io.Writer) error {
 		return errors.Join(encoding.Write(w, d, report.Options{Version: version, Links: f.links}), failed())
 	})
 	if err == nil && n == 0 {
 		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 	}
+
 	return err
 }
 

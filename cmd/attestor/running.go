@@ -31,12 +31,14 @@ func (f *runningFlags) register(c *cobra.Command, project string) {
 			"worker-pools, "+
 			"instances or revisions list (repeatable)",
 	)
+
 	c.Flags().StringArrayVar(
 		&f.pods,
 		"pods",
 		nil,
 		"what runs by this `FILE` of kubectl get pods -A -o json (repeatable)",
 	)
+
 	c.Flags().StringArrayVar(&f.projects, project, nil,
 		"what serves in this `PROJECT`, services, jobs and their executions, worker pools and instances, by the Cloud "+
 			"Run API (repeatable)")

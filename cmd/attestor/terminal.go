@@ -21,6 +21,7 @@ func progress(w io.Writer, what string) func(done, of int) {
 	if !isTerminal(w) {
 		return nil
 	}
+
 	var bar *progressbar.ProgressBar
 	return func(done, of int) {
 		if bar == nil {

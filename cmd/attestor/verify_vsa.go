@@ -62,6 +62,7 @@ func (v *vsaFlags) problem() error {
 	case time.Duration(v.maxAge) < 0:
 		return errors.New("--max-age is negative")
 	}
+
 	return nil
 }
 

@@ -189,6 +189,7 @@ func (t *trial) sweepImages(ctx context.Context) error {
 			}
 		}
 	}
+
 	return errors.Join(errs...)
 }
 

@@ -173,12 +173,14 @@ func (t *trial) cancelBuilds(ctx context.Context) error {
 	if err := t.rest.call(ctx, "GET", cloudBuild, at+"?filter="+url.QueryEscape("tags="+t.run), nil, &all); err != nil {
 		return err
 	}
+
 	var errs []error
 	for _, b := range all.Builds {
 		if !b.ended() {
 			errs = append(errs, t.rest.call(ctx, "POST", cloudBuild, at+"/"+b.ID+":cancel", map[string]any{}, nil))
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -265,6 +267,7 @@ func (t *trial) askScans(ctx context.Context, images map[string]string) error {
 				fmt.Sprint(len(findings) > 0 && packaged(findings)))
 		}
 	}
+
 	fmt.Fprintf(t.log, "scans took %s\n", time.Since(start).Round(time.Second))
 	return nil
 }

@@ -79,6 +79,7 @@ func (c clients) close() error {
 	if c.validate != nil {
 		errs = append(errs, c.validate.Close())
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -183,6 +184,7 @@ func (t *trial) ask(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
+
 	for _, step := range []func(context.Context, *world) error{
 		t.askKeys, t.askValidation, t.askAttestations, t.askBatches, t.askLists, t.askNotes, t.askRotation, t.askImages,
 	} {
@@ -193,6 +195,7 @@ func (t *trial) ask(ctx context.Context) error {
 			return err
 		}
 	}
+
 	t.report.Complete = true
 	return nil
 }
@@ -205,6 +208,7 @@ func (t *trial) askImages(ctx context.Context, w *world) error {
 	if err := t.enable(ctx); err != nil {
 		return fmt.Errorf("enabling: %w", err)
 	}
+
 	images, err := t.buildImages(ctx)
 	if err != nil {
 		return fmt.Errorf("building: %w", err)
@@ -212,6 +216,7 @@ func (t *trial) askImages(ctx context.Context, w *world) error {
 	if err := t.askScans(ctx, images); err != nil {
 		return fmt.Errorf("scans: %w", err)
 	}
+
 	return t.askDeploys(ctx, w, images)
 }
 

@@ -74,6 +74,7 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 	if err != nil {
 		return fmt.Errorf("reading the public key: %w", err)
 	}
+
 	t.later("the attestor", func(ctx context.Context) error {
 		return t.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: w.attestor})
 	})
@@ -93,6 +94,7 @@ func (t *trial) makeAttestor(ctx context.Context, w *world) error {
 	}); err != nil {
 		return fmt.Errorf("creating the attestor: %w", err)
 	}
+
 	return nil
 }
 
@@ -164,6 +166,7 @@ func (t *trial) attestation(ctx context.Context, w *world, image, comment string
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
+
 	return &grafeaspb.Occurrence{
 		NoteName: w.note, ResourceUri: image,
 		Details: &grafeaspb.Occurrence_Attestation{Attestation: &grafeaspb.AttestationOccurrence{

@@ -53,13 +53,16 @@ func (c *Client) Redrive(ctx context.Context, f event.Filter) (int64, error) {
 			body[name] = value
 		}
 	}
+
 	resp, err := c.do(ctx, http.MethodPost, "/v1/outbox/redrive", nil, body)
 	if err != nil {
 		return 0, err
 	}
+
 	var out struct{ Redriven int64 }
 	if resp.status != http.StatusOK || json.Unmarshal(resp.body, &out) != nil {
 		return 0, resp.problem()
 	}
+
 	return out.Redriven, nil
 }

@@ -62,6 +62,7 @@ func (t tokenFinder) cached() func(context.Context) (string, error) {
 	var mu sync.Mutex
 	var token string
 	var until time.Time
+
 	return func(ctx context.Context) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()

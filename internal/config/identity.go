@@ -102,6 +102,7 @@ func (t Teams) Most(team string) ([]attestor.Grant, error) {
 		}
 		out = append(out, g)
 	}
+
 	return out, errors.Join(errs...)
 }
 

@@ -140,6 +140,7 @@ func (c Config) attestorProblems() []error {
 		}
 		seen[a.Name] = true
 	}
+
 	return out
 }
 

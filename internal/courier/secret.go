@@ -17,6 +17,7 @@ func decodeSecret(secret string) ([]byte, error) {
 		return nil, errors.New("a webhook's secret does not begin with whsec_: " +
 			`make one with: echo "whsec_$(openssl rand -base64 32)"`)
 	}
+
 	key, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		return nil, errors.New("a webhook's secret is not base64 after whsec_")
@@ -24,6 +25,7 @@ func decodeSecret(secret string) ([]byte, error) {
 	if len(key) < minSecret || len(key) > maxSecret {
 		return nil, fmt.Errorf("a webhook's secret has %d bytes: want %d to %d", len(key), minSecret, maxSecret)
 	}
+
 	return key, nil
 }
 
@@ -43,8 +45,10 @@ func ParseSecrets(text string) ([]string, error) {
 		}
 		out = append(out, line)
 	}
+
 	if len(out) == 0 || len(out) > maxSecrets {
 		return nil, fmt.Errorf("the file holds %d secrets: want 1 to %d, one a line", len(out), maxSecrets)
 	}
+
 	return out, nil
 }

@@ -183,6 +183,7 @@ func (e *Engine) probeScans(ctx context.Context) []probe.Result {
 	for _, project := range e.Config.ScanProjects {
 		projects = append(projects, project)
 	}
+
 	for _, prefix := range e.literalImages() {
 		img, err := attestor.ParseImage(prefix + "/image@sha256:" + strings.Repeat("0", 64))
 		if err != nil {
@@ -192,6 +193,7 @@ func (e *Engine) probeScans(ctx context.Context) []probe.Result {
 			projects = append(projects, project)
 		}
 	}
+
 	return e.scanner.Probe(ctx, projects)
 }
 
@@ -212,6 +214,7 @@ func (e *Engine) literalImages() []string {
 			}
 		}
 	}
+
 	return slices.Compact(slices.Sorted(slices.Values(out)))
 }
 
@@ -286,10 +289,12 @@ func apart(here, there time.Time, host string) error {
 	if by.Abs() <= clockSkew {
 		return nil
 	}
+
 	direction := "ahead of"
 	if by < 0 {
 		direction = "behind"
 	}
+
 	return &attestor.Error{
 		Kind: attestor.Invalid,
 		Msg: fmt.Sprintf("this machine's clock is %v %s that of %s, and %v is allowed: tokens are refused and "+
@@ -408,6 +413,7 @@ func (e *Engine) probeCollector(ctx context.Context) []probe.Result {
 	if o == nil {
 		return nil
 	}
+
 	r := probe.Ask("trace collector", o.Endpoint, "it can be connected to", collectorFor, func() error {
 		ctx, cancel := context.WithTimeout(ctx, collectorFor)
 		defer cancel()
@@ -421,6 +427,7 @@ func (e *Engine) probeCollector(ctx context.Context) []probe.Result {
 		}
 		return conn.Close()
 	})
+
 	r.Informational = true
 	return []probe.Result{r}
 }
@@ -444,6 +451,7 @@ func permitted(what, role string, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	e := &attestor.Error{Kind: attestor.Upstream, Msg: what + " could not be looked up", Fix: "try again", Err: err}
 	switch code := status.Code(err); {
 	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
@@ -456,5 +464,6 @@ func permitted(what, role string, err error) error {
 		e.Msg, e.Fix = "the permissions on "+what+" cannot be listed: the service does not support the call",
 			"ask Google itself: an emulator may lack the call"
 	}
+
 	return e
 }

@@ -127,12 +127,14 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 	if _, ok := s.LogState(); !ok {
 		return nil
 	}
+
 	gauge := func(o prometheus.GaugeOpts, of func(audit.LogState) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(o, func() float64 {
 			state, _ := s.LogState()
 			return of(state)
 		})
 	}
+
 	out := []prometheus.Collector{
 		gauge(prometheus.GaugeOpts{
 			Name: "attestor_log_signed_entries", Help: "Entries of the newest signed checkpoint of the record's log.",
@@ -142,13 +144,16 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 			Help: "Since entries of the record's log first waited for the signature that they lack; 0 if none do.",
 		}, func(s audit.LogState) float64 { return s.Behind.Seconds() }),
 	}
+
 	state, _ := s.LogState()
 	for _, w := range state.Witnesses {
 		out = append(out, witnessMetrics(w.Name, gauge)...)
 	}
+
 	if !state.Copied {
 		return out
 	}
+
 	return append(out,
 		gauge(prometheus.GaugeOpts{
 			Name: "attestor_log_kept_entries",
@@ -182,6 +187,7 @@ func witnessMetrics(
 			return 0
 		}
 	}
+
 	labels := prometheus.Labels{"witness": name}
 	return []prometheus.Collector{
 		gauge(prometheus.GaugeOpts{

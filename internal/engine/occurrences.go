@@ -67,5 +67,6 @@ func (e *Engine) watch() *watch.Config {
 	if !e.Config.Store.None {
 		c.History, c.Admissions, c.Overrides = e.Store, e.Store, e.Store
 	}
+
 	return c
 }

@@ -86,6 +86,7 @@ func (g *outboxGauges) Collect(c chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
+
 	for _, r := range all {
 		gauge := func(d *prometheus.Desc, v float64) {
 			c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, r.Receiver)

@@ -235,10 +235,12 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 	if err != nil {
 		return err
 	}
+
 	recent, err := p.engine.Store.List(audit.MayLag(r.Context()), audit.Filter{Visible: visible}, pageRecent, "")
 	if err != nil {
 		return err
 	}
+
 	now := time.Now()
 	o := pages.Overview{
 		Figures: s.Figures(), Recent: recent.Decisions,
@@ -247,6 +249,7 @@ func (p *pageHandler) overview(b *bytes.Buffer, r *http.Request, visible func(st
 	if err := p.engine.Policies.Err(); err != nil {
 		o.Alarms = append(o.Alarms, "A policy on disk does not load; the one from before is in force: "+err.Error())
 	}
+
 	return p.render.Overview(b, o)
 }
 

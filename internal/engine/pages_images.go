@@ -106,6 +106,7 @@ func lines(ctx context.Context, s *audit.Store, f filter.Filter) iter.Seq2[tally
 	if whole, ok := wholeDays(f); ok && audit.Summable(f) {
 		return s.Images(ctx, whole)
 	}
+
 	return func(yield func(tally.Line, error) bool) {
 		seen := map[string]bool{}
 		for r, err := range s.Records(ctx, f) {
@@ -207,6 +208,7 @@ func findImages(ctx context.Context, s *audit.Store, f filter.Filter, of lineFil
 		}
 		out.total++
 	}
+
 	return out, nil
 }
 

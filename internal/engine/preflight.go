@@ -55,6 +55,7 @@ func policyError(name string, err error) error {
 	if err == nil {
 		return nil
 	}
+
 	e := &attestor.Error{
 		Kind: attestor.Upstream, Msg: "the Binary Authorization policy " + name + " could not be read",
 		Fix: "try again", Err: err,
@@ -67,5 +68,6 @@ func policyError(name string, err error) error {
 		e.Kind, e.Msg, e.Fix = attestor.NotFound, "there is no Binary Authorization policy "+name,
 			"check the project's name"
 	}
+
 	return e
 }

@@ -18,6 +18,7 @@ func replicaMetrics(s *audit.Store) []prometheus.Collector {
 	if !state().Configured {
 		return nil
 	}
+
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "attestor_store_replica_away",

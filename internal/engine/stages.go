@@ -48,17 +48,20 @@ func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, 
 	if err != nil {
 		return nil, err
 	}
+
 	out.Log, out.Receivers = logKey(c, use), receivers(c)
 	if out.Log != nil && c.Log.Bucket != "" {
 		if out.Log.Kept, err = objects.New(c.Log.Bucket, os.Getenv); err != nil {
 			return nil, fmt.Errorf("log.bucket: %w", err)
 		}
 	}
+
 	if out.Log != nil {
 		if out.Log.Witnesses, err = witnesses(*c.Log); err != nil {
 			return nil, err
 		}
 	}
+
 	return audit.Open(ctx, out)
 }
 
@@ -85,6 +88,7 @@ func recordOf(c config.Store) (audit.Config, error) {
 		}
 		out.PostgreSQL = strings.TrimSpace(string(b))
 	}
+
 	if c.Replica != "" {
 		b, err := os.ReadFile(c.Replica)
 		if err != nil {
@@ -92,6 +96,7 @@ func recordOf(c config.Store) (audit.Config, error) {
 		}
 		out.Replica = strings.TrimSpace(string(b))
 	}
+
 	return out, nil
 }
 

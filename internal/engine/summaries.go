@@ -67,10 +67,12 @@ func (e *Engine) separateKeys() error {
 	for _, a := range e.Config.Attestors {
 		own = append(own, a.KeyFile)
 	}
+
 	keys := []string{e.Config.VSA.Passed.KeyFile}
 	if r := e.Config.VSA.Refused; r != nil {
 		keys = append(keys, r.KeyFile)
 	}
+
 	for _, path := range slices.DeleteFunc(own, func(p string) bool { return p == "" }) {
 		for _, k := range slices.DeleteFunc(slices.Clone(keys), func(p string) bool { return p == "" }) {
 			same, err := summary.SameKey(path, k)
@@ -83,6 +85,7 @@ func (e *Engine) separateKeys() error {
 			}
 		}
 	}
+
 	return nil
 }
 

@@ -90,6 +90,7 @@ func (e *Engine) summaryPlaces() []string {
 			}
 		}
 	}
+
 	slices.Sort(out)
 	return slices.Compact(out)
 }

@@ -121,6 +121,7 @@ func (t *Table) head(n int, line string) error {
 	case n == 2 && line == "id,version,end":
 		return nil
 	}
+
 	return fmt.Errorf(
 		"%.80q is not the head of the table: want date,YYYY-MM-DD, then source,TEXT, then id,version,end",
 		line,
@@ -215,13 +216,16 @@ func (t *Table) successor(id, end string, at time.Time) string {
 	if end == "" {
 		return ""
 	}
+
 	for _, r := range t.releases[id] {
 		if e := t.ends[id][r]; e > until {
 			best, until = r, e
 		}
 	}
+
 	if best == "" {
 		return ""
 	}
+
 	return id + " " + best
 }

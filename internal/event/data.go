@@ -154,6 +154,7 @@ func (d Data) only(parts []Part) Data {
 			d.Reasons[i].Message = ""
 		}
 	}
+
 	return d
 }
 

@@ -36,6 +36,7 @@ func distance(a, b string) int {
 	for j := range last {
 		last[j] = j
 	}
+
 	for i := 1; i <= len(a); i++ {
 		row[0] = i
 		for j := 1; j <= len(b); j++ {
@@ -50,5 +51,6 @@ func distance(a, b string) int {
 		}
 		before, last, row = last, row, before
 	}
+
 	return last[len(b)]
 }

@@ -178,6 +178,7 @@ func (b *Bucket) do(ctx context.Context, method, at string, body []byte) (*http.
 	if err != nil {
 		return nil, err
 	}
+
 	r, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -185,10 +186,12 @@ func (b *Bucket) do(ctx context.Context, method, at string, body []byte) (*http.
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/octet-stream")
 	}
+
 	resp, err := client.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("asking Cloud Storage: %w", err)
 	}
+
 	return resp, nil
 }
 
@@ -231,10 +234,12 @@ func Read(ctx context.Context, place string, getenv func(string) string) ([]byte
 				place),
 		}
 	}
+
 	b, err := New(scheme+bucket, getenv)
 	if err != nil {
 		return nil, err
 	}
+
 	data, _, err := b.Get(ctx, name)
 	return data, err
 }

@@ -42,10 +42,12 @@ func Int(n *yaml.Node) (int64, error) {
 	case n.ShortTag() != "!!int":
 		return 0, wrong(n, want, "")
 	}
+
 	i, err := strconv.ParseInt(n.Value, 10, 64)
 	if err != nil {
 		return 0, wrong(n, want, " of 64 bits")
 	}
+
 	return i, nil
 }
 

@@ -259,5 +259,6 @@ func CountOf(d attestor.Decision) DayCount {
 	if d.Policy != nil {
 		c.Policy = d.Policy.Name
 	}
+
 	return c
 }

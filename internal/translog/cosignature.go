@@ -135,10 +135,12 @@ func Cosign(signed, lines []byte, vkey string, w WitnessKey) ([]byte, error) {
 	if len(signed)+len(lines) > maxCheckpoint {
 		return nil, fmt.Errorf("the answer of the witness %s is longer than allowed", w.name)
 	}
+
 	text, _, ok := bytes.Cut(signed, []byte("\n\n"))
 	if !ok {
 		return nil, errors.New("the checkpoint has no signature")
 	}
+
 	for line := range bytes.Lines(lines) {
 		alone := joinedBytes(text, []byte("\n\n"), line)
 		if n, err := note.Open(alone, note.VerifierList(w)); err != nil || len(n.Sigs) != 1 {
@@ -150,6 +152,7 @@ func Cosign(signed, lines []byte, vkey string, w WitnessKey) ([]byte, error) {
 		}
 		return out, nil
 	}
+
 	return nil, fmt.Errorf("the answer of the witness %s has no valid cosignature by its key", w.name)
 }
 
@@ -179,6 +182,7 @@ func MergeCosigned(checkpoints ...[]byte) ([]byte, error) {
 			}
 		}
 	}
+
 	return out, nil
 }
 

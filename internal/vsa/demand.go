@@ -103,14 +103,17 @@ func Repository(uri string) string {
 		}
 		return ""
 	}
+
 	for _, scheme := range []string{"oci://", "docker://"} {
 		if rest, ok := strings.CutPrefix(uri, scheme); ok {
 			return plainRepository(rest)
 		}
 	}
+
 	if strings.Contains(uri, ":/") {
 		return ""
 	}
+
 	return plainRepository(uri)
 }
 

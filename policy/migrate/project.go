@@ -70,6 +70,7 @@ func (p *projectPolicy) always(d *draft) {
 	for _, w := range p.Whitelist {
 		patterns = append(patterns, w.NamePattern)
 	}
+
 	d.exemption("admissionWhitelistPatterns", patterns)
 	switch p.Global {
 	case "", "DISABLE", "GLOBAL_POLICY_EVALUATION_MODE_UNSPECIFIED":

@@ -109,6 +109,7 @@ func readList(source string, doc *yaml.Node) ([]document, error) {
 	if items == nil || items.Kind != yaml.SequenceNode {
 		return nil, invalid("%s:%d: a list without items", source, doc.Line)
 	}
+
 	var out []document
 	for _, item := range items.Content {
 		kind := textAt(item, "kind")
@@ -121,6 +122,7 @@ func readList(source string, doc *yaml.Node) ([]document, error) {
 		}
 		out = append(out, list...)
 	}
+
 	return out, nil
 }
 

@@ -173,6 +173,7 @@ func writeRules(w *writer, lost []Field) {
 	if len(lost) == 0 {
 		return
 	}
+
 	w.line(1, "rules:", "")
 	for i, f := range lost {
 		message := f.Source + ": " + f.Path + " was not carried over: " + f.Note

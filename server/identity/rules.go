@@ -218,6 +218,8 @@ func matchValue(pattern, s string) bool {
 			return false
 		}
 	}
+
+	// All of s was met. What is left of the pattern must be stars, which may stand for nothing: a prefix is no match.
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
@@ -252,6 +254,7 @@ func (r Rule) Who() string {
 			parts = append(parts, fmt.Sprintf("%s %q", c.name, c.value))
 		}
 	}
+
 	for _, given := range []struct {
 		kind   string
 		values map[string]string
@@ -260,5 +263,6 @@ func (r Rule) Who() string {
 			parts = append(parts, fmt.Sprintf("%s %q %q", given.kind, name, given.values[name]))
 		}
 	}
+
 	return strings.Join(parts, ", ") + " of " + issuer
 }

@@ -158,5 +158,6 @@ func (x *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	case x.down.Swap(false):
 		x.log.InfoContext(ctx, "the trace collector accepts spans again")
 	}
+
 	return nil
 }

@@ -440,6 +440,7 @@ func (f *finder) ranged(x ast.Expr) {
 	if tv.Type == nil || tv.Value != nil {
 		return
 	}
+
 	switch u := tv.Type.Underlying().(type) {
 	case *types.Slice, *types.Map:
 	case *types.Basic:
@@ -449,6 +450,7 @@ func (f *finder) ranged(x ast.Expr) {
 	default:
 		return
 	}
+
 	f.wrap(opEmpty, x, "nothing to range over", "mutate__zero(%d, ", ")")
 }
 

@@ -97,6 +97,7 @@ func (r *reader) license(p *named) error {
 	if len(p.licenses) == maxLicenses {
 		return malformed("a package has more than %d licenses", maxLicenses)
 	}
+
 	p.licenses = append(p.licenses, l)
 	return nil
 }
@@ -158,6 +159,7 @@ func (r *reader) externalRef(p *named) error {
 	if len(locator) > maxPurl {
 		return malformed("it has a package URL of %d bytes where at most %d are read", len(locator), maxPurl)
 	}
+
 	p.purls = append(p.purls, locator)
 	return nil
 }
@@ -182,6 +184,7 @@ func (r *reader) relationship() error {
 		len(r.described) < 2 {
 		r.described = append(r.described, to)
 	}
+
 	return err
 }
 

@@ -211,6 +211,7 @@ func (r *reader) result() (attestor.SBOM, error) {
 		return attestor.SBOM{Format: attestor.FormatSPDX, Version: r.spdxVersion[len("SPDX-"):], Packages: r.packages},
 			nil
 	}
+
 	return attestor.SBOM{}, &Error{Unsupported, "it is neither CycloneDX nor SPDX"}
 }
 
@@ -254,6 +255,7 @@ func end(dec *jsontext.Decoder) error {
 // object calls f with each name of the object that comes next. f has to read the value.
 // The decoder refuses a name that occurs twice, and compares names exactly.
 func object(dec *jsontext.Decoder, depth int, f func(name string) error) error {
+	// A document that nests without end would exhaust the stack.
 	if depth > maxNested {
 		return malformed("it is nested more than %d deep", maxNested)
 	}
@@ -263,6 +265,7 @@ func object(dec *jsontext.Decoder, depth int, f func(name string) error) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
+
 	for {
 		token, err := dec.ReadToken()
 		if err != nil {
@@ -289,11 +292,13 @@ func array(dec *jsontext.Decoder, f func() error) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
+
 	for dec.PeekKind() != ']' {
 		if err := f(); err != nil {
 			return err
 		}
 	}
+
 	_, err := dec.ReadToken()
 	return err
 }
@@ -310,9 +315,11 @@ func text(dec *jsontext.Decoder, limit int) (string, error) {
 	if token.Kind() != '"' {
 		return "", malformed("a text is missing where one is wanted")
 	}
+
 	s := token.String()
 	if len(s) > limit {
 		return "", malformed("it has a text of %d bytes where at most %d are read", len(s), limit)
 	}
+
 	return s, nil
 }

@@ -100,6 +100,7 @@ func (s *Source) SBOMs(
 			slog.Any("error", err))
 		c.problem(unavailable(err))
 	}
+
 	return c.out, c.notRead, c.problems
 }
 
@@ -219,5 +220,6 @@ func (c *collection) refused(f signed.Refused) {
 		c.problem(r)
 		return
 	}
+
 	c.notRead = append(c.notRead, r)
 }

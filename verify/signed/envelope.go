@@ -110,9 +110,11 @@ func openEnvelope(dec *jsontext.Decoder) (o opened, err error) {
 		}
 		return nil
 	})
+	// An envelope without a payload says nothing, whatever its signatures are of.
 	if err == nil && len(o.payload) == 0 {
 		err = errEnvelope
 	}
+
 	return o, err
 }
 

@@ -83,6 +83,7 @@ func unavailable(ctx context.Context, source attestor.VEXSource, err error) atte
 	if ctx.Err() != nil {
 		r.Message += " in the time allowed"
 	}
+
 	return r
 }
 

@@ -21,6 +21,7 @@ func summaryOf(t *testing.T, img attestor.Image, status attestor.Status) attesto
 	if status == attestor.StatusPass {
 		checks[0].Reasons = nil
 	}
+
 	needs := attestor.AttestNeeds{
 		Attestors: []string{"projects/p/attestors/a"}, Children: true, Summary: &attestor.SummaryNeeds{Refusals: true},
 	}

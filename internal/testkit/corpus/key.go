@@ -180,6 +180,7 @@ func Pruned(doc map[string]any) [][]byte {
 			}
 		}
 	}
+
 	walk(doc)
 	return out
 }

@@ -234,5 +234,6 @@ func names() []Case {
 				Policy: strictGroups, Want: want, Arrange: arrange})
 		}
 	}
+
 	return out
 }

@@ -189,6 +189,7 @@ func references() []Case {
 			return []Request{Post("/v1/attest", string(JSON(map[string]string{"image": ref})))}
 		}})
 	}
+
 	return out
 }
 

@@ -33,6 +33,7 @@ func SPDX(licence string, purls ...string) []byte {
 				"referenceLocator": purl}},
 		})
 	}
+
 	return JSON(map[string]any{
 		"spdxVersion": "SPDX-2.3", "SPDXID": "SPDXRef-DOCUMENT", "dataLicense": "CC0-1.0", "name": "app",
 		"documentNamespace": "https://example.com/app", "packages": packages,

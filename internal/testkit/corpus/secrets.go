@@ -18,11 +18,13 @@ func Secret(uri string, kind grafeaspb.SecretKind, file string,
 			FileLocation: &grafeaspb.FileLocation{FilePath: file},
 		}}}
 	}
+
 	for i, status := range statuses {
 		s.Statuses = append(s.Statuses, &grafeaspb.SecretStatus{
 			Status: status, UpdateTime: timestamppb.New(time.Date(2026, 11, 1+i, 0, 0, 0, 0, time.UTC)),
 		})
 	}
+
 	return &grafeaspb.Occurrence{
 		ResourceUri: uri, NoteName: "projects/goog-analysis/notes/SECRET",
 		Details: &grafeaspb.Occurrence_Secret{Secret: s},

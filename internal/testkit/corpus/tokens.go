@@ -128,6 +128,7 @@ func forgeries() []forgery {
 	foreign := func(i *Issuer) any { return i.Foreign }
 	iap := func(*Issuer) any { return NewKey().Private }
 	claims := func() string { return unpadded(string(JSON(claimsOf(Administrator)))) }
+
 	return []forgery{
 		{"another key under a known id", by(jose.RS256, "g1", foreign, nil), ""},
 		{"another key under its own id", by(jose.RS256, "mine", foreign, nil), ""},

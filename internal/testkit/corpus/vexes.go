@@ -29,6 +29,7 @@ func (k Key) FileBundle(content []byte) []byte {
 			Signature:     k.Sign(content),
 		}},
 	})
+
 	check(err)
 	return b
 }
