@@ -72,7 +72,7 @@ func TestKMSThatLies(t *testing.T) {
 		{"public key, wrong name", emulator.Fault{Method: "GetPublicKey", Corrupt: emulator.CorruptName}, attestor.CodeSignatureInvalid, "public key of"},
 		{"public key, another algorithm", emulator.Fault{Method: "GetPublicKey", Mutate: func(_, resp proto.Message) {
 			resp.(*kmspb.PublicKey).Algorithm = kmspb.CryptoKeyVersion_EC_SIGN_P384_SHA384 //nolint:errcheck // nothing else comes here
-		}}, attestor.CodeSignatureInvalid, "no key for"},
+		}}, attestor.CodeSignatureInvalid, "not a key for"},
 		{"refused", emulator.Fault{Method: "AsymmetricSign", Code: codes.PermissionDenied}, attestor.CodeSigningFailed, "roles/cloudkms.signer"},
 		{"not found", emulator.Fault{Method: "AsymmetricSign", Code: codes.NotFound}, attestor.CodeSigningFailed, "does not exist"},
 		{"out of quota", emulator.Fault{Method: "AsymmetricSign", Code: codes.ResourceExhausted}, attestor.CodeSigningFailed, "quota"},
