@@ -45,8 +45,8 @@ func (s *Server) historyRoutes() []route {
 	}
 }
 
-// listRevocations answers GET /v1/revocations. A page may be shorter than pageSize, since revocations of images that the
-// caller may not read are left out.
+// listRevocations answers GET /v1/revocations. A page may be shorter than pageSize, since revocations of images that
+// the caller may not read are left out.
 func (s *Server) listRevocations(k *call) error {
 	f, err := k.decisionFilter(s.c.Now())
 	if err != nil {

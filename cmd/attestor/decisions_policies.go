@@ -42,7 +42,8 @@ earlier instances may still judge by the policies before: each decision names it
 				any, changed = true, changed || change.Log != nil && change.Log.Changed != ""
 			}
 			if !any {
-				fmt.Fprintln(c.ErrOrStderr(), "no changes of policies are recorded: a service records the first when it starts")
+				fmt.Fprintln(c.ErrOrStderr(), "no changes of policies are recorded: a service records the first "+
+					"when it starts")
 			}
 			if changed {
 				return &exit{1, nil}

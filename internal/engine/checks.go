@@ -158,8 +158,9 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 			for _, name := range p.Needs().Attest.All() {
 				if !slices.Contains(configured, name) {
 					errs = append(errs, &attestor.Error{
-						Kind: attestor.Invalid, Msg: fmt.Sprintf("%s: attestor %s is not in the configuration's attestors", policy, name),
-						Fix: "add it to attestors with its key, or remove it from the policy",
+						Kind: attestor.Invalid,
+						Msg:  fmt.Sprintf("%s: attestor %s is not in the configuration's attestors", policy, name),
+						Fix:  "add it to attestors with its key, or remove it from the policy",
 					})
 				}
 			}
@@ -171,13 +172,17 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 				switch v := e.Config.VSA; {
 				case v == nil:
 					return &attestor.Error{
-						Kind: attestor.Invalid, Msg: policy + " asks for verification summaries, and the configuration has no vsa",
+						Kind: attestor.Invalid, Msg: policy + " asks for verification summaries, and the " +
+							"configuration has no vsa",
 						Fix: "add vsa with its keys to the configuration, or remove spec.attest.vsa from the policy",
 					}
 				case n.Refusals && v.Refused == nil:
 					return &attestor.Error{
-						Kind: attestor.Invalid, Msg: policy + " asks for summaries of refusals, and the configuration has no vsa.refused",
-						Fix: "add vsa.refused with its key to the configuration, or set the policy's spec.attest.vsa.publish to passed",
+						Kind: attestor.Invalid,
+						Msg: policy + " asks for summaries of refusals, and the configuration " +
+							"has no vsa.refused",
+						Fix: "add vsa.refused with its key to the configuration, or set the policy's " +
+							"spec.attest.vsa.publish to passed",
 					}
 				}
 				return nil

@@ -40,7 +40,8 @@ func (e *Engine) joinSummaries() error {
 		former = append(former, key)
 	}
 	e.summaries, err = summary.New(summary.Config{
-		Verifier: v.Verifier, Version: e.o.Version, Policies: v.Policies, Passed: passed, Refused: refused, Former: former,
+		Verifier: v.Verifier, Version: e.o.Version, Policies: v.Policies, Passed: passed,
+		Refused: refused, Former: former,
 		MaxAge:   time.Duration(v.MaxAge),
 		Registry: e.referrers, Transport: e.Inspector.Transport(), Remote: RemoteOptions(e.o.Version),
 		Name: e.Inspector.NameOptions, Now: time.Now, Logger: e.log,

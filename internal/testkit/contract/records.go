@@ -281,7 +281,8 @@ func readPolicyChanges(t *testing.T, r ReadRecord) {
 	const n = 205
 	for i := range n {
 		r.Change(t, attestor.PolicyChange{
-			ID: fmt.Sprintf("change-%03d", i), Time: epoch.Add(time.Duration(i) * time.Minute), Cause: attestor.PoliciesReloaded,
+			ID: fmt.Sprintf("change-%03d", i), Time: epoch.Add(time.Duration(i) * time.Minute),
+			Cause:    attestor.PoliciesReloaded,
 			Policies: []attestor.PolicyInForce{{Name: "contract", Digest: digestOf(i), Source: "contract.yaml"}},
 		})
 	}
@@ -294,7 +295,8 @@ func readPolicyChanges(t *testing.T, r ReadRecord) {
 		if len(c.Policies) != 1 || c.Policies[0].Name != "contract" {
 			continue
 		}
-		if c.ID != fmt.Sprintf("change-%03d", next) || c.Policies[0].Digest != digestOf(next) || c.Log == nil || c.Log.Changed != "" {
+		if c.ID != fmt.Sprintf("change-%03d", next) || c.Policies[0].Digest != digestOf(next) || c.Log == nil ||
+			c.Log.Changed != "" {
 			t.Fatalf("change %d is told as %+v", next, c)
 		}
 		next--
