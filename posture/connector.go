@@ -157,8 +157,13 @@ func memberOf(n *node, project text) *node {
 	return &node{kind: nodeUnknown}
 }
 
-// bindingsOf are bindings as an IAM policy has them; the members of an IAMPartialPolicy are mappings.
+// bindingsOf are bindings as an IAM policy has them; the members of an IAMPartialPolicy are mappings. What is no list stays
+// as it is, and is an error where it is read: an empty list would say that nobody may call.
 func bindingsOf(n *node, project text) *node {
+	if n != nil && n.kind != nodeNull && n.kind != nodeList {
+		return n
+	}
+
 	out := &node{kind: nodeList, line: n.lineOf()}
 	for _, b := range items(n) {
 		members := &node{kind: nodeList, line: b.line}
@@ -167,6 +172,9 @@ func bindingsOf(n *node, project text) *node {
 				member = memberOf(member, project)
 			}
 			members.items = append(members.items, member)
+		}
+		if written := b.at("members"); written != nil && written.kind != nodeNull && written.kind != nodeList {
+			members = written
 		}
 		out.items = append(out.items,
 			&node{kind: nodeMapping, line: b.line, fields: map[string]*node{"role": b.at("role"), "members": members}})

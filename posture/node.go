@@ -98,8 +98,9 @@ func parse(src Source) ([]*node, error) {
 			Msg: fmt.Sprintf("%s has %d bytes, at most %d are read", plain.Text(src.Name), len(src.Text), maxFile)}
 	}
 
-	text := bytes.TrimSpace(bytes.TrimPrefix(src.Text, []byte("\xef\xbb\xbf")))
-	if len(text) == 0 {
+	// Blank lines before the document stay, so that findings and fixes have its lines.
+	text := bytes.TrimRight(bytes.TrimPrefix(src.Text, byteOrderMark), " \t\r\n")
+	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, errors.New("the document is empty")
 	}
 	if !utf8.Valid(text) {
@@ -127,7 +128,7 @@ func parse(src Source) ([]*node, error) {
 }
 
 func parseText(text []byte) ([]*node, error) {
-	if text[0] == '{' || text[0] == '[' {
+	if first := bytes.TrimSpace(text)[0]; first == '{' || first == '[' {
 		return jsonDocument(text)
 	}
 	return yamlDocuments(text)

@@ -1,6 +1,7 @@
 package posture
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -68,7 +69,8 @@ func (j *Judge) fixOnce(ctx context.Context, in Input) ([]Rewritten, error) {
 
 	var out []Rewritten
 	for _, src := range in.Definitions {
-		r := Rewritten{Name: src.Name, Text: src.Text}
+		plainText, form := unformed(src.Text)
+		r := Rewritten{Name: src.Name, Text: plainText}
 
 		// From the end of the file to its beginning, so that the places of those
 		// before it stay.
@@ -85,12 +87,63 @@ func (j *Judge) fixOnce(ctx context.Context, in Input) ([]Rewritten, error) {
 			}
 		}
 
-		if len(r.Fixed) > 0 {
+		if r.Text = form.of(r.Text); len(r.Fixed) > 0 {
 			out = append(out, r)
 		}
 	}
 
 	return out, nil
+}
+
+// A textForm is how an editor wrote a file, which a fix keeps.
+type textForm struct{ mark, windows bool }
+
+// byteOrderMark begins a text of some editors.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// unformed is a text without its byte order mark, which moves the columns of its first line, and with the line ends of
+// Unix, if all of its own are of Windows.
+func unformed(text []byte) ([]byte, textForm) {
+	without, mark := bytes.CutPrefix(text, byteOrderMark)
+	ends := bytes.Count(without, []byte("\n"))
+	f := textForm{mark: mark, windows: ends > 0 && ends == bytes.Count(without, []byte("\r\n"))}
+	if f.windows {
+		without = bytes.ReplaceAll(without, []byte("\r\n"), []byte("\n"))
+	}
+
+	return without, f
+}
+
+// of writes a text as its file was written.
+func (f textForm) of(text []byte) []byte {
+	if f.windows {
+		text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
+	}
+	if f.mark {
+		text = slices.Concat(byteOrderMark, text)
+	}
+
+	return text
+}
+
+// everyContainer are the edits for all containers of a workload: what is to be in each is to be in those that start before
+// the others, and in the templates of sandboxes, too.
+func everyContainer(edits []edit) []edit {
+	var out []edit
+	for _, e := range edits {
+		out = append(out, e)
+		i := slices.Index(e.path, "containers")
+		if i < 0 || i+1 >= len(e.path) || e.path[i+1] != "[]" {
+			continue
+		}
+		for _, list := range [][]string{{"initContainers"}, {"sandboxes", "templates"}} {
+			further := e
+			further.path = slices.Concat(e.path[:i], list, e.path[i+1:])
+			out = append(out, further)
+		}
+	}
+
+	return out
 }
 
 // rewrite applies the fixes of one workload.
@@ -114,7 +167,7 @@ func (j *Judge) rewrite(ctx context.Context, m *model, s *workload, r *Rewritten
 		}
 
 		text := r.Text
-		for _, e := range edits {
+		for _, e := range everyContainer(edits) {
 			changed, err := inplace.Apply(text, s.line, s.column, inplace.Change{Path: s.place(e.path), Value: e.value,
 				Remove: e.remove, Keep: e.keep})
 			if errors.Is(err, inplace.ErrForm) {

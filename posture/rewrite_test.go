@@ -101,3 +101,43 @@ func TestFixOfEveryForm(t *testing.T) {
 		t.Error("a plan is changed")
 	}
 }
+
+// TestFixKeepsTheForm: a file keeps its byte order mark, its line ends and the blank lines before it, and is fixed all the same.
+func TestFixKeepsTheForm(t *testing.T) {
+	for name, text := range map[string]string{
+		"JSON": `{"name": "projects/acme/locations/us-east1/services/a", "template": {"containers": [{"image": "nginx"}]}}` + "\n",
+		"YAML": "apiVersion: serving.knative.dev/v1 # ours\nkind: Service\nmetadata: {name: a}\nspec:\n  template:\n    spec:\n" +
+			"      containers:\n      - image: nginx # later\n",
+	} {
+		want, rules := fixed(t, "strict", text)
+		if len(rules) < 5 {
+			t.Fatalf("%s: only %v are fixed", name, rules)
+		}
+		for form, of := range map[string]func(string) string{
+			"Windows":      func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") },
+			"a mark":       func(s string) string { return "\ufeff" + s },
+			"both":         func(s string) string { return "\ufeff" + strings.ReplaceAll(s, "\n", "\r\n") },
+			"blank before": func(s string) string { return "\n\n" + s },
+		} {
+			if got, more := fixed(t, "strict", of(text)); got != of(want) || !slices.Equal(more, rules) {
+				t.Errorf("%s, %s: %v\n%q\nwant\n%q", name, form, more, got, of(want))
+			}
+		}
+	}
+}
+
+// TestFixOfFurtherContainers: containers that start before the others, and templates of sandboxes, get limits too.
+func TestFixOfFurtherContainers(t *testing.T) {
+	for list, text := range map[string]string{
+		"initContainers": "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\nspec:\n  template:\n    spec:\n" +
+			"      containers:\n      - image: nginx\n      initContainers:\n      - image: proxy\n",
+		"sandboxes": `{"name": "projects/acme/locations/us-east1/services/a", "template": {"containers": [{"image": "nginx"}], ` +
+			`"sandboxes": {"templates": [{"image": "proxy"}]}}}`,
+	} {
+		after, rules := fixed(t, "strict", text)
+		r := mustJudge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(after)}})
+		if f := finding(t, r, "RESOURCE_LIMITS"); f.Status != attestor.StatusPass || !slices.Contains(rules, "RESOURCE_LIMITS") {
+			t.Errorf("%s: %s: %s\n%s", list, f.Status, f.Message, after)
+		}
+	}
+}
