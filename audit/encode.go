@@ -8,10 +8,9 @@ import (
 	"hash"
 	"strings"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/event"
+	"github.com/attestor-gate/attestor/internal/packed"
 )
 
 // maxBlob is the size of a blob, in bytes before compression.
@@ -85,10 +84,11 @@ type row struct {
 	blobs             []blob
 	ground            ground
 	events            []event.Event // that tell of it once it is finished
+	columns           [3]any        // see [Store.columns]
 }
 
-// newRow encodes a record. Findings come compressed out of it, by enc.
-func newRow(r attestor.Record, enc *zstd.Encoder) (row, error) {
+// newRow encodes a record. Findings come compressed out of it, by c. last may be nil.
+func newRow(r attestor.Record, c *packed.Codec, last *lastFindings) (row, error) {
 	d := r.Decision
 	if d.Evidence == "" {
 		hash, err := evidenceHash(r.Evidence)
@@ -130,11 +130,11 @@ func newRow(r attestor.Record, enc *zstd.Encoder) (row, error) {
 			out.digests = append(out.digests, string(p.Digest))
 		}
 	}
-	return out, out.split(r, enc)
+	return out, out.split(r, c, last)
 }
 
 // split moves the large parts of the evidence into blobs.
-func (r *row) split(rec attestor.Record, enc *zstd.Encoder) error {
+func (r *row) split(rec attestor.Record, c *packed.Codec, last *lastFindings) error {
 	o := outline{Evidence: rec.Evidence, Parts: []part{}}
 	o.Evidence.Platforms = nil
 
@@ -143,11 +143,11 @@ func (r *row) split(rec attestor.Record, enc *zstd.Encoder) error {
 
 		// p is a copy: clearing its findings leaves the caller's evidence as it is.
 		if len(p.Scan.Findings) > 0 {
-			z := zipper{enc: enc, hash: sha256.New()}
-			if err := attestor.EncodeFindings(&z, p.Scan.Findings); err != nil {
+			b, err := last.encode(p.Scan.Findings, c)
+			if err != nil {
 				return fmt.Errorf("encoding evidence: %w", err)
 			}
-			stored.Findings, p.Scan.Findings = r.put(z.blob()), nil
+			stored.Findings, p.Scan.Findings = r.put(b), nil
 		}
 
 		hash, err := r.add(p)
@@ -169,6 +169,30 @@ func (r *row) split(rec attestor.Record, enc *zstd.Encoder) error {
 	}
 	r.outline = string(b)
 	return nil
+}
+
+// lastFindings are the findings that were encoded last, of records that follow each other and have the same list.
+type lastFindings struct {
+	first *attestor.Vulnerability
+	n     int
+	blob  blob
+}
+
+// encode encodes findings, of which there are some. l may be nil.
+func (l *lastFindings) encode(findings []attestor.Vulnerability, c *packed.Codec) (blob, error) {
+	if l != nil && l.first == &findings[0] && l.n == len(findings) {
+		return l.blob, nil
+	}
+
+	z := zipper{codec: c, hash: sha256.New()}
+	if err := attestor.EncodeFindings(&z, findings); err != nil {
+		return blob{}, err
+	}
+	b := z.blob()
+	if l != nil {
+		*l = lastFindings{&findings[0], len(findings), b}
+	}
+	return b, nil
 }
 
 // add appends v as a blob, unless the row has it already.
@@ -198,7 +222,7 @@ const zipChunk = 256 << 10
 // A zipper hashes and compresses what is written to it. The findings of one image can take ten megabytes: only what is
 // compressed of them is held.
 type zipper struct {
-	enc   *zstd.Encoder
+	codec *packed.Codec
 	hash  hash.Hash
 	plain []byte
 	out   []byte
@@ -215,7 +239,7 @@ func (z *zipper) Write(p []byte) (int, error) {
 }
 
 func (z *zipper) flush() {
-	z.out = z.enc.EncodeAll(z.plain, z.out)
+	z.out = z.codec.Bytes(z.out, z.plain)
 	z.plain = z.plain[:0]
 }
 

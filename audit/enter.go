@@ -100,8 +100,8 @@ func (s *Store) enterStep(ctx context.Context) (n int, done bool, err error) {
 		if !single {
 			until = until.Add(-fillLag)
 		}
-		batch, err := unenteredRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.requested, d.repository, d.digest, d.verdict,
-				d.policy, d.policy_digest, d.break_glass, d.body, d.evidence
+		batch, err := s.unenteredRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.requested, d.repository, d.digest, d.verdict,
+				d.policy, d.policy_digest, d.break_glass, d.body, d.evidence, d.packed
 			FROM decisions d WHERE (d.at, d.id) > ($1, $2) AND d.at <= $3 AND d.state = 'finished'
 				AND NOT EXISTS (SELECT 1 FROM log_leaves l WHERE l.id = d.id AND l.kind = 'decision')
 			ORDER BY d.at, d.id LIMIT $4`, at, id, until.UnixMicro(), enterBatch))
@@ -130,7 +130,7 @@ func (s *Store) enterStep(ctx context.Context) (n int, done bool, err error) {
 	return n, done, err
 }
 
-func unenteredRows(rows *sql.Rows, err error) ([]row, error) {
+func (s *Store) unenteredRows(rows *sql.Rows, err error) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -139,11 +139,13 @@ func unenteredRows(rows *sql.Rows, err error) ([]row, error) {
 	var out []row
 	for rows.Next() {
 		var r row
+		var t texts
 		err := rows.Scan(&r.id, &r.at, &r.requested, &r.repository, &r.digest, &r.verdict, &r.policy, &r.policyDigest,
-			&r.breakGlass, &r.body, &r.outline)
+			&r.breakGlass, &t.first, &t.second, &t.packed)
 		if err != nil {
 			return nil, err
 		}
+		r.body, r.outline = s.unpack(t)
 		out = append(out, r)
 	}
 	return out, rows.Err()

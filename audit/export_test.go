@@ -56,7 +56,7 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 				if more = ok; !ok {
 					return nil
 				}
-				row, err := newRow(r, s.enc)
+				row, err := newRow(r, s.codec, nil)
 				if err != nil {
 					return err
 				}
@@ -64,6 +64,7 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 				for i := range row.blobs {
 					row.blobs[i].data = s.compress(row.blobs[i])
 				}
+				row.columns = s.columns(row, stateFinished)
 				if err := s.putBlobs(ctx, tx, row.blobs); err != nil {
 					return err
 				}
@@ -93,13 +94,14 @@ func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) e
 		return err
 	}
 
-	row, err := newRow(r, s.enc)
+	row, err := newRow(r, s.codec, nil)
 	if err != nil {
 		return err
 	}
 	for i, b := range row.blobs {
 		row.blobs[i].data = s.compress(b)
 	}
+	row.columns = s.columns(row, stateFinished)
 	w := &queuedWrite{
 		blobs: row.blobs,
 		rest: func(ctx context.Context, tx *txn) error {
@@ -140,9 +142,12 @@ func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args
 	return texts, args, nil
 }
 
-// OverridesForTest are the statements that look open overrides up, with arguments.
-func OverridesForTest() (texts []string, args [][]any) {
-	return []string{overdueText, openOverridesText}, [][]any{{int64(1), int64(0), "", 100}, {"r.example/app", "sha256:0"}}
+// StatementsForTest are statements that no filter makes and that must not read a whole
+// table either, with arguments: on open overrides, and on admissions when a run starts.
+func StatementsForTest() (texts []string, args [][]any) {
+	return []string{overdueText, openOverridesText, forgetTriesText, forgetClaimsText}, [][]any{
+		{int64(1), int64(0), "", 100}, {"r.example/app", "sha256:0"}, {int64(2), int64(1)}, {int64(2), int64(1), int64(3)},
+	}
 }
 
 // ReplicaForTest is the pool of the replica.

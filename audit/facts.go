@@ -73,14 +73,14 @@ type storedImage struct {
 }
 
 // imagesBy reads the images whose column has one of some values, by their names.
-func imagesBy(ctx context.Context, tx *txn, column string, values []string) (map[string]storedImage, error) {
+func (s *Store) imagesBy(ctx context.Context, tx *txn, column string, values []string) (map[string]storedImage, error) {
 	out := map[string]storedImage{}
 	for len(values) > 0 {
 		some := values[:min(maxRows, len(values))]
 		values = values[len(some):]
 
 		marks, args := placeholders(some)
-		found, err := imageRows(tx.QueryContext(ctx, `SELECT name, at, decision, rank, line FROM images
+		found, err := s.imageRows(tx.QueryContext(ctx, `SELECT name, at, decision, rank, line, packed FROM images
 			WHERE `+column+` IN (`+marks+`)`, args...))
 		if err != nil {
 			return nil, err
@@ -92,7 +92,7 @@ func imagesBy(ctx context.Context, tx *txn, column string, values []string) (map
 	return out, nil
 }
 
-func imageRows(rows *sql.Rows, err error) ([]storedImage, error) {
+func (s *Store) imageRows(rows *sql.Rows, err error) ([]storedImage, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -101,10 +101,11 @@ func imageRows(rows *sql.Rows, err error) ([]storedImage, error) {
 	var out []storedImage
 	for rows.Next() {
 		var i storedImage
-		var line string
-		if err := rows.Scan(&i.name, &i.at, &i.id, &i.rank, &line); err != nil {
+		var t texts
+		if err := rows.Scan(&i.name, &i.at, &i.id, &i.rank, &t.first, &t.packed); err != nil {
 			return nil, err
 		}
+		line, _ := s.unpack(t)
 		if err := json.Unmarshal([]byte(line), &i.line); err != nil {
 			return nil, fmt.Errorf("decoding the line of %s: %w", i.id, err)
 		}
@@ -115,8 +116,8 @@ func imageRows(rows *sql.Rows, err error) ([]storedImage, error) {
 
 // forgetImages takes images whose newest decision is about to be removed out of the
 // table and of the sums.
-func forgetImages(ctx context.Context, tx *txn, ids []string) error {
-	gone, err := imagesBy(ctx, tx, "decision", ids)
+func (s *Store) forgetImages(ctx context.Context, tx *txn, ids []string) error {
+	gone, err := s.imagesBy(ctx, tx, "decision", ids)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (s *Store) sumImages(ctx context.Context) (n int, err error) {
 			return err
 		}
 
-		batch, err := imageRows(tx.QueryContext(ctx, `SELECT name, at, decision, rank, line FROM images
+		batch, err := s.imageRows(tx.QueryContext(ctx, `SELECT name, at, decision, rank, line, packed FROM images
 			WHERE rank = -1 LIMIT $1`, indexBatch))
 		if n = len(batch); err != nil || n == 0 {
 			return err

@@ -71,7 +71,7 @@ func (s *Store) fillStep(ctx context.Context) (n int, done bool, err error) {
 		if !single {
 			until = until.Add(-fillLag)
 		}
-		batch, err := fillRows(tx.QueryContext(ctx, `SELECT id, at, state, body FROM decisions
+		batch, err := s.fillRows(tx.QueryContext(ctx, `SELECT id, at, state, body, evidence, packed FROM decisions
 			WHERE (at, id) > ($1, $2) AND at <= $3 AND NOT moved
 				AND (state = 'finished' OR (policy = '' AND digest <> ''))
 				AND (verdict = 'pass' OR break_glass OR (policy = '' AND digest <> ''))
@@ -106,7 +106,7 @@ type filled struct {
 	at              int64
 }
 
-func fillRows(rows *sql.Rows, err error) ([]filled, error) {
+func (s *Store) fillRows(rows *sql.Rows, err error) ([]filled, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -115,9 +115,11 @@ func fillRows(rows *sql.Rows, err error) ([]filled, error) {
 	var out []filled
 	for rows.Next() {
 		var f filled
-		if err := rows.Scan(&f.id, &f.at, &f.state, &f.body); err != nil {
+		var t texts
+		if err := rows.Scan(&f.id, &f.at, &f.state, &t.first, &t.second, &t.packed); err != nil {
 			return nil, err
 		}
+		f.body, _ = s.unpack(t)
 		out = append(out, f)
 	}
 	return out, rows.Err()

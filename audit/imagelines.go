@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -89,7 +88,7 @@ func (s *Store) imageLines(
 	defer cancel()
 
 	var st statement
-	st.add("SELECT at, decision, repository, line FROM images WHERE TRUE")
+	st.add("SELECT at, decision, repository, line, packed FROM images WHERE TRUE")
 	if !q.since.IsZero() {
 		st.add(" AND at >= ?", q.since.UnixMicro())
 	}
@@ -118,15 +117,16 @@ func (s *Store) imageLines(
 
 	for ; rows.Next(); n++ {
 		var repository string
-		var packed sql.RawBytes
-		if err := rows.Scan(&end.at, &end.id, &repository, &packed); err != nil {
+		var t texts
+		if err := rows.Scan(&end.at, &end.id, &repository, &t.first, &t.packed); err != nil {
 			return lines, position{}, n, err
 		}
 		if q.keep != nil && !q.keep(repository) {
 			continue
 		}
 		var l tally.Line
-		if err := json.Unmarshal(packed, &l); err != nil {
+		line, _ := s.unpack(t)
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			return lines, position{}, n, fmt.Errorf("decoding the line of %s: %w", end.id, err)
 		}
 		lines = append(lines, l)

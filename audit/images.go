@@ -31,7 +31,7 @@ func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error 
 		}
 	}
 
-	old, err := imagesBy(ctx, tx, "name", slices.Collect(maps.Keys(newest)))
+	old, err := s.imagesBy(ctx, tx, "name", slices.Collect(maps.Keys(newest)))
 	if err != nil {
 		return err
 	}
@@ -58,15 +58,19 @@ func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error 
 			facts.take(before)
 		}
 		facts.add(q.at, l, 1)
+		var packed any
+		if s.packs() {
+			line, packed = "", s.codec.Two(line, "")
+		}
 		rows = append(rows, []any{
-			name, q.repository, q.at, q.id, line, tally.Rank(l.Row), len(l.Upcoming) > 0,
+			name, q.repository, q.at, q.id, line, packed, tally.Rank(l.Row), len(l.Upcoming) > 0,
 		})
 	}
 
-	columns := []string{"name", "repository", "at", "decision", "line", "rank", "warned"}
+	columns := []string{"name", "repository", "at", "decision", "line", "packed", "rank", "warned"}
 	err = upsert(ctx, tx, "images", columns, rows, `(name) DO UPDATE SET repository = excluded.repository,
-		at = excluded.at, decision = excluded.decision, line = excluded.line, rank = excluded.rank,
-		warned = excluded.warned`)
+		at = excluded.at, decision = excluded.decision, line = excluded.line, packed = excluded.packed,
+		rank = excluded.rank, warned = excluded.warned`)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func (s *Store) indexNext(ctx context.Context, most int) (n int, err error) {
 			return err
 		}
 
-		queued, err := queuedDecisions(ctx, tx, "decision_queue", most)
+		queued, err := s.queuedDecisions(ctx, tx, "decision_queue", most)
 		if err != nil || len(queued) == 0 {
 			return err
 		}
@@ -166,8 +166,8 @@ type queued struct {
 }
 
 // queuedDecisions reads the newest of a queue, by their ids, at most so many.
-func queuedDecisions(ctx context.Context, tx *txn, queue string, most int) ([]queued, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence
+func (s *Store) queuedDecisions(ctx context.Context, tx *txn, queue string, most int) ([]queued, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence, d.packed
 		FROM (SELECT id FROM `+queue+` ORDER BY id DESC LIMIT $1) AS q
 		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, most)
 	if err != nil {
@@ -179,15 +179,18 @@ func queuedDecisions(ctx context.Context, tx *txn, queue string, most int) ([]qu
 	for rows.Next() {
 		var q queued
 		var at sql.NullInt64
-		var repository, body, evidence sql.NullString
-		if err := rows.Scan(&q.id, &at, &repository, &body, &evidence); err != nil {
+		var repository sql.NullString
+		var t texts
+		if err := rows.Scan(&q.id, &at, &repository, &t.first, &t.second, &t.packed); err != nil {
 			return nil, err
 		}
 
-		q.at, q.repository, q.body, q.recorded = at.Int64, repository.String, body.String, at.Valid
+		var evidence string
+		q.at, q.repository, q.recorded = at.Int64, repository.String, at.Valid
+		q.body, evidence = s.unpack(t)
 		q.decision = decisionIn(q.body)
-		if evidence.Valid {
-			if err := json.Unmarshal([]byte(evidence.String), &q.evidence); err != nil {
+		if evidence != "" {
+			if err := json.Unmarshal([]byte(evidence), &q.evidence); err != nil {
 				return nil, fmt.Errorf("decoding evidence of %s: %w", q.id, err)
 			}
 		}
@@ -402,12 +405,12 @@ func deleteFrom(ctx context.Context, tx *txn, table, column string, values []any
 
 // forget takes decisions that are about to be removed out of the index, and out of
 // the counts of their days, unless they are only queued for it.
-func forget(ctx context.Context, tx *txn, removed []prunable) error {
-	ids, texts := make([]any, 0, len(removed)), make([]string, 0, len(removed))
+func (s *Store) forget(ctx context.Context, tx *txn, removed []prunable) error {
+	ids, names := make([]any, 0, len(removed)), make([]string, 0, len(removed))
 	decisions := make([]*attestor.Decision, len(removed))
 	var terms [][]any
 	for i, p := range removed {
-		ids, texts = append(ids, p.id), append(texts, p.id)
+		ids, names = append(ids, p.id), append(names, p.id)
 		decisions[i] = decisionIn(p.body)
 		for _, term := range termsOf(decisions[i]) {
 			terms = append(terms, []any{term, p.at, p.id})
@@ -429,7 +432,7 @@ func forget(ctx context.Context, tx *txn, removed []prunable) error {
 		return err
 	}
 
-	if err := forgetImages(ctx, tx, texts); err != nil {
+	if err := s.forgetImages(ctx, tx, names); err != nil {
 		return err
 	}
 	for _, queue := range []string{"decision_queue", "sum_queue"} {

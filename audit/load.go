@@ -28,6 +28,7 @@ const loadBatch = 4000
 // for measurements. It is what [attestor.Recorder].Finish does for each of them, with the
 // log and the search index, but in large transactions, and in PostgreSQL by COPY. It does
 // not tell events, and refuses a decision that admits an image: these follow each other.
+// A list of findings that records share must not change before Load returns.
 // It returns how many decisions were recorded, which are the first of records.
 func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n int, err error) {
 	if s.none {
@@ -122,8 +123,9 @@ func chunks[T any](values iter.Seq[T], n int) iter.Seq[[]T] {
 
 func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 	out := make([]loadable, 0, len(records))
+	var last lastFindings
 	for _, rec := range records {
-		r, err := newRow(rec, s.enc)
+		r, err := newRow(rec, s.codec, &last)
 		if err != nil {
 			return nil, err
 		}
@@ -142,6 +144,7 @@ func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 		if err != nil {
 			return nil, err
 		}
+		r.columns = s.columns(r, stateFinished)
 		out = append(out, loadable{r, leaf, q, termsOf(q.decision)})
 	}
 	return out, nil
@@ -195,7 +198,7 @@ func (l loader) load(ctx context.Context, batch []loadable) error {
 			}
 			decisions = append(decisions, []any{
 				r.id, r.at, stateFinished, r.requested, r.repository, r.digest, r.verdict, r.policy, r.policyDigest,
-				r.breakGlass, r.body, r.outline,
+				r.breakGlass, r.columns[0], r.columns[1], r.columns[2],
 			})
 			for _, digest := range r.digests {
 				digests = append(digests, []any{digest, r.at, r.id})
@@ -219,7 +222,7 @@ func (l loader) load(ctx context.Context, batch []loadable) error {
 		if err := b.insert(ctx, "decisions", []string{
 			"id", "at", "state", "requested", "repository", "digest", "verdict", "policy",
 			"policy_digest", "break_glass",
-			"body", "evidence",
+			"body", "evidence", "packed",
 		}, decisions); err != nil {
 			return err
 		}

@@ -36,15 +36,15 @@ func (s *Store) Prove(ctx context.Context, id string) ([]byte, error) {
 		return nil, s.fail(doing, err)
 	}
 
-	var body string
-	err = s.read.QueryRowContext(ctx, `SELECT body FROM decisions WHERE id = $1 AND state = 'finished'`, text(id)).
-		Scan(&body)
+	var t texts
+	err = s.read.QueryRowContext(ctx, `SELECT body, evidence, packed FROM decisions
+		WHERE id = $1 AND state = 'finished'`, text(id)).Scan(&t.first, &t.second, &t.packed)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, s.fail(doing, err)
 	}
 
 	opening := translog.Opening{Entry: string(leaf.Entry), Salt: leaf.Salt}
-	if body != "" {
+	if body, _ := s.unpack(t); body != "" {
 		opening.Parts = map[string]string{partDecision: body}
 	}
 

@@ -28,7 +28,7 @@ type head struct {
 
 func (h head) position() position { return position{h.at, h.id} }
 
-// heads runs a query for id, at, repository, body and evidence.
+// heads runs a query for id, at, repository, body, evidence and packed.
 func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, error) {
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -39,11 +39,13 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 	var out []head
 	for rows.Next() {
 		var h head
-		var evidence string
-		if err := rows.Scan(&h.id, &h.at, &h.repository, &h.body, &evidence); err != nil {
+		var t texts
+		if err := rows.Scan(&h.id, &h.at, &h.repository, &t.first, &t.second, &t.packed); err != nil {
 			return nil, err
 		}
 
+		var evidence string
+		h.body, evidence = s.unpack(t)
 		if evidence != "" {
 			if err := json.Unmarshal([]byte(evidence), &h.evidence); err != nil {
 				return nil, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
@@ -173,9 +175,9 @@ func (s *Store) Of(ctx context.Context, img attestor.Image, n int) ([]attestor.D
 func (s *Store) headOf(ctx context.Context, id string) (head, error) {
 	heads := []head{{id: text(id)}}
 	h := &heads[0]
-	var evidence string
-	err := s.read.QueryRowContext(ctx, `SELECT at, repository, body, evidence FROM decisions
-		WHERE id = $1 AND state = 'finished'`, h.id).Scan(&h.at, &h.repository, &h.body, &evidence)
+	var t texts
+	err := s.read.QueryRowContext(ctx, `SELECT at, repository, body, evidence, packed FROM decisions
+		WHERE id = $1 AND state = 'finished'`, h.id).Scan(&h.at, &h.repository, &t.first, &t.second, &t.packed)
 	if errors.Is(err, sql.ErrNoRows) {
 		return head{}, noDecision()
 	}
@@ -183,6 +185,8 @@ func (s *Store) headOf(ctx context.Context, id string) (head, error) {
 		return head{}, err
 	}
 
+	var evidence string
+	h.body, evidence = s.unpack(t)
 	if err := s.markChanged(ctx, heads, true); err != nil {
 		return head{}, err
 	}
@@ -427,7 +431,7 @@ func (s *Store) eachBlob(ctx context.Context, hashes []string, visit func(hash s
 			return err
 		}
 
-		data, err := s.dec.DecodeAll(packed, nil)
+		data, err := s.codec.Unpack(packed)
 		if err != nil {
 			return fmt.Errorf("decompressing blob %s: %w: %w", hash, errDamaged, err)
 		}

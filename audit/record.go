@@ -41,7 +41,7 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 	if r.Decision.ID == "" {
 		return nil, errors.New(doing + ": the decision has no id")
 	}
-	row, err := newRow(r, s.enc)
+	row, err := newRow(r, s.codec, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
@@ -64,6 +64,7 @@ func (s *Store) record(ctx context.Context, doing string, r attestor.Record, sta
 		row.blobs[i].data = s.compress(b)
 	}
 
+	row.columns = s.columns(row, state)
 	if state == stateBegun {
 		return nil, s.begin(ctx, doing, row)
 	}
@@ -179,13 +180,13 @@ func (s *Store) compress(b blob) []byte {
 		return b.data
 	}
 	if len(b.data) > maxCachedBlob {
-		return s.enc.EncodeAll(b.data, nil)
+		return s.codec.Bytes(nil, b.data)
 	}
 	if data, ok := s.compressed.Get(b.hash); ok {
 		return data
 	}
 
-	data := s.enc.EncodeAll(b.data, nil)
+	data := s.codec.Bytes(nil, b.data)
 	s.compressed.Put(b.hash, data, int64(len(data)+len(b.hash)))
 	return data
 }
@@ -194,18 +195,18 @@ const (
 	// PostgreSQL, INSERT, ON CONFLICT DO UPDATE ... WHERE: "Only rows for which this
 	// expression returns true will be updated". A finished decision is none of them.
 	putRowText = `INSERT INTO decisions
-		(id, at, state, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		(id, at, state, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence, packed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 		ON CONFLICT (id) DO UPDATE SET at = excluded.at, state = excluded.state, requested = excluded.requested,
 			repository = excluded.repository, digest = excluded.digest, verdict = excluded.verdict,
 			policy = excluded.policy, policy_digest = excluded.policy_digest, break_glass = excluded.break_glass,
-			body = excluded.body, evidence = excluded.evidence
+			body = excluded.body, evidence = excluded.evidence, packed = excluded.packed
 		WHERE decisions.state = 'begun'`
 
 	// Every indexed column keeps its value, and is compared and not rewritten.
-	finishRowText = `UPDATE decisions SET state = 'finished', body = $1
-		WHERE id = $2 AND state = 'begun' AND at = $3 AND requested = $4 AND repository = $5 AND digest = $6
-			AND verdict = $7 AND policy = $8 AND policy_digest = $9 AND break_glass = $10 AND evidence = $11`
+	finishRowText = `UPDATE decisions SET state = 'finished', body = $1, evidence = $2, packed = $3
+		WHERE id = $4 AND state = 'begun' AND at = $5 AND requested = $6 AND repository = $7 AND digest = $8
+			AND verdict = $9 AND policy = $10 AND policy_digest = $11 AND break_glass = $12 AND evidence = $13`
 
 	putDigestText = `INSERT INTO decision_digests (digest, at, decision) VALUES ($1, $2, $3)
 		ON CONFLICT (digest, at, decision) DO NOTHING`
@@ -222,7 +223,7 @@ const (
 // were written by Begin, and pruning spares those of begun decisions.
 func (s *Store) finishRow(ctx context.Context, tx *txn, r row) (done bool, err error) {
 	res, err := s.exec(ctx, tx, finishRowText,
-		r.body, r.id, r.at, r.requested, r.repository, r.digest,
+		r.columns[0], r.columns[1], r.columns[2], r.id, r.at, r.requested, r.repository, r.digest,
 		r.verdict, r.policy, r.policyDigest, r.breakGlass, r.outline)
 	if err != nil {
 		return false, err
@@ -236,7 +237,7 @@ func (s *Store) finishRow(ctx context.Context, tx *txn, r row) (done bool, err e
 func (s *Store) putRow(ctx context.Context, tx *txn, r row, state string) (repeat bool, err error) {
 	res, err := s.exec(ctx, tx, putRowText,
 		r.id, r.at, state, r.requested, r.repository, r.digest,
-		r.verdict, r.policy, r.policyDigest, r.breakGlass, r.body, r.outline)
+		r.verdict, r.policy, r.policyDigest, r.breakGlass, r.columns[0], r.columns[1], r.columns[2])
 	if err != nil {
 		return false, err
 	}
@@ -245,7 +246,7 @@ func (s *Store) putRow(ctx context.Context, tx *txn, r row, state string) (repea
 	if n, err := res.RowsAffected(); err != nil {
 		return false, err
 	} else if n == 0 {
-		return true, repeated(ctx, tx, r, state)
+		return true, s.repeated(ctx, tx, r, state)
 	}
 
 	for _, digest := range r.digests {
@@ -259,11 +260,14 @@ func (s *Store) putRow(ctx context.Context, tx *txn, r row, state string) (repea
 // repeated accepts a decision that is stored already with the same answer, as
 // after a commit whose success did not reach the caller. It refuses every other
 // change of a finished decision.
-func repeated(ctx context.Context, tx *txn, r row, state string) error {
-	var body string
-	if err := tx.QueryRowContext(ctx, `SELECT body FROM decisions WHERE id = $1`, r.id).Scan(&body); err != nil {
+func (s *Store) repeated(ctx context.Context, tx *txn, r row, state string) error {
+	var t texts
+	err := tx.QueryRowContext(ctx, `SELECT body, evidence, packed FROM decisions WHERE id = $1`, r.id).
+		Scan(&t.first, &t.second, &t.packed)
+	if err != nil {
 		return err
 	}
+	body, _ := s.unpack(t)
 	if state == stateFinished && body == r.body {
 		return nil
 	}
@@ -308,7 +312,7 @@ func (s *Store) Pending(ctx context.Context, olderThan time.Duration) ([]attesto
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 
-	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence FROM decisions
+	heads, err := s.heads(ctx, `SELECT id, at, repository, body, evidence, packed FROM decisions
 		WHERE state = 'begun' AND at <= $1 AND NOT moved ORDER BY at, id LIMIT $2`,
 		s.now().Add(-olderThan).UnixMicro(), maxPending)
 	if err != nil {

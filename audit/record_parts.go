@@ -20,8 +20,8 @@ func (s *Store) partsOf(ctx context.Context, kind string, ids []string) (map[str
 		text string
 		scan func(*sql.Rows) (string, map[string][]byte, error)
 	}{
-		kindDecision: {`SELECT id, at, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence
-			FROM decisions WHERE state = 'finished' AND id IN `, scanDecision},
+		kindDecision: {`SELECT id, at, requested, repository, digest, verdict, policy, policy_digest, break_glass, body, evidence,
+			packed FROM decisions WHERE state = 'finished' AND id IN `, s.scanDecision},
 		kindOverride: {`SELECT decision, repository, digest, at, granted_to, reason, attestors, expires
 			FROM overrides WHERE decision IN `, scanOverride},
 		kindRevocation: {`SELECT id, body FROM revocations WHERE state = 'finished' AND id IN `, scanRevocation},
@@ -47,13 +47,15 @@ func (s *Store) partsOf(ctx context.Context, kind string, ids []string) (map[str
 	return out, rows.Err()
 }
 
-func scanDecision(rows *sql.Rows) (string, map[string][]byte, error) {
+func (s *Store) scanDecision(rows *sql.Rows) (string, map[string][]byte, error) {
 	var r row
+	var t texts
 	err := rows.Scan(&r.id, &r.at, &r.requested, &r.repository, &r.digest, &r.verdict, &r.policy, &r.policyDigest,
-		&r.breakGlass, &r.body, &r.outline)
+		&r.breakGlass, &t.first, &t.second, &t.packed)
 	if err != nil {
 		return "", nil, err
 	}
+	r.body, r.outline = s.unpack(t)
 	parts, err := r.parts()
 	return r.id, parts, err
 }
@@ -192,7 +194,7 @@ func (v *verifier) blobs(ctx context.Context) error {
 // missingBlobs reports decisions whose evidence is not there.
 func (v *verifier) missingBlobs(ctx context.Context) error {
 	for after := ""; ; {
-		batch, err := outlines(v.store.read.QueryContext(ctx, `SELECT id, evidence FROM decisions
+		batch, err := v.store.outlines(v.store.read.QueryContext(ctx, `SELECT id, body, evidence, packed FROM decisions
 			WHERE state = 'finished' AND id > $1 ORDER BY id LIMIT $2`, after, missingBatch))
 		if err != nil {
 			return err
@@ -240,7 +242,7 @@ type outlined struct {
 	hashes []string
 }
 
-func outlines(rows *sql.Rows, err error) ([]outlined, error) {
+func (s *Store) outlines(rows *sql.Rows, err error) ([]outlined, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -249,10 +251,11 @@ func outlines(rows *sql.Rows, err error) ([]outlined, error) {
 	var out []outlined
 	for rows.Next() {
 		var o outlined
-		var text string
-		if err := rows.Scan(&o.id, &text); err != nil {
+		var t texts
+		if err := rows.Scan(&o.id, &t.first, &t.second, &t.packed); err != nil {
 			return nil, err
 		}
+		_, text := s.unpack(t)
 
 		// Evidence that does not decode was changed, which its entry has shown.
 		var parsed outline

@@ -118,7 +118,7 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		if err := s.lockIndex(ctx, tx); err != nil {
 			return err
 		}
-		batch, err := pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.repository, d.body, d.evidence,
+		batch, err := s.pruneRows(tx.QueryContext(ctx, `SELECT d.id, d.at, d.repository, d.body, d.evidence, d.packed,
 				EXISTS (SELECT 1 FROM admissions a WHERE a.decision = d.id OR a.changed = d.id)
 				OR EXISTS (SELECT 1 FROM overrides o WHERE o.decision = d.id AND o.closed_at IS NULL)
 			FROM decisions d WHERE d.state = 'finished' AND d.at < $1 AND (d.at, d.id) > ($2, $3)
@@ -147,7 +147,7 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		if err := s.touchBlobs(ctx, tx, used); err != nil || len(gone) == 0 {
 			return err
 		}
-		if err := forget(ctx, tx, removed); err != nil {
+		if err := s.forget(ctx, tx, removed); err != nil {
 			return err
 		}
 		marks, args := placeholders(gone)
@@ -208,7 +208,7 @@ type prunable struct {
 	kept                           bool
 }
 
-func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
+func (s *Store) pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -217,9 +217,11 @@ func pruneRows(rows *sql.Rows, err error) ([]prunable, error) {
 	var out []prunable
 	for rows.Next() {
 		var p prunable
-		if err := rows.Scan(&p.id, &p.at, &p.repository, &p.body, &p.evidence, &p.kept); err != nil {
+		var t texts
+		if err := rows.Scan(&p.id, &p.at, &p.repository, &t.first, &t.second, &t.packed, &p.kept); err != nil {
 			return nil, err
 		}
+		p.body, p.evidence = s.unpack(t)
 		out = append(out, p)
 	}
 	return out, rows.Err()

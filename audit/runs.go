@@ -50,10 +50,11 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 		}
 
 		// A clock that was ahead left times at which no run would come by for long.
-		_, err = tx.ExecContext(ctx, `UPDATE admissions SET tried_at = 0, looked_at = CASE WHEN looked_at > $1
-			THEN $2 ELSE looked_at END, claimed_until = 0 WHERE tried_at > $1 OR claimed_until > $3`,
-			now.Add(ahead).UnixMicro(), now.UnixMicro(), now.Add(ahead+lease).UnixMicro())
-		if err != nil {
+		tooLate, claimed := now.Add(ahead).UnixMicro(), now.Add(ahead+lease).UnixMicro()
+		if _, err := tx.ExecContext(ctx, forgetTriesText, tooLate, now.UnixMicro()); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, forgetClaimsText, tooLate, now.UnixMicro(), claimed); err != nil {
 			return err
 		}
 		return s.putRun(ctx, tx, id, kindRejudge, caller, now)
@@ -63,6 +64,15 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 	}
 	return s.Run(ctx, id)
 }
+
+// Each is found by an index: with OR, all admissions would be read.
+const (
+	forgetTriesText = `UPDATE admissions SET tried_at = 0, claimed_until = 0,
+		looked_at = CASE WHEN looked_at > $1 THEN $2 ELSE looked_at END WHERE tried_at > $1`
+
+	forgetClaimsText = `UPDATE admissions SET tried_at = 0, claimed_until = 0,
+		looked_at = CASE WHEN looked_at > $1 THEN $2 ELSE looked_at END WHERE claimed_until > $3 AND claimed_until > 0`
+)
 
 // putRun writes a new run, and removes those that ended long ago.
 func (s *Store) putRun(

@@ -241,16 +241,11 @@ func (st *statement) indexKeys(p keys, pos position) {
 // chunk reads the next n keys of a source, with the rows for which p's conditions
 // hold. It stops early once it has read stepBytes.
 func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n int, evidence bool) (step, error) {
-	column := "''"
-	if evidence {
-		column = "d.evidence"
-	}
-
 	st := s.statement()
 	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
 	st.keys(src, pos, n, 0)
-	st.add(`) SELECT k.at, k.id, d.repository, d.body, `+column+
-		` FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`,
+	st.add(`) SELECT k.at, k.id, d.repository, d.body, d.evidence, d.packed
+		FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`,
 		p.rows.args...)
 
 	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
@@ -264,18 +259,21 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 	for bytes := 0; rows.Next(); {
 		keys++
 		var h head
-		var repository, body, evidence sql.NullString
-		if err := rows.Scan(&h.at, &h.id, &repository, &body, &evidence); err != nil {
+		var repository sql.NullString
+		var t texts
+		if err := rows.Scan(&h.at, &h.id, &repository, &t.first, &t.second, &t.packed); err != nil {
 			return step{}, err
 		}
-		h.repository, h.body = repository.String, body.String
-		h.matches = body.Valid && !oldRevocation(h.body)
+		var outline string
+		h.repository = repository.String
+		h.body, outline = s.unpack(t)
+		h.matches = t.first.Valid && !oldRevocation(h.body)
 		if keys > 1 && h.position() == out.end {
 			continue // another index of the source has it too
 		}
 
-		if h.evidenceSize = len(evidence.String); body.Valid && h.evidenceSize > 0 {
-			if err := json.Unmarshal([]byte(evidence.String), &h.evidence); err != nil {
+		if h.evidenceSize = len(outline); evidence && h.evidenceSize > 0 {
+			if err := json.Unmarshal([]byte(outline), &h.evidence); err != nil {
 				return step{}, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
 			}
 		}

@@ -10,12 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/lru"
+	"github.com/attestor-gate/attestor/internal/packed"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -52,8 +52,9 @@ type Store struct {
 	engine  engine
 	timeout time.Duration
 	now     func() time.Time
-	enc     *zstd.Encoder
-	dec     *zstd.Decoder
+	codec   *packed.Codec
+
+	packFrom time.Time // when finished decisions begin to be compressed
 
 	log        *translog.Table            // of what is recorded, in the same database
 	compressed *lru.Cache[string, []byte] // small blobs as they are stored, by hash
@@ -122,11 +123,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	// The decoder's limit holds for every blob: a damaged or malicious one that
 	// claims to be huge is an error before its memory is allocated.
 	var err error
-	s.enc, err = zstd.NewWriter(nil, zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedFastest))
-	if err != nil {
-		return nil, fmt.Errorf("opening the decision store: %w", err)
-	}
-	if s.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxBlob)); err != nil {
+	if s.codec, err = packed.New(maxBlob); err != nil {
 		return nil, fmt.Errorf("opening the decision store: %w", err)
 	}
 
@@ -148,7 +145,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		s.notary = newNotary(*c.Log, s)
 	}
 	s.log = &translog.Table{Postgres: s.engine.dialect() == goose.DialectPostgres, Exec: s.execPrepared}
-	if err := errors.Join(s.startFill(ctx), s.startLog(ctx)); err != nil {
+	if err := errors.Join(s.startFill(ctx), s.startLog(ctx), s.startPacking(ctx)); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
 
@@ -209,8 +206,10 @@ func (s *Store) migrate(ctx context.Context) error {
 	if have > want {
 		return tooNew(have, want)
 	}
-	_, err = p.Up(ctx)
-	return err
+	if _, err = p.Up(ctx); err != nil || s.engine.dialect() != goose.DialectSQLite3 {
+		return err
+	}
+	return keepByKey(ctx, s.write)
 }
 
 // Close waits for the writes that are in progress and closes all connections.
@@ -225,8 +224,7 @@ func (s *Store) Close() error {
 		s.indexer.close()
 	}
 
-	s.dec.Close()
-	err := s.enc.Close()
+	err := s.codec.Close()
 	if s.replica != nil {
 		err = errors.Join(err, s.replica.db.Close())
 	}

@@ -61,7 +61,7 @@ func (s *Store) sumSome(ctx context.Context) (n int, err error) {
 			return err
 		}
 
-		batch, err := queuedDecisions(ctx, tx, "sum_queue", indexBatch)
+		batch, err := s.queuedDecisions(ctx, tx, "sum_queue", indexBatch)
 		if n = len(batch); err != nil || n == 0 {
 			return err
 		}

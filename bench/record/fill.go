@@ -64,10 +64,12 @@ func repositoryOf(n int) string {
 func idOf(i int) string { return fmt.Sprintf("0199%08x-0000-7000-8000-%012x", i, i) }
 
 // A maker makes decisions one after the other. Those that follow each other are on one
-// image, whose findings are made once a day.
+// image, which is scanned once a day: lastScanTime of its discovery occurrence changes no
+// more often, and decisions of one day have the same evidence.
 type maker struct {
 	image    int
 	day      time.Time
+	scanned  time.Time
 	findings []attestor.Vulnerability
 }
 
@@ -88,11 +90,11 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 	verdict := []attestor.Outcome{attestor.Pass, attestor.Pass, attestor.Pass, attestor.Deny, attestor.Deny,
 		attestor.Undecided}[random.IntN(6)]
 	if day := at.Truncate(24 * time.Hour); m.findings == nil || m.image != image || !m.day.Equal(day) {
-		m.image, m.day, m.findings = image, day, findingsOf(image, day)
+		m.image, m.day, m.scanned, m.findings = image, day, at, findingsOf(image, day)
 	}
-	found := m.findings
+	found, scanned := m.findings, m.scanned
 	child := attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}
-	scan := attestor.Scan{State: attestor.ScanComplete, Finished: &at, Findings: found}
+	scan := attestor.Scan{State: attestor.ScanComplete, Finished: &scanned, Findings: found}
 	uid := int64(65532)
 	user := attestor.User{Configured: "65532:65532", UID: &uid, GID: &uid, Source: attestor.UserFromConfig}
 	requested := fmt.Sprintf("%s:v%d", repository, image%1000)
@@ -105,7 +107,7 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 		Platforms: []attestor.PlatformSummary{{
 			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%9),
 				Current: image%4 > 0, Behind: "12d", Layers: 4},
-			Scan: attestor.ScanSummary{State: scan.State, Finished: &at, Counts: scan.Counts(),
+			Scan: attestor.ScanSummary{State: scan.State, Finished: &scanned, Counts: scan.Counts(),
 				Fixable: len(found) / 2},
 		}},
 		Checks: checksOf(verdict, found), Attestations: []attestor.Attestation{},
@@ -144,10 +146,22 @@ func findingsOf(image int, day time.Time) []attestor.Vulnerability {
 			Severity: levels[n%len(levels)],
 			Package:  fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2",
 			FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
-			Published: &published, DiffIDs: []attestor.Digest{digestOf(n % 40)},
+			Published: &published, DiffIDs: []attestor.Digest{layerOf(image, i)},
 		}
 	}
 	return out
+}
+
+// layers are those of a base, and as many of an image's own, that findings are in. Those of real images
+// are in few layers: the twelve of DefectDojo's sample of Artifact Analysis in three, nine of them in the bases'.
+const layers = 4
+
+// layerOf is the layer of an image's i-th finding. Images on one base have that base's.
+func layerOf(image, i int) attestor.Digest {
+	if i > findings*3/4 {
+		return attestor.DigestOf(fmt.Appendf(nil, "image %d, layer %d", image, i%layers))
+	}
+	return attestor.DigestOf(fmt.Appendf(nil, "base %d, layer %d", image%9, i%layers))
 }
 
 // checksOf are a decision's checks, with reasons where it does not pass.

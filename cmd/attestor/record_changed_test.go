@@ -19,7 +19,7 @@ import (
 // with exit code 1, in every form, through a service too. One that is as it was recorded ends with 0.
 func TestExplainOfAChangedRecord(t *testing.T) {
 	l := newLoggedRecord(t)
-	l.write(t, `UPDATE decisions SET body = replace(body, '"error"', '"pass"') WHERE id = 'second'`)
+	l.write(t, `UPDATE decisions SET packed = (SELECT packed FROM decisions WHERE id = 'first') WHERE id = 'second'`)
 	l.write(t, `UPDATE decisions SET policy = 'another' WHERE id = 'third'`)
 
 	here := []string{"--config", filepath.Join(filepath.Dir(l.conf.Store.SQLite), "attestor.yaml")}

@@ -30,6 +30,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/google"
+	"github.com/attestor-gate/attestor/internal/packed"
 	"github.com/attestor-gate/attestor/internal/samples"
 	"github.com/attestor-gate/attestor/internal/testkit/locked"
 	"github.com/attestor-gate/attestor/internal/testkit/pgtest"
@@ -374,19 +375,34 @@ func (k *killer) awaitRecovery(t *testing.T) {
 	}
 }
 
+// unpacked is the text of a decision, from the columns of its row.
+func (k *killer) unpacked(body string, kept []byte) string {
+	if len(kept) == 0 {
+		return body
+	}
+	c, err := packed.New(64 << 20)
+	k.ok(err)
+	defer func() { k.ok(c.Close()) }()
+	body, _, err = c.UnpackTwo(kept)
+	k.ok(err)
+	return body
+}
+
 // check holds the record to what stands and to what was told.
 func (k *killer) check(t *testing.T) (passes, interrupted int) {
 	t.Helper()
 	db := k.db()
 	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), "SELECT id, body FROM decisions WHERE state = 'finished'")
+	rows, err := db.QueryContext(t.Context(), "SELECT id, body, packed FROM decisions WHERE state = 'finished'")
 	k.ok(err)
 	defer rows.Close()
 	recorded, admitted := map[string]string{}, map[string]bool{}
 
 	for rows.Next() {
 		var id, body string
-		k.ok(rows.Scan(&id, &body))
+		var kept []byte
+		k.ok(rows.Scan(&id, &body, &kept))
+		body = k.unpacked(body, kept)
 		var d attestor.Decision
 		k.ok(json.Unmarshal([]byte(body), &d))
 		recorded[id] = body

@@ -79,7 +79,7 @@ type impliedEvent struct {
 func (k *killer) implied(t *testing.T, db *sql.DB) map[string]impliedEvent {
 	t.Helper()
 	out := map[string]impliedEvent{}
-	bodies := k.texts(t, db, "SELECT body FROM decisions WHERE state = 'finished'")
+	bodies := k.texts(t, db, "SELECT body, packed FROM decisions WHERE state = 'finished'")
 	for _, body := range bodies {
 		var d attestor.Decision
 		k.ok(json.Unmarshal([]byte(body), &d))
@@ -92,7 +92,7 @@ func (k *killer) implied(t *testing.T, db *sql.DB) map[string]impliedEvent {
 		}
 	}
 
-	for _, body := range k.texts(t, db, "SELECT body FROM revocations WHERE state = 'finished'") {
+	for _, body := range k.texts(t, db, "SELECT body, NULL FROM revocations WHERE state = 'finished'") {
 		var r attestor.RevocationRecord
 		k.ok(json.Unmarshal([]byte(body), &r))
 		kind, id := event.AttestationRevoked, "attestation-revoked-"+r.ID
@@ -133,8 +133,9 @@ func (k *killer) texts(t *testing.T, db *sql.DB, query string) (out []string) {
 	defer rows.Close()
 	for rows.Next() {
 		var text string
-		k.ok(rows.Scan(&text))
-		out = append(out, text)
+		var kept []byte
+		k.ok(rows.Scan(&text, &kept))
+		out = append(out, k.unpacked(text, kept))
 	}
 	k.ok(rows.Err())
 	return out

@@ -1,0 +1,70 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// packFor is how long after the schema was changed finished decisions are written as
+// before: instances of the version before may still be at work, and would read nothing of
+// those that are compressed, and leave them out of the search index.
+const packFor = fillFor
+
+// startPacking notes when the schema was changed, and from when on finished decisions are
+// compressed. Where there are no decisions, and in an SQLite file, which is one process's,
+// no earlier version is at work.
+func (s *Store) startPacking(ctx context.Context) error {
+	_, err := s.write.ExecContext(ctx, `INSERT INTO fills (name, started, at, id, done)
+		SELECT 'packed', CAST($1 AS BIGINT), 0, '', NOT EXISTS (SELECT 1 FROM decisions) WHERE TRUE
+		ON CONFLICT (name) DO NOTHING`, s.now().UnixMicro())
+	if err != nil {
+		return err
+	}
+
+	var started int64
+	var done bool
+	err = s.write.QueryRowContext(ctx, `SELECT started, done FROM fills WHERE name = 'packed'`).Scan(&started, &done)
+	if err != nil {
+		return err
+	}
+	if single := s.write != s.read; !done && !single {
+		s.packFrom = time.UnixMicro(started).Add(packFor)
+	}
+	return nil
+}
+
+// packs reports whether what is finished now is compressed.
+func (s *Store) packs() bool { return !s.now().Before(s.packFrom) }
+
+// columns are body, evidence and packed as a decision is written. What is begun is about
+// to be replaced, and is compared with what replaces it: it is not compressed.
+func (s *Store) columns(r row, state string) [3]any {
+	if state != stateFinished || !s.packs() {
+		return [3]any{r.body, r.outline, nil}
+	}
+	return [3]any{"", "", s.codec.Two(r.body, r.outline)}
+}
+
+// texts are columns of a row that may be missing: as earlier versions wrote them, or
+// compressed. A row of images has one text only.
+type texts struct {
+	first, second sql.NullString
+	packed        []byte // none: not compressed
+}
+
+// unpack returns what the columns of a row say: body and evidence of a decision.
+//
+// Whoever writes to the columns of a compressed row changes it, and so they come first:
+// what they say is not what the log commits to. What was damaged is empty for the same
+// reason: one such row must not end a list, and no gate records an empty decision.
+func (s *Store) unpack(t texts) (first, second string) {
+	if len(t.packed) == 0 || t.first.String != "" || t.second.String != "" {
+		return t.first.String, t.second.String
+	}
+	first, second, err := s.codec.UnpackTwo(t.packed)
+	if err != nil {
+		return "", ""
+	}
+	return first, second
+}
