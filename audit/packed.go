@@ -38,9 +38,10 @@ func (s *Store) startPacking(ctx context.Context) error {
 func (s *Store) packs() bool { return !s.now().Before(s.packFrom) }
 
 // columns are body, evidence and packed as a decision is written. What is begun is about
-// to be replaced, and is compared with what replaces it: it is not compressed.
+// to be replaced, and is compared with what replaces it: it is not compressed. Nor is what
+// is too large to be read back.
 func (s *Store) columns(r row, state string) [3]any {
-	if state != stateFinished || !s.packs() {
+	if state != stateFinished || !s.packs() || len(r.body)+len(r.outline) >= maxBlob {
 		return [3]any{r.body, r.outline, nil}
 	}
 	return [3]any{"", "", s.codec.Two(r.body, r.outline)}

@@ -3,6 +3,8 @@ package audit_test
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +22,9 @@ func refused(t *testing.T, s *audit.Store, says string) {
 	t.Helper()
 	r := record(7, attestor.Pass, func(r *attestor.Record) {
 		r.Decision.ID = "refused"
-		r.Decision.Labels = map[string]string{"much": strings.Repeat("x", 1<<20)}
+		much := make([]byte, 1<<19) // that does not compress
+		_, _ = rand.NewChaCha8([32]byte{}).Read(much)
+		r.Decision.Labels = map[string]string{"much": hex.EncodeToString(much)}
 	})
 
 	finish := func(ctx context.Context, r attestor.Record) error {
