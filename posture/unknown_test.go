@@ -143,7 +143,7 @@ func TestUnknownIsNeverAPass(t *testing.T) {
 	worse := []any{nil, "", "allUsers", "true", true, false, 0, 100000, []any{}, []any{"allUsers"}, "INGRESS_TRAFFIC_ALL", "roles/owner", "EXTERNAL",
 		"DISABLED", "allow", "ALWAYS_ALLOW", "AUTO_ONLY", "ACCEPT_AUTOMATIC", "europe-west1"}
 
-	every := 45 // some of them are enough to see that it works at all
+	every := 150 // some of them are enough to see that it works at all
 	if os.Getenv("GATE_TEST_ALL") != "" {
 		every = 1
 	}
@@ -269,7 +269,10 @@ var later = []struct {
 func TestUnknownFaultsAreNamed(t *testing.T) {
 	text := encoded(t, richPlan(t, -1, nil))
 	before := passes(mustStrictly(t, value(t, text)))
-	for _, tt := range later {
+	for n, tt := range later {
+		if n%3 != 0 && os.Getenv("GATE_TEST_ALL") == "" {
+			continue
+		}
 		i := slices.IndexFunc(changes(value(t, text)), func(c any) bool { return c.(map[string]any)["type"] == tt.kind })
 		if i < 0 {
 			t.Fatalf("the plan has no %s", tt.kind)
