@@ -154,7 +154,7 @@ func coverageRows() []coverageRow {
 		{"osv-two-systems.json", "unsupported", "no data about the packages of Linux"},
 		{"osv-two-systems-first.json", "unsupported", "no data about the packages of Linux"},
 		{"osv-suse-number.json", "unsupported", "no advisory"},
-		{"osv-opensuse-leap.json", "complete", ""},
+		{"osv-opensuse-leap.json", "unsupported", "source packages"},
 		{"osv-rocky-unnumbered.json", "unsupported", "version of the operating system"},
 		{"osv-redhat-cpe.json", "unsupported", "version of the operating system"},
 		{"osv-no-ecosystem.json", "unsupported", "did not recognise"},

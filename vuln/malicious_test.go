@@ -73,7 +73,7 @@ func TestImportedMalware(t *testing.T) {
       "name": "a",
       "os_package_name": "",`, `"vulnerabilities": [{"id": "GHSA-x-y-z", "aliases": ["CVE-2026-1001", `+
 			`"MAL-2026-1001"]}], "package": {"name": "a", "os_package_name": "",`, 1),
-			map[string]bool{"CVE-2026-1001": false, "MAL-2026-1001": true}},
+			map[string]bool{"CVE-2026-0001": false, "CVE-2026-1001": false, "MAL-2026-1001": true}},
 		{"Trivy's id", `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", ` +
 			`"ArtifactType": "container_image", "ArtifactName": "x@sha256:` + digest + `", "Results": [
 			{"Class": "lang-pkgs", "Type": "node-pkg", "Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1001",

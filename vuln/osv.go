@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,7 +136,7 @@ func readOSV(b []byte) (report, error) {
 			// One package that was compared with nothing is one that nobody looked at, whatever the others are.
 			if kind == osType {
 				system = true
-				rep.osLack = cmp.Or(rep.osLack, p.osLack())
+				rep.osLack = cmp.Or(rep.osLack, p.osLack(r.Source.Path))
 			}
 		}
 	}
@@ -149,8 +150,18 @@ func readOSV(b []byte) (report, error) {
 			scan,
 		)
 	}
+
+	// osv-scanner that cannot reach its database ends with 0, and reports every package without a finding. Only a finding
+	// shows that packages were compared with anything.
+	if len(rep.found) == 0 {
+		rep.unsupported = strings.TrimPrefix(rep.osLack+"; "+osvUnproven, "; ")
+	}
 	return rep, nil
 }
+
+// osvUnproven says why a report without findings is not believed.
+const osvUnproven = "the report has no finding, as any report of osv-scanner that could not reach its database: " +
+	"nothing shows that the packages were compared with advisories; scan with Trivy or Grype"
 
 // sources names the kinds of source in the report, for a message.
 func (o osvReport) sources() string {
@@ -167,19 +178,62 @@ func (o osvReport) sources() string {
 	return ", and its sources are of type " + strings.Join(kinds, ", ")
 }
 
-// osLack says why a package of the operating system was compared with nothing. OSV's ecosystems name the distribution
-// and its release: Debian:12. "Linux" is what osv-scanner writes where it does not know the distribution.
-func (p osvPackage) osLack() string {
+// osLack says why a package of the operating system, from the list at path, was compared with nothing. OSV's ecosystems
+// name the distribution and its release: Debian:12. "Linux" is what osv-scanner writes where it does not know the
+// distribution.
+func (p osvPackage) osLack(path string) string {
 	r := p.release()
+	if why := r.lack("osv-scanner", osvFamilies()); why != "" {
+		return why
+	}
+
+	// osv-scanner asks for the names of binary packages: an image with libopenssl1_1 alone has no finding of openssl-1_1.
+	if osvBySource(r.family) || strings.HasSuffix(path, "/var/lib/chisel/manifest.wall") {
+		return fmt.Sprintf(
+			"osv-scanner compares the binary packages of %s by name with advisories that name source packages",
+			clip(r.String()),
+		)
+	}
 
 	// OSV's advisories of SUSE are for products by name, SUSE:Linux Enterprise Server 15 SP5. osv-scanner asks for the
 	// release's number, which none of them has (osv-scalibr v0.5.3, extractor/filesystem/os/ecosystem).
-	if strings.EqualFold(r.family, "SUSE") && r.versioned() {
+	if strings.EqualFold(r.family, "SUSE") {
 		return fmt.Sprintf(
 			"osv-scanner compares the packages of %s with no advisory: those are for products by name", clip(r.String()),
 		)
 	}
-	return r.lack("osv-scanner", osvFamilies())
+
+	// A release in another form than the advisories' equals none of theirs: Alpine's edge is v3.23_alpha20250612, and
+	// an apk system that osv-scanner does not know is Alpine with a number of its own.
+	if !r.inOSV() {
+		return fmt.Sprintf(
+			"osv-scanner compares the packages of %s with no advisory: none is for a release of that form",
+			clip(r.String()),
+		)
+	}
+	return ""
+}
+
+// osvBySource reports whether OSV's advisories of a distribution of rpm packages name source packages only. Those of
+// AlmaLinux name every binary package, and from the lists of dpkg and apk osv-scanner takes the source's name.
+func osvBySource(family string) bool {
+	return slices.Contains([]string{"azure linux", "mageia", "openeuler", "opensuse"}, strings.ToLower(family))
+}
+
+var (
+	alpineBranch = regexp.MustCompile(`^v[0-9]+\.[0-9]+$`)
+	wholeNumber  = regexp.MustCompile(`^[0-9]+$`)
+)
+
+// inOSV reports whether the release has the form of those in OSV's advisories, as far as the form is known.
+func (o release) inOSV() bool {
+	switch strings.ToLower(o.family) {
+	case "alpine":
+		return alpineBranch.MatchString(o.version)
+	case "almalinux", "debian":
+		return wholeNumber.MatchString(o.version)
+	}
+	return true
 }
 
 // release is the distribution in the package's ecosystem. That of openSUSE has the product's name before the number:
