@@ -3,6 +3,7 @@ package report_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,7 +91,7 @@ func newSite(t *testing.T) site {
 	large.Rows[0].Repository, large.Rows[0].Image = long, long+"@"+string(digest(1))
 	large.Owners[0].Name, large.Policies[0].Policy = strings.Repeat("payments-and-", 15)+"ledger", strings.Repeat("production-", 20)+"eu"
 	few := slices.Clone(large.Rows[:50])
-	return site{
+	all := site{
 		"/": func(w io.Writer) error {
 			return r.Overview(w, pages.Overview{Figures: small.Figures(), Since: "2026-11-14T00:00:00Z",
 				Recent: recent, Alarms: []string{
@@ -173,6 +174,8 @@ func newSite(t *testing.T) site {
 			return report.Write(w, report.HTML, report.Record(s), report.Options{Links: "https://gate.example.com"})
 		},
 	}
+	maps.Copy(all, longPages(t, r))
+	return all
 }
 
 // oneImage is an image that was refused, passed, was overridden and is refused again.
