@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/attestor-gate/attestor/internal/config"
+	"github.com/attestor-gate/attestor/internal/engine"
 )
 
 func now() time.Time { return time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC) }
@@ -320,12 +323,15 @@ func TestConfigurationsFindTheirFiles(t *testing.T) {
 }
 
 // TestRolloutChecksTheConfiguration runs what docs/rollout.md says makes a
-// configuration that can be checked on one's own machine.
+// configuration that can be checked on one's own machine, and from it one that
+// attests the gate's own first image. Both load.
 func TestRolloutChecksTheConfiguration(t *testing.T) {
-	_, text, _ := strings.Cut(string(read(t, "../docs/rollout.md")), "```console\nsed ")
-	command, _, ok := strings.Cut(text, "```")
-	if !ok {
-		t.Fatal("docs/rollout.md does not say how")
+	var commands []string
+	for _, m := range regexp.MustCompile("(?ms)^```console\n(sed .*?)^```$").FindAllStringSubmatch(string(read(t, "../docs/rollout.md")), -1) {
+		commands = append(commands, m[1])
+	}
+	if len(commands) != 2 {
+		t.Fatalf("docs/rollout.md makes configurations by %q", commands)
 	}
 
 	dir := t.TempDir()
@@ -333,10 +339,20 @@ func TestRolloutChecksTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	cmd := exec.CommandContext(t.Context(), "bash", "-euc", "sed "+command)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	for _, command := range commands {
+		cmd := exec.CommandContext(t.Context(), "bash", "-euc", command)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+
+	// A file is what it says that it is only if the gate takes it.
+	for name, identified := range map[string]bool{"check.yaml": true, "bootstrap.yaml": false} {
+		c, err := config.Load(filepath.Join(dir, "deploy", name), func(string) string { return "" }, engine.ProfileProblem)
+		if err != nil || len(c.Attestors) != 1 || (c.Identity != nil) != identified {
+			t.Errorf("%s: %d attestors, with identity: %t, %v", name, len(c.Attestors), c.Identity != nil, err)
+		}
 	}
 
 	var c struct {
