@@ -38,13 +38,13 @@ type fault struct {
 
 // A remedy is the change that clears a finding, in each form of definition.
 type remedy struct {
-	flag      string // of gcloud run services update, or that of another kind of workload
-	container string // that the flag is about, where there are several
-	command   string // a whole command, where there is no flag
-	knative   []edit // of YAML, and of google_cloud_run_service
-	fields    []edit // of the v2 API's JSON, and of Terraform's v2 resources
-	function  string // in Terraform, of google_cloudfunctions2_function
-	terraform string // where the change is not in the workload
+	flag       string   // of gcloud run services update, or that of another kind of workload
+	containers []string // that the flag and the edits of containers are about, where there are several
+	command    string   // a whole command, where there is no flag
+	knative    []edit   // of YAML, and of google_cloud_run_service
+	fields     []edit   // of the v2 API's JSON, and of Terraform's v2 resources
+	function   string   // in Terraform, of google_cloudfunctions2_function
+	terraform  string   // where the change is not in the workload
 
 	dockerfile string
 }
@@ -93,11 +93,13 @@ func (m remedy) of(s *workload) string {
 
 	command := m.command
 	if m.flag != "" && s.kind != kindFunction {
-		command = "gcloud run " + s.collection() + " update " + shell(s.name, "NAME") + s.inRegion()
-		if m.container != "" {
-			command += " --container=" + m.container
+		command = s.gcloud() + " update " + shell(s.name, "NAME") + s.inRegion()
+		for _, name := range m.containers {
+			command += " --container=" + name + " " + m.flag
 		}
-		command += " " + m.flag
+		if len(m.containers) == 0 {
+			command += " " + m.flag
+		}
 	}
 
 	line := m.pasted(s)
@@ -150,9 +152,9 @@ func block(name string, lines ...string) string {
 	return name + " {\n  " + strings.ReplaceAll(strings.Join(lines, "\n"), "\n", "\n  ") + "\n}"
 }
 
-// shell returns a name that needs no quoting in a shell, or else the placeholder.
+// shell returns a name that needs no quoting in a shell and is no flag, or else the placeholder.
 func shell(s, placeholder string) string {
-	if s == "" || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+	if s == "" || s[0] == '-' || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return placeholder
 	}
 	return s

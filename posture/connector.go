@@ -261,6 +261,10 @@ func connectedEdits(edits []edit) []edit {
 
 	var out []edit
 	for _, e := range edits {
+		e.path = slices.Clone(e.path)
+		for i, name := range e.path {
+			e.path[i] = connectorName(name)
+		}
 		if last := e.path[len(e.path)-1]; slices.Contains(refs, last) {
 			e.path = append(slices.Clone(e.path[:len(e.path)-1]), last+"Ref")
 			e.value = map[string]any{"external": e.value}
@@ -271,6 +275,17 @@ func connectedEdits(edits []edit) []edit {
 	}
 
 	return out
+}
+
+// connectorName is a field's name as Config Connector writes it, where that is not the API's: the cluster refuses another.
+func connectorName(name string) string {
+	switch name {
+	case "invokerIamDisabled":
+		return "invokerIAMDisabled"
+	case "defaultUriDisabled":
+		return "defaultURIDisabled"
+	}
+	return name
 }
 
 func referencing(v any, refs []string) any {

@@ -102,8 +102,13 @@ func merged(a, b any) any {
 
 	al, ok := a.([]any)
 	bl, both := b.([]any)
-	if ok && both && len(al) == 1 && len(bl) == 1 {
-		return []any{merged(al[0], bl[0])}
+	if ok && both && len(al) == len(bl) {
+		var out []any
+		for i := range al {
+			out = append(out, merged(al[i], bl[i]))
+		}
+
+		return out
 	}
 
 	return b
@@ -129,10 +134,10 @@ func (m remedy) pasted(s *workload) string {
 	for _, e := range m.edits(s) {
 		path := s.place(e.path)
 		if e.remove {
-			removed = append(removed, "remove "+strings.ReplaceAll(strings.Join(path, "."), ".[]", "[]"))
+			removed = append(removed, "remove "+s.spelled(path))
 			continue
 		}
-		if one := nested(path, e.value); tree == nil {
+		if one := m.inContainers(nested(path, e.value)); tree == nil {
 			tree = one
 		} else {
 			tree = merged(tree, one)
@@ -159,6 +164,52 @@ func (m remedy) pasted(s *workload) string {
 	}
 
 	return strings.TrimSpace(text + "\n" + strings.Join(removed, ", "))
+}
+
+// spelled is a path in the words of a workload's form.
+func (s *workload) spelled(path []string) string {
+	words := slices.Clone(path)
+	if s.form == formConnector {
+		words = append([]string{"spec"}, words...)
+	}
+	if s.form == formTerraformV1 && words[0] == "spec" {
+		words = words[1:]
+	}
+	for i, word := range words {
+		if (s.form == formTerraform || s.form == formTerraformV1) && !strings.ContainsAny(word, "[/") {
+			words[i] = snake(word)
+		}
+		if s.form == formConnector {
+			words[i] = connectorName(word)
+		}
+	}
+
+	return strings.ReplaceAll(strings.Join(words, "."), ".[", "[")
+}
+
+// inContainers names the containers that fields are about, where a workload has several: without a name a person
+// would change another, or all.
+func (m remedy) inContainers(v any) any {
+	fields, _ := v.(map[string]any)
+	for name, inner := range fields {
+		list, ok := inner.([]any)
+		if name != "containers" || !ok || len(list) != 1 || len(m.containers) == 0 {
+			m.inContainers(inner)
+			continue
+		}
+
+		var named []any
+		for _, holder := range m.containers {
+			one := map[string]any{"name": holder}
+			for field, value := range list[0].(map[string]any) {
+				one[field] = value
+			}
+			named = append(named, one)
+		}
+		fields[name] = named
+	}
+
+	return v
 }
 
 var bareWord = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_./@:-]*[A-Za-z0-9]$`)

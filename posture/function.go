@@ -106,6 +106,7 @@ func (r *reader) functionVolume(s *workload, v *node, path string) {
 
 	for _, item := range versions {
 		ref.version = r.text(item.at("version"), path+".versions.version")
+		ref.path = r.text(item.at("path"), path+".versions.path").text
 		s.volumes = append(s.volumes, ref)
 	}
 }

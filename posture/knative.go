@@ -265,6 +265,7 @@ func (r *reader) revision(s *workload, n *node, sh shape) {
 
 		for _, item := range items {
 			ref.version = r.text(item.at("key"), path+".secret.items.key")
+			ref.path = r.text(item.at("path"), path+".secret.items.path").text
 			s.volumes = append(s.volumes, ref)
 		}
 	}

@@ -52,7 +52,7 @@ func TestUnreadable(t *testing.T) {
 		{"bare text", "hello", "bare text"},
 		{"broken YAML", "a: [", "not YAML"},
 		{"broken JSON", `{"a": `, "not JSON"},
-		{"after the JSON", `{"template": {}} {"template": {}}`, "follows"},
+		{"after the JSON", `{"template": {}} {"template": {}}`, "data after the JSON value"},
 		{"not UTF-8", "a: \xff", "UTF-8"},
 		{"a Kubernetes Service", "apiVersion: v1\nkind: Service\n", `unknown kind "Service" of "v1"`},
 		{"a Deployment", "apiVersion: apps/v1\nkind: Deployment\n", "unknown kind"},

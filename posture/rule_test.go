@@ -112,10 +112,11 @@ var broken = []struct {
 		"DB_PASSWORD has the name of a secret", "--update-secrets=DB_PASSWORD="},
 	{"a secret in the environment", "SECRETS_AS_FILES", []string{"LOG_LEVEL\n          value: info", "DB_PASSWORD\n" +
 		"          valueFrom: {secretKeyRef: {name: db, key: '1'}}"}, "DB_PASSWORD", "--update-secrets=/secrets/"},
-	{"a mount at latest", "SECRET_VERSION_PINNED", []string{"key: '3'", "key: latest"}, "at version latest", "NAME=SECRET:1"},
+	{"a mount at latest", "SECRET_VERSION_PINNED", []string{"key: '3'", "key: latest"},
+		"at version latest", "=db-password:1, or in the YAML: spec: {template: {spec: {volumes:"},
 	{"a mount without versions", "SECRET_VERSION_PINNED",
 		[]string{"          items:\n          - key: '3'\n            path: password\n", ""},
-		"at version latest", "NAME=SECRET:1"},
+		"at version latest", "=db-password:1, or in the YAML: spec: {template: {spec: {volumes:"},
 	{"no minimum", "MIN_INSTANCES", []string{"minScale: '1'", "minScale: '0'"}, "no instance stays warm", "--min-instances=1"},
 	{"no maximum number", "MAX_INSTANCES", []string{"        autoscaling.knative.dev/maxScale: '20'\n", ""}, "no maximum number", "--max-instances="},
 	{"no memory limit", "RESOURCE_LIMITS", []string{"            memory: 512Mi\n", ""}, "api-1 has no memory limit", "--memory="},

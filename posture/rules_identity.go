@@ -18,10 +18,10 @@ func invokerAuth(c *judging) answer {
 	s := c.s
 	g := c.model.grantsOn(s)
 	faults := slices.Clone(g.public)
-	m := remedy{command: "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
+	m := remedy{command: s.gcloud() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
 		s.inRegion() + " --member=MEMBER --role=ROLE", terraform: "# remove the IAM member"}
 	if len(faults) > 0 {
-		m.command = "gcloud run " + s.collection() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
+		m.command = s.gcloud() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
 			s.inRegion() + " --member=" +
 			faults[0].subject + " --role=" + shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
 		m.terraform = "# remove " + faults[0].subject + " from the IAM resources"
@@ -69,7 +69,7 @@ func invokerAuth(c *judging) answer {
 		return afterApply("a member of the IAM policy")
 	case !g.whole:
 		return missingEvidence("the callers are unknown: a definition does not contain its IAM policy",
-			"pass the output of `gcloud run "+s.collection()+" get-iam-policy "+shell(s.name, "NAME")+s.inRegion()+
+			"pass the output of `"+s.gcloud()+" get-iam-policy "+shell(s.name, "NAME")+s.inRegion()+
 				" --format json` as --iam")
 	case s.iap.text == "true" && !slices.ContainsFunc(g.invoker, iapAgent.MatchString):
 		return violated("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", remedy{
@@ -191,12 +191,18 @@ func buildAccount(c *judging) answer {
 	case s.builder.unknown:
 		return afterApply("the account of the build")
 	case email == "" || isDefaultAccount(email):
+		// Only a deployment from source builds, and takes the flag; a function is deployed by other tools.
+		build := s.deployed() + " --source=. --build-service-account=projects/PROJECT/serviceAccounts/" + sampleAccount
+		if s.kind == kindFunction {
+			build = ""
+		}
+
 		found := "the build runs as the default account"
 		if email != "" {
 			found += " " + clip(email)
 		}
 		return violated("a service account for builds", remedy{
-			flag: "--build-service-account=projects/PROJECT/serviceAccounts/" + sampleAccount,
+			command: build,
 			knative: []edit{annotation(runPrefix+"build-service-account",
 				"projects/PROJECT/serviceAccounts/"+sampleAccount).toFill()},
 			fields: []edit{field("projects/PROJECT/serviceAccounts/"+sampleAccount, "buildConfig",

@@ -64,11 +64,8 @@ func imageByDigest(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("an image by digest, so that the judged image is the one that runs", remedy{
-			flag: "--image=" + sampleImage, container: containerOf(c.s, faults[0].subject),
-			knative: []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()},
-			fields:  []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()},
-		}, faults...)
+		return violated("an image by digest, so that the judged image is the one that runs", pinnedImages(c.s),
+			faults...)
 	case unknown != "":
 		return afterApply(unknown)
 	case c.s.sources.unknown:
@@ -78,6 +75,50 @@ func imageByDigest(c *judging) answer {
 	}
 
 	return satisfied("every image is named by digest")
+}
+
+// pinnedImages is the remedy for what runs without being judged: images by tag, source code, updates beneath a digest.
+func pinnedImages(s *workload) remedy {
+	var m remedy
+	var tagged []string
+	updated, built := s.baseImages.text != "", s.sources.text != ""
+	for _, k := range s.containers {
+		if _, pinned := asImage(k.image.text); !pinned || k.source != "" || s.sources.text != "" {
+			tagged = append(tagged, k.name)
+		}
+		updated, built = updated || k.baseImage.text != "", built || k.source != ""
+	}
+
+	if len(tagged) > 0 {
+		m.flag, m.containers = "--image="+sampleImage, containersOf(s, tagged...)
+		m.knative = []edit{revisionField(sampleImage, "containers", "[]", "image").toFill()}
+		m.fields = []edit{field(sampleImage, "template", "containers", "[]", "image").toFill()}
+	}
+	if built {
+		m.knative = append(m.knative, without(revisionAnnotation(runPrefix+"sources", "")).toFill())
+		m.fields = append(m.fields, without(field(nil, "template", "containers", "[]", "sourceCode")).toFill())
+	}
+	if anyLauncher(s) && s.sandboxes == 0 {
+		m.knative = append(m.knative, without(revisionField(nil, "containers", "[]", "sandboxLauncher")).toFill())
+		m.fields = append(m.fields, without(field(nil, "template", "containers", "[]", "sandboxLauncher")).toFill())
+	}
+
+	// Only a deployment has the flag; an update of the service has not.
+	if updated && s.kind == kindService {
+		m.command = s.deployed() + " --image=" + sampleImage + " --clear-base-image"
+		m.flag = ""
+	}
+	if updated {
+		for _, name := range []string{"base-images", "build-enable-automatic-updates", "enable-automatic-updates"} {
+			m.knative = append(m.knative, without(revisionAnnotation(runPrefix+name, "")).toFill(),
+				without(annotation(runPrefix+name, "")).toFill())
+		}
+		m.knative = append(m.knative, without(revisionField(nil, "runtimeClassName")).toFill())
+		m.fields = append(m.fields, without(field(nil, "template", "containers", "[]", "baseImageUri")).toFill(),
+			without(field(nil, "buildConfig", "enableAutomaticUpdates")).toFill())
+	}
+
+	return m
 }
 
 const sampleImage = "IMAGE@sha256:DIGEST"

@@ -24,9 +24,15 @@ func regionApproved(c *judging) answer {
 		return satisfied("region %s is approved", clip(r.text))
 	}
 
+	// A function is moved by the tool that deploys it.
+	move := c.s.gcloud() + " describe " + shell(c.s.name, "NAME") + " --region=" + shell(r.text, "REGION") +
+		" --format=export, replace it in " + c.profile.regions[0] + ", delete it here"
+	if c.s.kind == kindFunction {
+		move = ""
+	}
+
 	return violated("one of "+strings.Join(c.profile.regions, ", "), remedy{
-		command: "gcloud run " + c.s.collection() + " describe " + shell(c.s.name, "NAME") + " --region=" +
-			shell(r.text, "REGION") + " --format=export, replace it in " + c.profile.regions[0] + ", delete it here",
+		command: move,
 		fields: []edit{field("projects/PROJECT/locations/"+c.profile.regions[0]+"/"+c.s.kind+"s/"+
 			cmp.Or(clip(c.s.name), "NAME"),
 			"name").toFill()},
@@ -53,8 +59,8 @@ func regionsApproved(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{flag: "--remove-regions=" +
-			shell(faults[0].subject, "REGION"),
+		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{command: "gcloud run multi-region-services update " +
+			shell(c.s.name, "NAME") + " --remove-regions=" + shell(faults[0].subject, "REGION"),
 			fields:    []edit{field([]any{c.profile.regions[0]}, "multiRegionSettings", "regions").toFill()},
 			terraform: "# remove the region from multi_region_settings { regions }"}, faults...)
 	case unknown:
@@ -114,7 +120,7 @@ func defaultURLDisabled(c *judging) answer {
 	case fronted && mapped && !restricted(s):
 		return violated(
 			"no domain mapping, since it bypasses Cloud Armor and Identity-Aware Proxy at the load balancer", remedy{
-				command:   "gcloud beta run domain-mappings delete --domain=DOMAIN",
+				command:   "gcloud beta run domain-mappings delete --domain=DOMAIN" + s.inRegion(),
 				terraform: "# remove google_cloud_run_domain_mapping, and point the domain at the load balancer",
 			}, fault{subject: domain, found: "a load balancer fronts the service, and the domain mapping " +
 				quote(domain) + " leads past it"})
@@ -150,7 +156,7 @@ func vpcEgress(c *judging) answer {
 	case s.connector.text == "" && !s.network.set && (s.connector.unknown || s.network.unknown):
 		return afterApply("the VPC connector")
 	case s.connector.text == "" && !s.network.set:
-		return violated("a connector or Direct VPC egress", vpcRemedy("private-ranges-only"),
+		return violated("a connector or Direct VPC egress", vpcRemedy(c.s.egressOr("private-ranges-only")),
 			fault{found: "no VPC egress is set"})
 	case s.egress.unknown:
 		return afterApply("the VPC egress")
@@ -161,7 +167,7 @@ func vpcEgress(c *judging) answer {
 		return satisfied("VPC egress by %s, %s", vpcWay(s), s.egress.text)
 	}
 
-	return violated("private-ranges-only or all-traffic", vpcRemedy("private-ranges-only"),
+	return violated("private-ranges-only or all-traffic", vpcRemedy(c.s.egressOr("private-ranges-only")),
 		fault{found: "VPC egress is " + quote(s.egress.text)})
 }
 
@@ -170,6 +176,14 @@ func vpcWay(s *workload) string {
 		return "connector"
 	}
 	return "Direct VPC egress"
+}
+
+// egressOr is the egress of a workload, where it is one that keeps the rules: a remedy for the network leaves it as it is.
+func (s *workload) egressOr(other string) string {
+	if s.egress.text == "all-traffic" || s.egress.text == "private-ranges-only" {
+		return s.egress.text
+	}
+	return other
 }
 
 func vpcRemedy(egress string) remedy {
@@ -227,7 +241,7 @@ func fixedAddress(c *judging) answer {
 	case len(faults) > 0:
 		return violated("reserved addresses for Cloud NAT",
 			remedy{command: "gcloud compute routers nats update NAT --router=ROUTER" +
-				" --router-region=REGION --nat-external-ip-pool=ADDRESS",
+				" --region=REGION --nat-external-ip-pool=ADDRESS",
 				terraform: "nat_ip_allocate_option = \"MANUAL_ONLY\"\nnat_ips = [google_compute_address.NAME.id]"},
 			faults...)
 	case unknown:

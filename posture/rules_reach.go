@@ -19,7 +19,7 @@ func networkOwn(c *judging) answer {
 	names, open := c.model.networks(s)
 	switch {
 	case slices.Contains(names, defaultNetwork):
-		return violated("a network of one's own", vpcRemedy("private-ranges-only"),
+		return violated("a network of one's own", vpcRemedy(s.egressOr("private-ranges-only")),
 			fault{subject: defaultNetwork, found: "traffic leaves by the network \"default\", whose firewall rules " +
 				"admit every machine in it"})
 	case open || len(names) == 0:
@@ -270,7 +270,7 @@ func sharePrivate(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a share at a private address, by VPC egress, since NFS encrypts nothing",
-			vpcRemedy("private-ranges-only"), faults...)
+			vpcRemedy(s.egressOr("private-ranges-only")), faults...)
 	case unknown:
 		return afterApply("the way to an NFS share")
 	case shares == 0:
@@ -284,10 +284,12 @@ func sharePrivate(c *judging) answer {
 // data that others read.
 func mountsReadOnly(c *judging) answer {
 	var faults []fault
+	var writable []mount
 	unknown := false
 	for _, v := range c.s.mounts {
 		unknown = unknown || v.readOnly.unknown
 		if v.readOnly.text != "true" && !v.readOnly.unknown {
+			writable = append(writable, v)
 			what := map[string]string{mountBucket: "bucket", mountShare: "NFS share"}[v.kind]
 			faults = append(faults,
 				fault{subject: v.name, found: "the " + what + " of volume " + clip(v.name) + " is mounted for writing"})
@@ -296,15 +298,8 @@ func mountsReadOnly(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("readOnly, or an exception that says why the workload writes", remedy{
-			flag: "--add-volume=name=NAME,type=cloud-storage,bucket=BUCKET,readonly=true",
-			knative: []edit{revisionField(
-				[]any{map[string]any{"name": "NAME", "csi": map[string]any{"driver": gcsDriver, "readOnly": true,
-					"volumeAttributes": map[string]any{"bucketName": "BUCKET"}}}}, "volumes").toFill()},
-			fields: []edit{field(
-				[]any{map[string]any{"name": "NAME", "gcs": map[string]any{"bucket": "BUCKET", "readOnly": true}}},
-				"template", "volumes").toFill()},
-		}, faults...)
+		return violated("readOnly, or an exception that says why the workload writes", mountedReadOnly(writable),
+			faults...)
 	case unknown:
 		return afterApply("whether a volume is mounted for reading only")
 	}
@@ -327,8 +322,13 @@ func keyRevocation(c *judging) answer {
 		return satisfied("when the key is revoked: %s", s.revocation.text)
 	}
 
+	flag := "--post-key-revocation-action-type=shut-down"
+	if s.kind == kindInstance { // whose commands have no such flag
+		flag = ""
+	}
+
 	return violated("prevent-new or shut-down, written out", remedy{
-		flag:    "--post-key-revocation-action-type=shut-down",
+		flag:    flag,
 		knative: []edit{revisionAnnotation(runPrefix+"post-key-revocation-action-type", "shut-down").toFill()},
 		fields:  []edit{field("SHUTDOWN", "template", "encryptionKeyRevocationAction").toFill()},
 	}, fault{found: "the definition does not say what happens when the encryption key is revoked"})

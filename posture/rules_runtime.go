@@ -99,7 +99,7 @@ func resourceLimits(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a CPU and a memory limit for each container", remedy{
-			flag: "--cpu=1 --memory=512Mi", container: containerOf(c.s, faults[0].subject),
+			flag: "--cpu=1 --memory=512Mi", containers: containersOf(c.s, subjectsOf(faults)...),
 			knative: []edit{
 				revisionField("1", "containers", "[]", "resources", "limits", "cpu").ifAbsent(),
 				revisionField("512Mi", "containers", "[]", "resources", "limits", "memory").ifAbsent(),
@@ -231,7 +231,7 @@ func probes(c *judging) answer {
 	}
 
 	return violated("a startup or liveness probe", remedy{
-		flag: flag + "=httpGet.path=/health", container: containerOf(c.s, k.name),
+		flag: flag + "=httpGet.path=/health", containers: containersOf(c.s, k.name),
 		knative: []edit{revisionField("/health", "containers", "[]", probe, "httpGet", "path").toFill()},
 		fields:  []edit{field("/health", "template", "containers", "[]", probe, "httpGet", "path").toFill()},
 	}, fault{subject: k.name, found: found})
@@ -247,8 +247,17 @@ func shellDisabled(c *judging) answer {
 		return satisfied("SSH into containers is not enabled")
 	}
 
+	// The flag is in preview, and no command for worker pools has it.
+	var command string
+	switch c.s.kind {
+	case kindService:
+		command = "gcloud alpha run services update " + shell(c.s.name, "NAME") + c.s.inRegion() + " --no-ssh"
+	case kindInstance:
+		command = c.s.gcloud() + " update " + shell(c.s.name, "NAME") + c.s.inRegion() + " --no-ssh"
+	}
+
 	return violated("SSH disabled", remedy{
-		flag: "--no-ssh", knative: []edit{without(revisionAnnotation(runPrefix+"secure-session-agent", ""))},
+		command: command, knative: []edit{without(revisionAnnotation(runPrefix+"secure-session-agent", ""))},
 		fields: []edit{field(false, "sshEnabled")},
 	}, fault{found: "SSH into running containers is enabled"})
 }
@@ -263,7 +272,13 @@ func revisionJudged(c *judging) answer {
 	if len(c.s.otherRevisions) == 0 {
 		return satisfied("all traffic goes to the revision of this definition")
 	}
+
+	// A worker pool has instances by revision, and no traffic.
+	verb, flags := " update-traffic ", " --to-latest --clear-tags"
+	if c.s.kind == kindPool {
+		verb, flags = " update-instance-split ", " --to-latest"
+	}
+
 	return missingEvidence("traffic or a tag goes to "+clip(c.s.otherRevisions[0])+", which is not in this definition",
-		"gcloud run "+c.s.collection()+" update-traffic "+shell(c.s.name, "NAME")+c.s.inRegion()+
-			" --to-latest --clear-tags")
+		c.s.gcloud()+verb+shell(c.s.name, "NAME")+c.s.inRegion()+flags)
 }

@@ -14,7 +14,7 @@ func secretsByReference(c *judging) answer {
 	}
 
 	var faults []fault
-	unknown, flag, holder := false, "NAME", ""
+	unknown, flag, holder := false, "NAME", []string(nil)
 	for i, k := range c.s.containers {
 		for _, v := range k.env {
 			// A value that is known only after apply may be a password that Terraform
@@ -24,7 +24,7 @@ func secretsByReference(c *judging) answer {
 			}
 			if why := looksSecret(v.name, v.value.text); why != "" {
 				if len(faults) == 0 {
-					flag, holder = variableName(v.name), containerOf(c.s, k.name)
+					flag, holder = variableName(v.name), containersOf(c.s, k.name)
 				}
 				faults = append(faults, fault{subject: v.name, found: "the value of " + clip(v.name) + " " + why})
 			}
@@ -70,8 +70,8 @@ func secretsByReference(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a reference to Secret Manager, and a new secret, since this one is exposed", remedy{
-			flag:      "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
-			container: holder,
+			flag:       "--remove-env-vars=" + flag + " --update-secrets=" + flag + "=" + secret + ":1",
+			containers: holder,
 			knative: []edit{revisionField(
 				[]any{map[string]any{"name": flag, "valueFrom": map[string]any{"secretKeyRef": map[string]any{
 					"name": secret, "key": "1"}}}}, "containers", "[]", "env").toFill()},
@@ -155,12 +155,11 @@ func secretsAsFiles(c *judging) answer {
 	}
 
 	var faults []fault
-	for _, k := range c.s.containers {
-		for _, v := range k.env {
-			if v.secret != nil {
-				faults = append(faults,
-					fault{subject: v.name, found: "secret " + clip(v.name) + " is set in the environment"})
-			}
+	var inVariables []taken
+	for _, t := range c.s.secretsTaken() {
+		if t.inVariable {
+			inVariables = append(inVariables, t)
+			faults = append(faults, fault{subject: t.name, found: "secret " + clip(t.name) + " is set in the environment"})
 		}
 	}
 
@@ -169,24 +168,7 @@ func secretsAsFiles(c *judging) answer {
 	}
 
 	return violated("the secret mounted as a file, which child processes do not inherit and crash dumps do not show",
-		remedy{
-			flag: "--update-secrets=/secrets/NAME=SECRET:1",
-			knative: []edit{
-				revisionField([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secretName": "SECRET",
-					"items": []any{map[string]any{"key": "1", "path": "NAME"}}}}}, "volumes").toFill(),
-				revisionField([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "containers", "[]",
-					"volumeMounts").toFill(),
-			},
-			fields: []edit{
-				field([]any{map[string]any{"name": "NAME", "secret": map[string]any{"secret": "SECRET",
-					"items": []any{map[string]any{"version": "1", "path": "NAME"}}}}}, "template", "volumes").toFill(),
-				field([]any{map[string]any{"name": "NAME", "mountPath": "/secrets"}}, "template", "containers", "[]",
-					"volumeMounts").toFill(),
-			},
-			function: block("service_config", block("secret_volumes", `mount_path = "/secrets"`,
-				`project_id = "PROJECT"`,
-				`secret     = "SECRET"`, block("versions", `version = "1"`, `path    = "NAME"`))),
-		}, faults...)
+		mountedAsFiles(c.s, inVariables), faults...)
 }
 
 // secretVersionPinned asks for versions by number. A secret without items is
@@ -197,18 +179,11 @@ func secretVersionPinned(c *judging) answer {
 	}
 
 	// Both ways in count: a volume is no safer than a variable here.
-	refs := append([]secretRef{}, c.s.volumes...)
-	for _, k := range c.s.containers {
-		for _, v := range k.env {
-			if v.secret != nil {
-				refs = append(refs, *v.secret)
-			}
-		}
-	}
-
 	var faults []fault
+	var loose []taken
 	unknown := false
-	for _, ref := range refs {
+	for _, ref := range c.s.secretsTaken() {
+		before := len(faults)
 		switch v := ref.version; {
 		case v.unknown:
 			unknown = true
@@ -221,22 +196,14 @@ func secretVersionPinned(c *judging) answer {
 				found: "secret " + clip(cmp.Or(ref.secret, ref.name)) + " is used at version " + quote(v.text) +
 					", which is not a number"})
 		}
+		if len(faults) > before {
+			loose = append(loose, ref)
+		}
 	}
 
 	switch {
 	case len(faults) > 0:
-		return violated("a numbered version", remedy{
-			flag: "--update-secrets=NAME=SECRET:1",
-			knative: []edit{revisionField(
-				[]any{map[string]any{"name": "NAME", "valueFrom": map[string]any{"secretKeyRef": map[string]any{
-					"name": "SECRET", "key": "1"}}}}, "containers", "[]", "env").toFill()},
-			fields: []edit{field(
-				[]any{map[string]any{"name": "NAME", "valueSource": map[string]any{"secretKeyRef": map[string]any{
-					"secret": "SECRET", "version": "1"}}}}, "template", "containers", "[]", "env").toFill()},
-			function: block("service_config", block("secret_environment_variables", `key        = "NAME"`,
-				`project_id = "PROJECT"`,
-				`secret     = "SECRET"`, `version    = "1"`)),
-		}, faults...)
+		return violated("a numbered version", pinnedAt(c.s, loose), faults...)
 	case unknown:
 		return afterApply("a secret's version")
 	}

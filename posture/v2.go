@@ -270,6 +270,7 @@ func (r *reader) v2Volume(s *workload, v *node, path string, f fieldOf) {
 
 	for _, item := range items {
 		ref.version = r.text(item.at("version"), path+".secret.items.version")
+		ref.path = r.text(item.at("path"), path+".secret.items.path").text
 		s.volumes = append(s.volumes, ref)
 	}
 }

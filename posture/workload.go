@@ -155,6 +155,7 @@ type secretRef struct {
 	name    string // of the variable or volume
 	secret  string // its own; empty where it is known only after apply
 	version text
+	path    string // of the file in a volume
 }
 
 // hiddenFrom is a part of the definition that a rule would have to see, and that is known only after apply; "" if
@@ -173,12 +174,24 @@ func (s *workload) hiddenFrom(r rule) string {
 	return ""
 }
 
-// collection is the group of gcloud commands for a workload of this kind.
-func (s *workload) collection() string {
-	if s.kind == kindPool {
-		return "worker-pools"
+// gcloud is the group of gcloud's commands for a workload of this kind. A function of the second generation is a service
+// of Cloud Run; instances are in preview.
+func (s *workload) gcloud() string {
+	switch s.kind {
+	case kindFunction:
+		return "gcloud run services"
+	case kindPool:
+		return "gcloud run worker-pools"
+	case kindInstance:
+		return "gcloud beta run instances"
 	}
-	return s.kind + "s"
+
+	return "gcloud run " + s.kind + "s"
+}
+
+// deployed is the command that deploys a service, with its name and region.
+func (s *workload) deployed() string {
+	return "gcloud run deploy " + shell(s.name, "NAME") + s.inRegion()
 }
 
 func (s *workload) fullName() string {
