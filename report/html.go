@@ -72,7 +72,8 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 	// html/template escapes by context; page.Clean also escapes the characters that
 	// reorder or hide text, which html/template leaves as they are.
 	b := bufio.NewWriterSize(page.Clean(w), 64<<10)
-	if err := t.ExecuteTemplate(b, "report", view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies, From: o.Since}); err != nil {
+	v := view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies, From: o.Since, Remark: o.Remark}
+	if err := t.ExecuteTemplate(b, "report", v); err != nil {
 		return err
 	}
 
@@ -102,6 +103,7 @@ type view struct {
 	Search   map[string]string // the filters of the report
 	Policies []string          // to choose from
 	From     string            // from when it counts; "" for the filter's own
+	Remark   string            // why the filters probably select nothing; "" for no reason
 }
 
 // Narrowed are the filters that the form has no field for.
@@ -411,46 +413,6 @@ type exceptionTable struct {
 // ExceptionTable is for the template, which passes one value.
 func (v view) ExceptionTable(title string, all []ExceptionUse) exceptionTable {
 	return exceptionTable{v, title, all}
-}
-
-// An ownerTable is a table of owners of a report.
-type ownerTable struct {
-	View   view
-	Owners []OwnerCount
-}
-
-// OwnerTable is for the template, which passes one value.
-func (v view) OwnerTable(owners []OwnerCount) ownerTable { return ownerTable{v, owners} }
-
-// waiting are the owners with something to fix, which come first.
-func (v view) waiting() []OwnerCount {
-	n := 0
-	for n < len(v.Owners) && v.Owners[n].Refused+v.Owners[n].Undecided > 0 {
-		n++
-	}
-	return v.Owners[:n]
-}
-
-// FirstOwners and RestOwners are the owners with something to fix, in two parts.
-func (v view) FirstOwners() []OwnerCount {
-	all := v.waiting()
-	return all[:min(folded, len(all))]
-}
-
-// RestOwners are folded away, and at most two hundred.
-func (v view) RestOwners() []OwnerCount {
-	all := v.waiting()
-	return all[min(folded, len(all)):min(200, len(all))]
-}
-
-// KnownOwners are the names to choose from.
-func (v view) KnownOwners() []string {
-	var out []string
-	for _, o := range v.Owners[:min(200, len(v.Owners))] {
-		out = append(out, o.Name)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // maxOverrides is how many overrides a page lists.

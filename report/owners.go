@@ -44,3 +44,43 @@ func (b *Builder) ownerCounts() []OwnerCount {
 func byEffect(a, b FixCount) int {
 	return cmp.Or(b.Clears-a.Clears, b.Images-a.Images, strings.Compare(a.Fix, b.Fix))
 }
+
+// An ownerTable is a table of owners of a report.
+type ownerTable struct {
+	View   view
+	Owners []OwnerCount
+}
+
+// OwnerTable is for the template, which passes one value.
+func (v view) OwnerTable(owners []OwnerCount) ownerTable { return ownerTable{v, owners} }
+
+// waiting are the owners with something to fix, which come first.
+func (v view) waiting() []OwnerCount {
+	n := 0
+	for n < len(v.Owners) && v.Owners[n].Refused+v.Owners[n].Undecided > 0 {
+		n++
+	}
+	return v.Owners[:n]
+}
+
+// FirstOwners and RestOwners are the owners with something to fix, in two parts.
+func (v view) FirstOwners() []OwnerCount {
+	all := v.waiting()
+	return all[:min(folded, len(all))]
+}
+
+// RestOwners are folded away, and at most two hundred.
+func (v view) RestOwners() []OwnerCount {
+	all := v.waiting()
+	return all[min(folded, len(all)):min(200, len(all))]
+}
+
+// KnownOwners are the names to choose from.
+func (v view) KnownOwners() []string {
+	var out []string
+	for _, o := range v.Owners[:min(200, len(v.Owners))] {
+		out = append(out, o.Name)
+	}
+	slices.Sort(out)
+	return out
+}

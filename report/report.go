@@ -111,7 +111,8 @@ type Options struct {
 	Search   map[string]string
 	Policies []string
 	// html page: the time from which the report counts, as the parameter since takes it; "" for the filter's own
-	Since string
+	Since  string
+	Remark string // html: why the filters probably select nothing; "" for no reason
 	// html: the service's address, such as https://gate.example.com, for links to decisions; "" for none, unless Page
 	Links string
 }

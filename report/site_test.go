@@ -131,7 +131,9 @@ func newSite(t *testing.T) site {
 				pages.Images{Search: map[string]string{"newest": "deny", "fix": "update openssl to 3.0.15"},
 					Rows: few, Total: 300, First: 1, Next: 2, Policies: []string{"production"}})
 		},
-		"/images-none": func(w io.Writer) error { return r.Images(w, pages.Images{First: 1}) },
+		"/images-none": func(w io.Writer) error {
+			return r.Images(w, pages.Images{First: 1, Remark: "this version gives no reason " + unbroken("NOPE_")})
+		},
 		"/images-wrong": func(w io.Writer) error {
 			return r.Images(w, pages.Images{Problem: "newest: it has another value than those allowed", Fix: "use pass, deny or error"})
 		},

@@ -39,6 +39,7 @@ type DecisionFilter struct {
 type DecisionPage struct {
 	Decisions     []attestor.Decision `json:"decisions"`
 	NextPageToken string              `json:"nextPageToken,omitempty"`
+	Remark        string              `json:"remark,omitempty"` // why the filter probably selects nothing
 }
 
 const defaultPageSize, maxPageSize = 50, 500
@@ -63,7 +64,7 @@ func (s *Server) listDecisions(k *call) error {
 
 	// The filter had Visible already. A decision is shown to nobody who may not read
 	// it, even if a store ignored that.
-	out := DecisionPage{Decisions: []attestor.Decision{}, NextPageToken: page.NextPageToken}
+	out := DecisionPage{Decisions: []attestor.Decision{}, NextPageToken: page.NextPageToken, Remark: filter.Remark()}
 	for _, d := range page.Decisions {
 		if k.mayRead(d) {
 			out.Decisions = append(out.Decisions, d)

@@ -21,6 +21,7 @@ type Images struct {
 	Next     int               // number of the next page; 0: this is the last
 	Problem  string            // what was wrong with the search; "" for nothing
 	Fix      string            // what to do about it
+	Remark   string            // why the search probably finds nothing; "" for no reason
 	Policies []string          // names to choose from
 }
 

@@ -119,6 +119,7 @@ type Decisions struct {
 	Exact    bool
 	Problem  string   // what was wrong with the search; "" for nothing
 	Fix      string   // what to do about it
+	Remark   string   // why the search probably finds nothing; "" for no reason
 	Policies []string // names to choose from
 }
 

@@ -62,7 +62,14 @@ func (f *recordFlags) filter(c *cobra.Command, now time.Time) (filter.Filter, er
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		err = &attestor.Error{Kind: e.Kind, Msg: "--" + e.Msg, Fix: e.Fix} // the message begins with the flag's name
 	}
-	return out, err
+	if err != nil {
+		return filter.Filter{}, err
+	}
+
+	if remark := out.Remark(); remark != "" {
+		fmt.Fprintln(c.ErrOrStderr(), "attestor: "+remark)
+	}
+	return out, nil
 }
 
 // records is where decisions are read from: a service, or the record itself. An id that is not recorded is an error of

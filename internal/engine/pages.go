@@ -259,7 +259,7 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 
 	f, err := filter.Parse(search, time.Now())
 	if err == nil {
-		f.Visible = visible
+		f.Visible, view.Remark = visible, f.Remark()
 		var page audit.Page
 		page, err = p.engine.Store.List(audit.MayLag(r.Context()), f, pageSize, r.URL.Query().Get("pageToken"))
 		view.Page, view.Next = page.Decisions, page.Next

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -55,6 +56,11 @@ func parseLines(search map[string]string) (lineFilter, map[string]string, error)
 		return l, rest, invalid("outdated", "true, or leave it out")
 	case l.override != "" && l.override != "true":
 		return l, rest, invalid("broken", "true, or leave it out")
+	}
+	if l.because != "" {
+		if _, err := filter.ParseReason(l.because); err != nil {
+			return l, rest, invalid("because", "a code of docs/reasons.md")
+		}
 	}
 	return l, rest, nil
 }
@@ -160,6 +166,8 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 	if err != nil {
 		return err
 	}
+
+	view.Remark = cmp.Or(f.Remark(), filter.ReasonRemark(attestor.Code(of.because)))
 
 	// The key names whoever may see the images: what one caller may read is never another's.
 	f.Visible = visible

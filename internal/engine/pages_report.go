@@ -237,6 +237,7 @@ func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(stri
 	}
 	return report.Write(b, report.HTML, report.Record(s), report.Options{
 		Page: true, Search: search, Policies: p.policyNames(), Since: sinceText(sincePeriod(f, pageReport, time.Now())),
+		Remark: f.Remark(),
 	})
 }
 

@@ -90,6 +90,21 @@ func TestPagesHeedTheirFilters(t *testing.T) {
 		t.Errorf("%s: %d %s", link[1], list.status, list.body)
 	}
 
+	// A code that this version does not know may be in the record: it is looked for, with a remark, everywhere.
+	for path, unknown := range map[string]bool{
+		"/decisions?reason=USER_ROT": true, "/report?reason=USER_ROT": true, "/images?reason=USER_ROT": true, "/images?because=USER_ROT": true,
+		"/v1/decisions?reason=USER_ROT": true, "/decisions?reason=USER_ROOT": false, "/report?reason=USER_ROOT": false,
+		"/images?because=USER_ROOT": false, "/v1/decisions?reason=USER_ROOT": false,
+	} {
+		a := w.do(http.MethodGet, path, "")
+		if a.status != http.StatusOK || strings.Contains(string(a.body), "did you mean USER_ROOT?") != unknown {
+			t.Errorf("%s: %d, and it asks: %t: %.300s", path, a.status, !unknown, a.body)
+		}
+	}
+	if a := w.do(http.MethodGet, "/images?because=no+code", ""); a.status != http.StatusBadRequest || !strings.Contains(string(a.body), "because: ") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+
 	// A filter that cannot be is refused, with what was typed still in the form.
 	for _, path := range []string{"/decisions", "/report"} {
 		a := w.do(http.MethodGet, path+"?digest=xyz", "")
