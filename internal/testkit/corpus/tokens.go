@@ -278,7 +278,7 @@ func tokens() []Case {
 			Arrange: nothing, Send: asBuilder(Post("/v1/events", `{"message":{"messageId":"1","data":"e30="}}`))},
 		Case{Name: "tokens/the builder's, to judge again", Want: refused(http.StatusForbidden, lacks+"rejudge"),
 			Arrange: nothing, Send: asBuilder(Post("/v1/rejudge", `{}`))},
-		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, "may not break the glass"),
+		Case{Name: "tokens/the builder's, to override", Want: refused(http.StatusForbidden, "may not use break-glass"),
 			Arrange: nothing, Send: func(p *Place) []Request {
 				r := Post("/v1/attest",
 					`{"image":"`+p.Host+`/corpus/builders/app:1","breakGlass":{"reason":"production is down"}}`)
