@@ -97,7 +97,8 @@ var fields = map[string]string{
 
 // newer are fields that clients have and the discovery document at hand does not.
 var newer = map[string]string{
-	"ambientNetworking": "nothing is documented of it beyond its name", "sandboxes": "`IMAGE_BY_DIGEST`, `IMAGE_ATTESTED`, `SECRETS_BY_REFERENCE`",
+	"buildConfig of a container": "`BUILD_ACCOUNT`, `SECRETS_BY_REFERENCE`, `IMAGE_BY_DIGEST`",
+	"ambientNetworking":          "nothing is documented of it beyond its name", "sandboxes": "`IMAGE_BY_DIGEST`, `IMAGE_ATTESTED`, `SECRETS_BY_REFERENCE`",
 	"threatDetectionEnabled": "an answer of the API, which nobody sets", "binaryAuthorization of an execution": "an execution is no definition that is kept",
 }
 

@@ -61,8 +61,7 @@ func (r *reader) function(n *node) *workload {
 		s.baseImages = text{set: true, text: "automatic_update_policy"}
 	}
 
-	s.built = true
-	s.builder = r.text(build.at("service_account"), "build_config.service_account")
+	s.builders = []text{r.text(build.at("service_account"), "build_config.service_account")}
 	s.texts = append(s.texts, pairs(listed(build, "environment_variables"))...)
 	s.annotated = append(s.annotated, pairs(n.at("labels"))...)
 	s.partial, s.hidden = r.partial, r.hidden

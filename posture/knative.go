@@ -129,11 +129,7 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 
 	// A JSON map from container to "gs://…": the code is no part of an image.
 	s.sources = first(of(inner, runPrefix+"sources"), of(outer, runPrefix+"sources"))
-	r.buildVariables(s, of(outer, runPrefix+"build-environment-variables"))
-	s.builder = of(outer, runPrefix+"build-service-account")
-	for name := range fieldsOf(outer) {
-		s.built = s.built || strings.HasPrefix(name, runPrefix+"build-")
-	}
+	r.annotatedBuilds(s, outer, inner)
 	s.shell = of(inner, runPrefix+"secure-session-agent")
 	s.healthDisabled = r.flag(inner.at(runPrefix+"health-check-disabled"),
 		"the annotation "+runPrefix+"health-check-disabled")
@@ -235,7 +231,10 @@ func (r *reader) revision(s *workload, n *node, sh shape) {
 	// Cloud Run has no init containers; where Knative has, they run like the others.
 	for _, list := range []string{"containers", sh.name("initContainers")} {
 		for i, c := range r.list(n.at(list), list) {
-			s.containers = append(s.containers, r.container(c, fmt.Sprintf("%s[%d]", list, i), sh))
+			path := fmt.Sprintf("%s[%d]", list, i)
+			s.containers = append(s.containers, r.container(c, path, sh))
+			r.containerBuild(s, sh.at(c, sh.name("buildConfig")), path+".buildConfig",
+				func(from *node, names ...string) *node { return sh.at(from, sh.name(names[0])) })
 		}
 	}
 

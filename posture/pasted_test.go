@@ -181,7 +181,7 @@ var faulty = map[string][]string{
 		`{"template": {"containers": [{"image": "scratch", "sourceCode": {"cloudStorageSource": {"bucket": "b", "object": "o"}}}]}}`,
 		`{"template": {"containers": [{"sandboxLauncher": {}}]}}`, `{"template": {"containers": [{"image": "nginx:1"}]}}`,
 		`{"buildConfig": {"enableAutomaticUpdates": true, "serviceAccount": "projects/p/serviceAccounts/b@p.iam.gserviceaccount.com"}}`,
-		`{"buildConfig": {"baseImage": "go"}}`,
+		`{"buildConfig": {"baseImage": "go"}}`, `{"template": {"containers": [{"buildConfig": {"buildpacksBuild": {"runtime": "go"}}}]}}`,
 		`{"template": {"containers": [{"env": [{"name": "DB_PASSWORD", "value": "hunter2"}]}]}}`,
 		`{"template": {"containers": [{"env": [{"name": "A", "valueSource": {"secretKeyRef": {"secret": "a", "version": "latest"}}}, ` +
 			`{"name": "B_C", "valueSource": {"secretKeyRef": {"secret": "projects/p/secrets/b", "version": "stable"}}}]}]}}`,

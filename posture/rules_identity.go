@@ -183,33 +183,47 @@ func shellAccount(email string) string {
 // which often has the role Editor, and the source says what the build runs.
 func buildAccount(c *judging) answer {
 	s := c.s
-	email := lastPart(s.builder.text)
 
-	switch {
-	case !s.built:
-		return notAbout("the platform builds no source for it")
-	case s.builder.unknown:
-		return afterApply("the account of the build")
-	case email == "" || isDefaultAccount(email):
-		// Only a deployment from source builds, and takes the flag; a function is deployed by other tools.
-		build := s.deployed() + " --source=. --build-service-account=projects/PROJECT/serviceAccounts/" + sampleAccount
-		if s.kind == kindFunction {
-			build = ""
+	var faults []fault
+	unknown := false
+	for _, b := range s.builders {
+		email := lastPart(b.text)
+		unknown = unknown || b.unknown
+		if b.unknown || email != "" && !isDefaultAccount(email) {
+			continue
 		}
 
 		found := "the build runs as the default account"
 		if email != "" {
 			found += " " + clip(email)
 		}
-		return violated("a service account for builds", remedy{
-			command: build,
-			knative: []edit{annotation(runPrefix+"build-service-account",
-				"projects/PROJECT/serviceAccounts/"+sampleAccount).toFill()},
-			fields: []edit{field("projects/PROJECT/serviceAccounts/"+sampleAccount, "buildConfig",
-				"serviceAccount").toFill()},
-			function: block("build_config", `service_account = "projects/PROJECT/serviceAccounts/`+sampleAccount+`"`),
-		}, fault{subject: email, found: found})
+		faults = append(faults, fault{subject: email, found: found})
 	}
 
-	return satisfied("builds run as %s", clip(email))
+	const account = "projects/PROJECT/serviceAccounts/" + sampleAccount
+
+	// Only a deployment from source builds, and takes the flag; a function is deployed by other tools.
+	command := s.deployed() + " --source=. --build-service-account=" + account
+	if s.kind != kindService {
+		command = ""
+	}
+
+	m := remedy{command: command, function: block("build_config", `service_account = "`+account+`"`),
+		knative: []edit{annotation(runPrefix+"build-service-account", account).toFill()},
+		fields:  []edit{field(account, "buildConfig", "serviceAccount").toFill()}}
+	if s.builtContainers { // in YAML they are within the text of an annotation
+		m.knative = nil
+		m.fields = []edit{field(account, "template", "containers", "[]", "buildConfig", "serviceAccount").toFill()}
+	}
+
+	switch {
+	case len(s.builders) == 0:
+		return notAbout("the platform builds no source for it")
+	case len(faults) > 0:
+		return violated("a service account for builds", m, faults...)
+	case unknown:
+		return afterApply("the account of the build")
+	}
+
+	return satisfied("builds run as %s", clip(lastPart(s.builders[0].text)))
 }

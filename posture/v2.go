@@ -60,7 +60,9 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 		"template.scaling"), f)
 
 	for i, c := range r.list(template.at("containers"), "template.containers") {
-		s.containers = append(s.containers, r.v2Container(c, fmt.Sprintf("template.containers[%d]", i), sh, f))
+		path := fmt.Sprintf("template.containers[%d]", i)
+		s.containers = append(s.containers, r.v2Container(c, path, sh, f))
+		r.containerBuild(s, f(c, "buildConfig"), path+".buildConfig", f)
 	}
 
 	r.sandboxes(s, f(template, "sandboxes"),
@@ -106,8 +108,9 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 		s.baseImages = on
 	}
 
-	s.built = present(build)
-	s.builder = r.text(f(build, "serviceAccount"), "buildConfig.serviceAccount")
+	if present(build) {
+		s.builders = append(s.builders, r.text(f(build, "serviceAccount"), "buildConfig.serviceAccount"))
+	}
 	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
 
 	execution := f(n, "template") // of a job, whose tasks have a template of their own

@@ -99,8 +99,8 @@ type workload struct {
 	mounts          []mount // buckets and shares
 	databases       []text  // of Cloud SQL, by the platform's own socket
 	interfaces      []link  // to networks, of Direct VPC egress
-	built           bool    // from source, by a build of the platform's
-	builder         text    // the account of that build
+	builders        []text  // the accounts of the platform's builds from source
+	builtContainers bool    // some of them build one container each
 	revocation      text    // when the key is taken away: prevent-new, shut-down
 
 	plan       *plan  // of a plan: everything that it makes

@@ -1,0 +1,72 @@
+package posture
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Builds of the platform's from source: of a whole service, or of one container.
+
+// plainField finds a field by its name in the API.
+func plainField(from *node, path ...string) *node { return from.at(path...) }
+
+// containerBuild reads how the platform builds one container.
+func (r *reader) containerBuild(s *workload, n *node, path string, f fieldOf) {
+	if !present(n) {
+		return
+	}
+
+	s.builtContainers = true
+	s.builders = append(s.builders, r.text(f(n, "serviceAccount"), path+".serviceAccount"))
+	for _, from := range []*node{n, f(n, "buildpacksBuild")} {
+		r.builtWith(s, listed(from, "environmentVariables"), path+".environmentVariables")
+
+		if on := r.flag(f(from, "enableAutomaticUpdates"), path+".enableAutomaticUpdates"); on.text == "true" ||
+			on.unknown {
+			s.baseImages = first(s.baseImages, on)
+		}
+	}
+}
+
+// builtWith reads variables of a build: a mapping, or a list as that of a container's variables.
+func (r *reader) builtWith(s *workload, n *node, path string) {
+	if n == nil || n.kind != nodeList {
+		s.texts = append(s.texts, pairs(n)...)
+		return
+	}
+
+	for i, e := range n.items {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		v := r.variable(r.mapping(e, at), at)
+		v.value = r.secretValue(e.at("value"), v.name, at+".value")
+		s.texts = append(s.texts, v)
+	}
+}
+
+// annotatedBuilds reads builds out of annotations: those of a service by names of their own, those of its containers as
+// one JSON map.
+func (r *reader) annotatedBuilds(s *workload, outer, inner *node) {
+	const ofContainers = runPrefix + "build-config"
+	of := func(n *node, name string) text { return r.text(n.at(name), "the annotation "+name) }
+	r.buildVariables(s, of(outer, runPrefix+"build-environment-variables"))
+
+	for name := range fieldsOf(outer) {
+		if strings.HasPrefix(name, runPrefix+"build-") && name != ofContainers {
+			s.builders = []text{of(outer, runPrefix+"build-service-account")}
+		}
+	}
+
+	for _, t := range []text{of(inner, ofContainers), of(outer, ofContainers)} {
+		if t.unknown {
+			s.builders = append(s.builders, t)
+			s.texts = append(s.texts, variable{name: "the variables of the build", value: t})
+		}
+		docs, err := parse(Source{Text: []byte(t.text)})
+		if err != nil || len(docs) != 1 || docs[0] == nil || docs[0].kind != nodeMapping {
+			continue
+		}
+		for _, name := range sortedFields(docs[0]) {
+			r.containerBuild(s, docs[0].fields[name], "the annotation "+ofContainers, plainField)
+		}
+	}
+}
