@@ -50,6 +50,7 @@ func (a *Attester) batches(started []*task) {
 		attestor, note string
 		last           bool
 	}
+
 	found := map[key]*batch{}
 	for _, k := range started {
 		of := key{k.target.conf.Name, k.target.note, k.target.last}
@@ -58,6 +59,7 @@ func (a *Attester) batches(started []*task) {
 			b = &batch{a: a}
 			found[of] = b
 		}
+
 		b.members = append(b.members, k)
 		k.batch = b
 	}

@@ -118,7 +118,8 @@ func (v *Verifier) list(ctx context.Context, note string, ds []attestor.Digest) 
 	defer cancel()
 
 	it := v.c.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
-		Name: note, Filter: suffixes(ds), PageSize: int32(min(listPage*len(ds), maxPage)), //nolint:gosec // at most 1,000
+		Name: note, Filter: suffixes(ds),
+		PageSize: int32(min(listPage*len(ds), maxPage)), //nolint:gosec // at most 1,000
 	})
 	out := make([][]*grafeaspb.Occurrence, len(ds))
 	for n := 0; ; n++ {

@@ -170,7 +170,8 @@ func (s *Store) mark(ctx context.Context, tx *txn, r row) error {
 
 	args = append(args, r.id)
 	_, err = tx.ExecContext(ctx, fmt.Sprintf(`INSERT INTO override_passes (override, decision)
-		SELECT decision, CAST($%d AS TEXT) FROM overrides WHERE %s ON CONFLICT (override, decision) DO NOTHING`, len(args), open), args...)
+		SELECT decision, CAST($%d AS TEXT) FROM overrides WHERE %s
+		ON CONFLICT (override, decision) DO NOTHING`, len(args), open), args...)
 	return err
 }
 

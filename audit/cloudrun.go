@@ -107,9 +107,10 @@ func (l *lister) services() error {
 				Name:                shortName(s.Name),
 				BinaryAuthorization: asksFor(s.BinaryAuthorization),
 			}
-			if err := l.serving(w, targets, s.LatestReadyRevision, template, func(name string) (*run.GoogleCloudRunV2Revision, error) {
+			revision := func(name string) (*run.GoogleCloudRunV2Revision, error) {
 				return l.locations.Services.Revisions.Get(s.Name + "/revisions/" + name).Context(l.ctx).Do()
-			}); err != nil {
+			}
+			if err := l.serving(w, targets, s.LatestReadyRevision, template, revision); err != nil {
 				return err
 			}
 		}
@@ -142,9 +143,10 @@ func (l *lister) workerPools() error {
 					Name:                shortName(p.Name),
 					BinaryAuthorization: asksFor(p.BinaryAuthorization),
 				}
-				if err := l.serving(w, targets, p.LatestReadyRevision, template, func(name string) (*run.GoogleCloudRunV2Revision, error) {
+				revision := func(name string) (*run.GoogleCloudRunV2Revision, error) {
 					return l.locations.WorkerPools.Revisions.Get(p.Name + "/revisions/" + name).Context(l.ctx).Do()
-				}); err != nil {
+				}
+				if err := l.serving(w, targets, p.LatestReadyRevision, template, revision); err != nil {
 					return err
 				}
 			}

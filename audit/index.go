@@ -92,6 +92,7 @@ func (s *Store) runIndexer(ctx context.Context) {
 func (s *Store) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout/catchUpShare)
 	defer cancel()
+
 	for {
 		n, err := s.indexSome(ctx)
 		switch {
@@ -102,6 +103,8 @@ func (s *Store) catchUp(ctx context.Context) error {
 		case !errors.Is(err, context.DeadlineExceeded):
 			return err
 		}
+
+		// A search of half an index would leave decisions out without a word.
 		return &attestor.Error{
 			Kind: attestor.Unavailable,
 			Msg:  "earlier decisions are still being entered into the search index",

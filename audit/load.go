@@ -214,7 +214,9 @@ func (l loader) load(ctx context.Context, batch []loadable) error {
 		}
 
 		// Blobs come first, as everywhere: they are locked in the order of their hashes.
-		slices.SortFunc(blobs, func(a, b []any) int { return cmp.Compare(a[0].(string), b[0].(string)) }) //nolint:forcetypeassert // set above
+		slices.SortFunc(blobs, func(a, b []any) int {
+			return cmp.Compare(a[0].(string), b[0].(string)) //nolint:forcetypeassert // set above
+		})
 		if err := upsert(ctx, tx, "blobs", []string{"hash", "used", "data"}, blobs,
 			"(hash) DO UPDATE SET used = excluded.used"); err != nil {
 			return err

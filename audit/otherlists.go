@@ -72,6 +72,8 @@ func revocationsOf(f Filter) (func(repository string) bool, error) {
 	case !f.Full():
 		matches = func(repository string) bool { return filter.AtEnd(repository, f.Repository) }
 	}
+
+	// Whatever is asked for, only what the caller may read is shown.
 	return func(repository string) bool {
 		return matches(repository) && (f.Visible == nil || f.Visible(repository))
 	}, nil

@@ -24,7 +24,9 @@ type contended struct {
 
 // reports are what each reader asks for: three periods, so that none can share another's
 // computation.
-var reports = []string{"/report?since=7d", "/report?since=30d", "/report?since=90d"} //nolint:gochecknoglobals // constants
+//
+//nolint:gochecknoglobals // constants
+var reports = []string{"/report?since=7d", "/report?since=30d", "/report?since=90d"}
 
 // readers measures decisions of a gate with one CPU, without and with three readers of
 // reports. The record is the one of -record, or an empty one.

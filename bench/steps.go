@@ -84,7 +84,8 @@ func (b *harness) decisions(ctx context.Context) error {
 	return err
 }
 
-var passes, denied = expectation{verdict: "pass", created: true}, expectation{verdict: "deny"} //nolint:gochecknoglobals // constants
+//nolint:gochecknoglobals // constants
+var passes, denied = expectation{verdict: "pass", created: true}, expectation{verdict: "deny"}
 
 func (b *harness) latencies(ctx context.Context, s *subject) error {
 	n := b.size.sequence
@@ -208,9 +209,10 @@ func (b *harness) peers(ctx context.Context) error {
 		return nil
 	}
 	for name := range strings.SplitSeq(b.peerNote, ",") {
+		hint := &grafeas.AttestationNote_Hint{HumanReadableName: name}
 		if _, err := b.world.Grafeas.CreateNote(ctx, &grafeas.CreateNoteRequest{Parent: "projects/dev", NoteId: name,
 			Note: &grafeas.Note{
-				Type: &grafeas.Note_Attestation{Attestation: &grafeas.AttestationNote{Hint: &grafeas.AttestationNote_Hint{HumanReadableName: name}}},
+				Type: &grafeas.Note_Attestation{Attestation: &grafeas.AttestationNote{Hint: hint}},
 			}}); err != nil {
 			return err
 		}

@@ -496,5 +496,7 @@ func slicePage[T any](all []T, scope string, size int32, token string) ([]T, str
 	if end == len(all) {
 		return all[start:], "", nil
 	}
-	return all[start:end], cursor{after: uint64(end)}.token(scope), nil //nolint:gosec // an index within the list is not negative
+
+	after := uint64(end) //nolint:gosec // an index within the list is not negative
+	return all[start:end], cursor{after: after}.token(scope), nil
 }

@@ -369,7 +369,9 @@ func (s kmsService) DestroyCryptoKeyVersion(
 		s.store.mu.RUnlock()
 	}
 
-	return s.changeVersion(ctx, "cloudkms.cryptoKeyVersions.destroy", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
+	const permission = "cloudkms.cryptoKeyVersions.destroy"
+
+	return s.changeVersion(ctx, permission, r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
 		// Cloud KMS, "Key version states": a destroyed or scheduled version takes no
 		// second schedule.
 		if st := v.GetState(); st == kmspb.CryptoKeyVersion_DESTROYED ||
@@ -390,7 +392,9 @@ func (s kmsService) RestoreCryptoKeyVersion(
 	ctx context.Context,
 	r *kmspb.RestoreCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
-	return s.changeVersion(ctx, "cloudkms.cryptoKeyVersions.restore", r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
+	const permission = "cloudkms.cryptoKeyVersions.restore"
+
+	return s.changeVersion(ctx, permission, r.GetName(), func(v *kmspb.CryptoKeyVersion) error {
 		// Only a scheduled version can be restored, and it comes back disabled.
 		if st := v.GetState(); st != kmspb.CryptoKeyVersion_DESTROY_SCHEDULED {
 			return status.Errorf(

@@ -207,6 +207,8 @@ func (v *validator) allowed(path string, s *Vulnerabilities) {
 func (v *validator) scan(path string, s *Scan) {
 	v.matchAll(path+".trusted", s.Trusted, noteForm, "projects/PROJECT/notes/NOTE")
 	v.matchAll(path+".projects", s.Projects, projectForm, "a Google Cloud project id")
+
+	// The empty list would ask for no type, and a scan of nothing would do.
 	if s.PackageTypes != nil {
 		v.notEmpty(path+".packageTypes", len(s.PackageTypes))
 		for i, t := range s.PackageTypes {

@@ -184,6 +184,7 @@ func fieldNamed(t reflect.Type, name string) int {
 func (p *Policy) makeStages(dates []upcoming) {
 	p.upcoming = dates
 	p.stages = make([]*Spec, len(dates)+1)
+
 	for k := range p.stages {
 		doc := p.doc
 		for i, u := range dates {
@@ -194,6 +195,7 @@ func (p *Policy) makeStages(dates []upcoming) {
 				setAt(&doc, u.path+".effectiveFrom", reflect.Zero(reflect.TypeFor[*Effective]()))
 			}
 		}
+
 		p.stages[k] = &doc.Spec
 	}
 }

@@ -59,7 +59,8 @@ func (l *linter) exceptions() {
 		case longest > 0 && e.Expires.After(l.now.Add(longest)):
 			l.d.at(
 				e.Place+".expires",
-				"the exception of %s ends on %s, further away than the %s of exceptionMaxLifetime, and counts as absent",
+				"the exception of %s ends on %s, further away than the %s of exceptionMaxLifetime, "+
+					"and counts as absent",
 				e.Owner, e.Day(), Duration(longest),
 			)
 		case left <= warning:

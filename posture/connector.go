@@ -157,8 +157,8 @@ func memberOf(n *node, project text) *node {
 	return &node{kind: nodeUnknown}
 }
 
-// bindingsOf are bindings as an IAM policy has them; the members of an IAMPartialPolicy are mappings. What is no list stays
-// as it is, and is an error where it is read: an empty list would say that nobody may call.
+// bindingsOf are bindings as an IAM policy has them; the members of an IAMPartialPolicy are mappings. What is not a
+// list stays as it is, and is an error where it is read: an empty list would say that nobody may call.
 func bindingsOf(n *node, project text) *node {
 	if n != nil && n.kind != nodeNull && n.kind != nodeList {
 		return n

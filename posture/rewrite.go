@@ -126,8 +126,8 @@ func (f textForm) of(text []byte) []byte {
 	return text
 }
 
-// everyContainer are the edits for all containers of a workload: what is to be in each is to be in those that start before
-// the others, and in the templates of sandboxes, too.
+// everyContainer are the edits for all containers of a workload: what is to be in each is to be in those that start
+// before the others, and in the templates of sandboxes, too.
 func everyContainer(edits []edit) []edit {
 	var out []edit
 	for _, e := range edits {

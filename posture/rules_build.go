@@ -211,8 +211,8 @@ var slimFamily = regexp.MustCompile(`(^|/)(distroless|chainguard)/`)
 
 // full are repositories of images that are whole systems, unless their tag says otherwise.
 var full = regexp.MustCompile(
-	`(^|/)(debian|ubuntu|centos|fedora|rockylinux|almalinux|amazonlinux|oraclelinux|opensuse|node|python|ruby|golang|rust|` +
-		`openjdk|eclipse-temurin|php|perl|gcc|buildpack-deps|debian1[0-9]|ubuntu[0-9]{4}|ubi[0-9]?)$`)
+	`(^|/)(debian|ubuntu|centos|fedora|rockylinux|almalinux|amazonlinux|oraclelinux|opensuse|node|python|ruby|golang|` +
+		`rust|openjdk|eclipse-temurin|php|perl|gcc|buildpack-deps|debian1[0-9]|ubuntu[0-9]{4}|ubi[0-9]?)$`)
 
 // baseSlim tells by the names of well-known images. Of others nothing is known, and nothing is said.
 func baseSlim(c *judging) answer {
@@ -272,12 +272,14 @@ func linted(c *judging) answer {
 var (
 	// By a pipe, or by what a shell is given to run.
 	pipedToShell = regexp.MustCompile(
-		`\b(curl|wget)\b[^|;&\n]*\|\s*(sudo\s+(-\S+\s+)*)?(env\s+)?(/\S*/)?((ba|da|z|k)?sh|python[0-9.]*|perl|ruby|node|php)\b|` +
+		`\b(curl|wget)\b[^|;&\n]*\|\s*(sudo\s+(-\S+\s+)*)?(env\s+)?(/\S*/)?` +
+			`((ba|da|z|k)?sh|python[0-9.]*|perl|ruby|node|php)\b|` +
 			`\b((ba|da|z|k)?sh|eval|source|exec)\b[^;&|\n]*[$<]\(\s*(curl|wget)\b|` +
 			"\\b((ba|da|z|k)?sh|eval|source|exec)\\b[^;&|\\n]*`\\s*(curl|wget)\\b")
 	insecure = regexp.MustCompile(
 		`\bcurl\b[^|;&\n]*\s(-[fsSLlgiIjJnNqRvOZ0-9#]*k[fsSLlgiIjJnNqRvOZ0-9#]*|--insecure)(\s|$)|` +
-			`\bwget\b[^|;&\n]*--no-check-certificate|--trusted-host\b|--allow-unauthenticated\b|--force-yes\b|--nogpgcheck\b|--allow-untrusted\b`)
+			`\bwget\b[^|;&\n]*--no-check-certificate|--trusted-host\b|--allow-unauthenticated\b|--force-yes\b|` +
+			`--nogpgcheck\b|--allow-untrusted\b`)
 	commit = regexp.MustCompile(`#[0-9a-f]{40}\b`)
 )
 

@@ -13,8 +13,8 @@ var (
 	// A file that is copied by its name, and holds a secret by its name.
 	secretFile = regexp.MustCompile(
 		`(?i)^(\.env(\..+)?|id_(rsa|dsa|ecdsa|ed25519)|.*\.(pem|key|p12|pfx|jks|keystore)|\.npmrc|\.netrc|\.pypirc|` +
-			`\.git-credentials|credentials(\.json)?|application_default_credentials\.json|service[-_]account.*\.json|.*-sa-key.*\.json|` +
-			`kubeconfig|\.dockerconfigjson)$`)
+			`\.git-credentials|credentials(\.json)?|application_default_credentials\.json|service[-_]account.*\.json|` +
+			`.*-sa-key.*\.json|kubeconfig|\.dockerconfigjson)$`)
 	// Folders of credentials.
 	secretFolder = regexp.MustCompile(
 		`(^|/)(\.(ssh|aws|gnupg|kube|azure)|\.config/gcloud)(/|$)|(^|/)\.docker/config\.json$`)

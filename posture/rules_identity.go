@@ -74,7 +74,8 @@ func invokerAuth(c *judging) answer {
 	case s.iap.text == "true" && !slices.ContainsFunc(g.invoker, iapAgent.MatchString):
 		return violated("service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com in roles/run.invoker", remedy{
 			command: "gcloud run services add-iam-policy-binding " + shell(s.name, "NAME") + s.inRegion() +
-				" --role=roles/run.invoker --member=serviceAccount:service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com",
+				" --role=roles/run.invoker" +
+				" --member=serviceAccount:service-PROJECT_NUMBER@gcp-sa-iap.iam.gserviceaccount.com",
 		}, fault{found: "Identity-Aware Proxy is on, and its service agent is not an invoker"})
 	}
 

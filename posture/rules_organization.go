@@ -138,9 +138,10 @@ func organizationPolicies(c *judging) answer {
 
 	// "run.managed.requireInvokerIam" keeps everybody from switching the check of invokers off, and
 	// "run.managed.disableInlinedSource" source out of definitions. Where a plan has them, they must enforce.
+	guarded := map[string]string{"run.managed.requireInvokerIam": "the check of invokers",
+		"run.managed.disableInlinedSource": "that source is built to an image"}
 	lifted, _ := c.each(organizationPolicy, func(n *node) string {
-		managed := map[string]string{"run.managed.requireInvokerIam": "the check of invokers",
-			"run.managed.disableInlinedSource": "that source is built to an image"}[constraintName(n.at("name").written())]
+		managed := guarded[constraintName(n.at("name").written())]
 		if managed == "" {
 			return ""
 		}

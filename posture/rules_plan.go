@@ -384,7 +384,8 @@ func privateGoogleAccess(c *judging) answer {
 
 func connectorSized(c *judging) answer {
 	return c.all("google_vpc_access_connector", "min_instances, max_instances and machine_type",
-		"min_instances = 2\nmax_instances = 10\nmachine_type = \"e2-micro\"", "connectors are sized", func(n *node) string {
+		"min_instances = 2\nmax_instances = 10\nmachine_type = \"e2-micro\"", "connectors are sized",
+		func(n *node) string {
 			for _, name := range []string{"min_instances", "max_instances", "machine_type"} {
 				if isUnknown(n.at(name)) {
 					return undecided(name)
@@ -402,8 +403,9 @@ const serviceAttachment = "google_compute_service_attachment"
 // privateServiceConnect asks that a service which is published by Private Service Connect accepts named consumers.
 // "ACCEPT_AUTOMATIC: accept connections from any consumer".
 func privateServiceConnect(c *judging) answer {
-	return c.all(serviceAttachment, "ACCEPT_MANUAL, with consumer_accept_lists", "connection_preference = \"ACCEPT_MANUAL\"\n"+
-		block("consumer_accept_lists", `project_id_or_num = "PROJECT"`, "connection_limit  = 10"),
+	return c.all(serviceAttachment, "ACCEPT_MANUAL, with consumer_accept_lists",
+		"connection_preference = \"ACCEPT_MANUAL\"\n"+
+			block("consumer_accept_lists", `project_id_or_num = "PROJECT"`, "connection_limit  = 10"),
 		"published services accept named consumers only", func(n *node) string {
 			switch preference := n.at("connection_preference"); {
 			case isUnknown(preference):

@@ -17,8 +17,8 @@ func Reads(name string) bool {
 
 // errTerraformSource is the answer for Terraform's source: what it makes depends on variables, modules and the
 // provider.
-var errTerraformSource = errors.New("is Terraform's source, which does not say what it makes: make a plan and pass it: " +
-	"`terraform plan -out=p && terraform show -json p > plan.json`")
+var errTerraformSource = errors.New("is Terraform's source, which does not say what it makes: make a plan and pass it" +
+	": `terraform plan -out=p && terraform show -json p > plan.json`")
 
 func isTerraformName(name string) bool {
 	ends := []string{".tf", ".tf.json", ".tofu", ".tofu.json", ".tfvars", ".tfvars.json"}

@@ -75,8 +75,9 @@ func (m *model) partialPlan(file string, n *node) {
 	}
 
 	m.unjudged = append(m.unjudged, unjudgedPart{file: file, name: file, kind: kindPlan, line: n.line, unread: true,
-		message: "the plan is incomplete: some resources are left out, by -target or because their changes are deferred",
-		fix:     "plan without -target, after the deferred resources can be planned"})
+		message: "the plan is incomplete: some resources are left out, by -target or because their changes are " +
+			"deferred",
+		fix: "plan without -target, after the deferred resources can be planned"})
 }
 
 // judgedTypes are the types of resources that some rule is about.

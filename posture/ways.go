@@ -39,7 +39,8 @@ func (m *model) fronted(s *workload) bool {
 		}
 	}
 
-	return slices.ContainsFunc(slices.Concat(m.frontsOf[""], m.frontsOf[s.name], m.frontsOf[s.address]), func(f front) bool {
+	fronts := slices.Concat(m.frontsOf[""], m.frontsOf[s.name], m.frontsOf[s.address])
+	return slices.ContainsFunc(fronts, func(f front) bool {
 		return names(f.service, f.project, s) && (!f.region.set || !s.region.set || f.region.text == s.region.text ||
 			len(s.regions) > 0)
 	})

@@ -285,7 +285,8 @@ func (r *reader) secretValue(n *node, name, path string) text {
 // the places that people leave to be filled in.
 var templated = regexp.MustCompile(
 	`\{\{.*\}\}|\{%.*%\}|<%.*%>|\$\{[A-Za-z_][^}]*\}|\$\([A-Za-z_][A-Za-z0-9_]*\)|\$_?[A-Z][A-Z0-9_]+\b|` +
-		`%[A-Z][A-Z0-9_]+%|@@?[A-Z][A-Z0-9_]+@@?|__[A-Z][A-Z0-9_]+__|<[A-Za-z][A-Za-z0-9_. -]*>|\[[A-Z][A-Z0-9_]{2,}\]|\{[A-Za-z_]+\}`)
+		`%[A-Z][A-Z0-9_]+%|@@?[A-Z][A-Z0-9_]+@@?|__[A-Z][A-Z0-9_]+__|<[A-Za-z][A-Za-z0-9_. -]*>|` +
+		`\[[A-Z][A-Z0-9_]{2,}\]|\{[A-Za-z_]+\}`)
 
 // isTemplate reports whether a text has a variable of a template that was not rendered: no name, image or setting of
 // Cloud Run contains one.

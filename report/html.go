@@ -88,8 +88,10 @@ func linkBase(o Options) (string, error) {
 
 	u, err := url.Parse(o.Links)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
-		return "", &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the address of a service", clip(o.Links)),
-			Fix: "use https://HOST"}
+		return "", &attestor.Error{
+			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the address of a service", clip(o.Links)),
+			Fix: "use https://HOST",
+		}
 	}
 
 	return strings.TrimSuffix(u.String(), "/"), nil
@@ -316,8 +318,9 @@ func (v view) FindingsTop() string { return hundredths(v.findingsTop()) }
 func (v view) FindingsChart() template.HTML {
 	columns := make([]page.Column, 0, len(v.Trend))
 	for _, p := range v.Trend {
-		c := page.Column{Label: fmt.Sprintf("%s: %s for an average decision, %s critical, %s high", page.Day(p.Day),
-			hundredths(p.allPerImage()), hundredths(p.perImage(attestor.Critical)), hundredths(p.perImage(attestor.High)))}
+		c := page.Column{Label: fmt.Sprintf("%s: %s for an average decision, %s critical, %s high",
+			page.Day(p.Day), hundredths(p.allPerImage()),
+			hundredths(p.perImage(attestor.Critical)), hundredths(p.perImage(attestor.High)))}
 		for _, level := range attestor.Severities() {
 			c.Segments = append(c.Segments, page.Segment{Class: "f-" + string(level), N: p.perImage(level)})
 		}

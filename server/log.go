@@ -31,6 +31,7 @@ const textType = "text/plain; charset=utf-8"
 func (s *Server) logRoutes(read []attestor.Action) []route {
 	l := s.c.Log
 	enabled, open := l != nil, l != nil && l.Public
+
 	return []route{
 		{
 			method: "GET", path: "/v1/decisions/:id/proof", any: read, class: reads,

@@ -31,6 +31,7 @@ type PolicyChangePage struct {
 func (s *Server) historyRoutes() []route {
 	const part = "a store"
 	read := []attestor.Action{attestor.ActionRead}
+
 	return []route{
 		{
 			method: "GET", path: "/v1/revocations", any: read, class: reads,

@@ -51,6 +51,7 @@ func (s *Server) table() []route {
 	may := func(a ...attestor.Action) []attestor.Action { return a }
 	read, rejudge := may(attestor.ActionRead), may(attestor.ActionRejudge)
 	json, text := []string{jsonType}, []string{jsonType, "application/yaml"}
+
 	return slices.Concat(s.logRoutes(read), s.outboxRoutes(), s.historyRoutes(), []route{
 		{
 			method:  "POST",

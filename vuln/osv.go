@@ -199,7 +199,8 @@ func (p osvPackage) osLack(path string) string {
 	// release's number, which none of them has (osv-scalibr v0.5.3, extractor/filesystem/os/ecosystem).
 	if strings.EqualFold(r.family, "SUSE") {
 		return fmt.Sprintf(
-			"osv-scanner compares the packages of %s with no advisory: those are for products by name", clip(r.String()),
+			"osv-scanner compares the packages of %s with no advisory: those are for products by name",
+			clip(r.String()),
 		)
 	}
 

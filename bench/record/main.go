@@ -71,7 +71,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "the record takes %d MB, %d bytes for each of %d decisions\n\n", size>>20, size/int64(o.decisions), o.decisions)
+	fmt.Fprintf(stdout, "the record takes %d MB, %d bytes for each of %d decisions\n\n",
+		size>>20, size/int64(o.decisions), o.decisions)
 
 	return measure(ctx, s, end, stdout)
 }

@@ -42,7 +42,8 @@ func referenceCommand() *cobra.Command {
 func writeAll(dir string, files []generated) error {
 	for _, f := range files {
 		path := filepath.Join(dir, f.name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // documentation, for everybody to read
+		//nolint:gosec // documentation, for everybody to read
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
 		if err := os.WriteFile(path, f.text, 0o644); err != nil {

@@ -46,8 +46,10 @@ func knownCommand(c *cobra.Command, args []string) error {
 func flagError(c *cobra.Command, err error) error {
 	if short, in, ok := strings.Cut(err.Error(), " in -"); ok && strings.HasPrefix(short, "unknown shorthand flag: ") {
 		letter := strings.Trim(strings.TrimPrefix(short, "unknown shorthand flag: "), "'")
-		return fmt.Errorf("there is no flag -%s, as in -%s\n          %s --help lists the flags", letter, in, c.CommandPath())
+		return fmt.Errorf("there is no flag -%s, as in -%s\n          %s --help lists the flags",
+			letter, in, c.CommandPath())
 	}
+
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !unknown {
 		return fmt.Errorf("%w\n          %s --help lists the flags", err, c.CommandPath())

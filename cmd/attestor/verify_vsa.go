@@ -27,6 +27,8 @@ const maxStatementText = 300
 func (v *vsaFlags) register(c *cobra.Command) {
 	c.Flags().BoolVar(&v.on, "vsa", false, "verify verification summaries (SLSA VSA) attached to the image, of "+
 		"any producer")
+
+	// Who must have signed: exactly one key or identity.
 	c.Flags().StringVar(&v.rule.Key, "key", "", "with --vsa: the signer's public key, a PEM `FILE` or "+
 		"gcpkms://…/cryptoKeyVersions/N")
 	c.Flags().StringVar(&v.rule.Issuer, "issuer", "", "with --vsa: the issuer of a keyless signer's "+
@@ -36,6 +38,8 @@ func (v *vsaFlags) register(c *cobra.Command) {
 		"which must match all of it")
 	c.Flags().StringVar(&v.rule.TrustedRoot, "trusted-root", "", "with --vsa: the trusted_root.json `FILE` of a "+
 		"keyless signer")
+
+	// What the summary must say.
 	c.Flags().StringVar(&v.verifier, "verifier", "", "with --vsa: the verifier.id, exactly")
 	c.Flags().StringSliceVar(&v.policies, "policy-uri", nil,
 		"with --vsa: the policy.uri, exactly (repeatable; default: any)")

@@ -117,15 +117,18 @@ type operation struct {
 }
 
 // poll asks until done says so, at most for as long as limit.
-func (t *trial) poll(ctx context.Context, what string, limit time.Duration, done func(context.Context) (bool,
-	error)) error {
+func (t *trial) poll(
+	ctx context.Context, what string, limit time.Duration, done func(context.Context) (bool, error),
+) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+
 	for {
 		ok, err := done(ctx)
 		if ok || err != nil {
 			return err
 		}
+
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())

@@ -137,11 +137,12 @@ func (t *trial) addVersion(ctx context.Context, w *world) (*world, error) {
 }
 
 func publicKey(id, pem string) *binaryauthorizationpb.AttestorPublicKey {
+	key := &binaryauthorizationpb.PkixPublicKey{
+		PublicKeyPem: pem, SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
+	}
+
 	return &binaryauthorizationpb.AttestorPublicKey{
-		Id: id,
-		PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{PkixPublicKey: &binaryauthorizationpb.PkixPublicKey{
-			PublicKeyPem: pem, SignatureAlgorithm: binaryauthorizationpb.PkixPublicKey_ECDSA_P256_SHA256,
-		}},
+		Id: id, PublicKey: &binaryauthorizationpb.AttestorPublicKey_PkixPublicKey{PkixPublicKey: key},
 	}
 }
 

@@ -334,7 +334,8 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 			fix = "the service speaks HTTP there: begin --server with http://"
 		}
 		return response{}, &attestor.Error{
-			Kind: attestor.Unavailable, Msg: fmt.Sprintf("the service at %s cannot be reached", c.base), Fix: fix, Err: err,
+			Kind: attestor.Unavailable, Msg: fmt.Sprintf("the service at %s cannot be reached", c.base),
+			Fix: fix, Err: err,
 		}
 	}
 	defer resp.Body.Close()

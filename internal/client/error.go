@@ -40,8 +40,8 @@ func (r response) problem() error {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		msg += ": something in front of it refused, Cloud Run's invoker check or a web application firewall such as " +
 			"Cloud Armor"
-		fix = "grant roles/run.invoker to this identity; for a firewall, look at the load balancer's log for the rule " +
-			"that matched"
+		fix = "grant roles/run.invoker to this identity; for a firewall, look at the load balancer's log for the " +
+			"rule that matched"
 	case http.StatusNotFound:
 		fix = "check --server: its path, and that Cloud Run's default URL is not switched off"
 	}

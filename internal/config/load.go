@@ -46,7 +46,9 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 	}
 
 	if isPolicy(b) {
-		return Config{}, fmt.Errorf("%s is a policy, and not a configuration: attestor policy lint %s checks it", path, path)
+		return Config{}, fmt.Errorf(
+			"%[1]s is a policy, and not a configuration: attestor policy lint %[1]s checks it", path,
+		)
 	}
 	c, err := Parse(b)
 	if err != nil {

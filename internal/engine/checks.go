@@ -218,10 +218,12 @@ func (e *Engine) probeAdmission(context.Context) []probe.Result {
 	if a == nil || a.UnsafeOpen {
 		return nil
 	}
-	return []probe.Result{probe.Ask("admission", a.Listen, "certificate, key and client CA can be read", 0, func() error {
+
+	asked := probe.Ask("admission", a.Listen, "certificate, key and client CA can be read", 0, func() error {
 		_, err := admission.TLS(a.Cert, a.Key, a.ClientCA)
 		return err
-	})}
+	})
+	return []probe.Result{asked}
 }
 
 // joined lists files for a person.

@@ -319,15 +319,17 @@ func (e *Engine) probeBases(ctx context.Context) []probe.Result {
 	var questions []func() []probe.Result
 	for _, tag := range slices.Compact(slices.Sorted(slices.Values(tags))) {
 		questions = append(questions, func() []probe.Result {
-			return []probe.Result{probe.Ask("base image", tag, "its tag can be read", question.Duration(), func() error {
+			asked := probe.Ask("base image", tag, "its tag can be read", question.Duration(), func() error {
 				ctx, cancel := question.Start(ctx)
 				defer cancel()
+
 				ref, err := attestor.ParseReference(tag)
 				if err == nil {
 					_, err = e.Inspector.Pin(ctx, ref)
 				}
 				return err
-			})}
+			})
+			return []probe.Result{asked}
 		})
 	}
 	return probe.Together(probesAtOnce, questions)
@@ -366,7 +368,8 @@ func probeRepositories(
 	for _, repository := range names {
 		questions = append(questions, func() []probe.Result {
 			var held []string
-			asked := probe.Ask(google.ServiceRegistry, repository, strings.Join(permissions, ", "), question.Duration(), func() error {
+			what := strings.Join(permissions, ", ")
+			asked := probe.Ask(google.ServiceRegistry, repository, what, question.Duration(), func() error {
 				ctx, cancel := question.Start(ctx)
 				defer cancel()
 				resp, err := client.TestIamPermissions(ctx,

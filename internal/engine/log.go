@@ -75,14 +75,14 @@ func (e *Engine) witnessLog(ctx context.Context) {
 	e.Store.WitnessLog(ctx, func(name string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
+
 		witness := slog.String("witness", name)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil && e.witnessRefused(name):
 			e.log.ErrorContext(ctx, "A WITNESS SAW ANOTHER HISTORY OF THE RECORD'S LOG: the database was put back or "+
-				"rewritten, or "+
-				"another gate signs under this name; decisions are recorded and signed", witness,
+				"rewritten, or another gate signs under this name; decisions are recorded and signed", witness,
 				slog.String("error", err.Error()))
 		case err != nil && !failing[name]:
 			e.log.ErrorContext(ctx, "a witness does not cosign the record's log; it is asked again",
@@ -90,6 +90,7 @@ func (e *Engine) witnessLog(ctx context.Context) {
 		case err == nil && failing[name]:
 			e.log.InfoContext(ctx, "a witness cosigns the record's log again", witness)
 		}
+
 		failing[name] = err != nil
 	})
 }
@@ -105,6 +106,7 @@ func (e *Engine) witnessRefused(name string) bool {
 func (e *Engine) enterLog(ctx context.Context) {
 	ticker := time.NewTicker(recoverEvery)
 	defer ticker.Stop()
+
 	for {
 		complete, err := e.Store.EnterLog(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -114,6 +116,7 @@ func (e *Engine) enterLog(ctx context.Context) {
 		if entered, _ := e.Store.LogComplete(ctx); complete && entered {
 			return
 		}
+
 		select {
 		case <-ctx.Done():
 			return

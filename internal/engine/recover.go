@@ -17,12 +17,13 @@ const recoverEvery = time.Minute
 func (e *Engine) recoverUntilDone(ctx context.Context) {
 	ticker := time.NewTicker(recoverEvery)
 	defer ticker.Stop()
+
 	for {
 		if err := e.Recover(ctx); err != nil && ctx.Err() == nil {
 			e.log.ErrorContext(ctx, "decisions or revocations that a crash interrupted could not be finished yet; it "+
-				"is tried again",
-				slog.String("error", err.Error()))
+				"is tried again", slog.String("error", err.Error()))
 		}
+
 		select {
 		case <-ctx.Done():
 			return

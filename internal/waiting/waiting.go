@@ -43,6 +43,7 @@ func (n *Notice) run() {
 	defer close(n.ended)
 	timer := time.NewTimer(soon)
 	defer timer.Stop()
+
 	for {
 		select {
 		case <-n.end:

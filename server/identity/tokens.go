@@ -131,9 +131,10 @@ func (t *Tokens) Probe(ctx context.Context) []probe.Result {
 	var questions []func() []probe.Result
 	for _, i := range issuers {
 		questions = append(questions, func() []probe.Result {
-			return []probe.Result{probe.Ask("identity issuer", i.url, "its keys can be read", fetchTimeout, func() error {
+			asked := probe.Ask("identity issuer", i.url, "its keys can be read", fetchTimeout, func() error {
 				return unread(i.url, i.keys.refresh(ctx))
-			})}
+			})
+			return []probe.Result{asked}
 		})
 	}
 	return probe.Together(len(issuers)+1, questions)

@@ -34,7 +34,8 @@ func mutate__start() (int, *mutate__os.File) {
 	}
 	var trace *mutate__os.File
 	if path := mutate__os.Getenv("MUTANT_TRACE"); path != "" {
-		if trace, err = mutate__os.OpenFile(path, mutate__os.O_WRONLY|mutate__os.O_APPEND|mutate__os.O_CREATE, 0o600); err != nil {
+		how := mutate__os.O_WRONLY|mutate__os.O_APPEND|mutate__os.O_CREATE
+		if trace, err = mutate__os.OpenFile(path, how, 0o600); err != nil {
 			panic(err)
 		}
 	}

@@ -60,9 +60,12 @@ func main() {
 	flag.Int64Var(&o.epoch, "epoch", 0, "seconds since 1970 of the commit")
 	flag.StringVar(&o.base, "base", "", "base image; that of the Dockerfile")
 	flag.StringVar(&o.builder, "builder", "", "builder image; that of the Dockerfile")
-	flag.StringVar(&o.dockerfile, "dockerfile", "Dockerfile", "`FILE` with the default images, as ARG BASE and ARG BUILDER")
-	flag.StringVar(&o.readme, "readme", "README.md", "`FILE` whose part about installing a release is written for this one")
-	flag.StringVar(&o.image, "image", "", "`REPOSITORY` that the image is published in, for README.md; none: it is not named there")
+	flag.StringVar(&o.dockerfile, "dockerfile", "Dockerfile",
+		"`FILE` with the default images, as ARG BASE and ARG BUILDER")
+	flag.StringVar(&o.readme, "readme", "README.md",
+		"`FILE` whose part about installing a release is written for this one")
+	flag.StringVar(&o.image, "image", "",
+		"`REPOSITORY` that the image is published in, for README.md; none: it is not named there")
 
 	flag.StringVar(&o.ci, "ci", "", "`DIRECTORY` of the files for CI systems, to fill in; none: they are not written")
 
@@ -110,7 +113,8 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(o.dist, "provenance.json"), append(b, '\n'), 0o644); err != nil { //nolint:gosec // published
+	//nolint:gosec // published
+	if err := os.WriteFile(filepath.Join(o.dist, "provenance.json"), append(b, '\n'), 0o644); err != nil {
 		return err
 	}
 	if err := o.writeCI(subjects); err != nil {

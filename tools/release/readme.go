@@ -46,8 +46,8 @@ func (o options) writeReadme(subjects []descriptor) error {
 // install is how to get this version without compiling it, and with. digests are SHA-256, by the names of artifacts.
 func (o options) install(digests map[string]string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Version %s, a static binary that needs nothing else. For arm64, macOS and Windows replace linux-amd64 by linux-arm64, darwin-amd64, "+
-		"darwin-arm64, windows-amd64.exe or windows-arm64.exe", o.version)
+	fmt.Fprintf(&b, "Version %s, a static binary that needs nothing else. For arm64, macOS and Windows replace "+
+		"linux-amd64 by linux-arm64, darwin-amd64, darwin-arm64, windows-amd64.exe or windows-arm64.exe", o.version)
 	if digest := digests["attestor-linux-amd64"]; digest != "" {
 		fmt.Fprintf(&b, ". `attestor-linux-amd64` is `sha256:%s`", digest)
 	}
@@ -55,14 +55,16 @@ func (o options) install(digests map[string]string) string {
 	for _, file := range []string{"attestor-linux-amd64", "SHA256SUMS"} {
 		fmt.Fprintf(&b, "curl -fLO %s/releases/download/%s/%s\n", repository, o.version, file)
 	}
-	b.WriteString("sha256sum --ignore-missing -c SHA256SUMS && install -D -m 0755 attestor-linux-amd64 bin/attestor\nbin/attestor dev\n```\n\n")
+	b.WriteString("sha256sum --ignore-missing -c SHA256SUMS && " +
+		"install -D -m 0755 attestor-linux-amd64 bin/attestor\nbin/attestor dev\n```\n\n")
 
 	if o.image != "" {
 		image := o.image + ":" + o.version
 		if digest := digests["image"]; digest != "" {
 			image += "@sha256:" + digest // what is pulled is what the provenance names
 		}
-		fmt.Fprintf(&b, "As a container image, or compiled from the module:\n\n```sh\ndocker run --rm --network host %s dev\n", image)
+		fmt.Fprintf(&b, "As a container image, or compiled from the module:\n\n"+
+			"```sh\ndocker run --rm --network host %s dev\n", image)
 	} else {
 		b.WriteString("Compiled from the module:\n\n```sh\n")
 	}

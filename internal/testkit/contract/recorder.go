@@ -116,7 +116,8 @@ func Recorder(t *testing.T, open func(t *testing.T) Recording) {
 			want(t, later, late)
 		}
 
-		if _, err := later.Finish(t.Context(), recordOf(t, 4, func(r *attestor.Record) { r.Decision.Verdict = attestor.Deny })); err == nil {
+		changed := recordOf(t, 4, func(r *attestor.Record) { r.Decision.Verdict = attestor.Deny })
+		if _, err := later.Finish(t.Context(), changed); err == nil {
 			t.Error("after a restart a finished decision was changed")
 		}
 	})

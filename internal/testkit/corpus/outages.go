@@ -108,8 +108,10 @@ func outages() []Case {
 func movingTag(p *Place) {
 	bad := Image{ConfigExtra: UserConfig("")}
 	p.PushTo(p.Repo, "bad", bad)
+
 	asked := make(chan struct{}, 1)
 	asked <- struct{}{}
+
 	stage(p, func(s Scene, w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/v2/"+s.Repo+"/manifests/1" {
 			return false

@@ -125,6 +125,7 @@ type ImageCase struct {
 func Images() []ImageCase {
 	layer := Tar(File{"a", "b"})
 	nul := strings.Repeat("x", 100)
+
 	return []ImageCase{
 		{"plain", Image{}, ""},
 		{"gzip and zstd layers", Image{Layers: []Layer{{Blob: Gzip(layer), MediaType: OCILayer + "+gzip"},

@@ -68,7 +68,8 @@ func build(ctx context.Context, dir, file, pkg, ldflags string) error {
 	}
 
 	part := fmt.Sprintf("%s.%d", file, os.Getpid())
-	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", part, pkg) //nolint:gosec // our own packages
+	//nolint:gosec // our own packages
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", part, pkg)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", pkg, err, out)

@@ -144,7 +144,8 @@ func (s *Server) Replica() (*Server, error) {
 		}
 	}
 
-	cmd := exec.Command(backup, "-D", r.dir+"/data", "-R", "-X", "stream", "--checkpoint=fast", "--no-sync", //nolint:gosec // the machine's own program
+	//nolint:gosec // the machine's own program
+	cmd := exec.Command(backup, "-D", r.dir+"/data", "-R", "-X", "stream", "--checkpoint=fast", "--no-sync",
 		"-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "gate")
 	cmd.SysProcAttr, cmd.Dir = r.attr, r.dir
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -30,7 +30,8 @@ import (
 // programs beside an OIDC issuer of ours. Some of them listen on every address,
 // on ports that cannot be chosen: run the recorder in a network of its own,
 //
-//	unshare --net sh -c 'ip link set lo up && exec go run ./internal/testkit/sigrecord -cosign … -fulcio … -rekor … -tsa … -out …'
+//	unshare --net sh -c 'ip link set lo up && exec go run ./internal/testkit/sigrecord \
+//	  -cosign … -fulcio … -rekor … -tsa … -out …'
 type sigstore struct {
 	fulcio, rekor, tsa string // programs
 	key                *rsa.PrivateKey

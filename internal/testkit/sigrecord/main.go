@@ -299,7 +299,8 @@ func (s *session) write(out string) error {
 			continue // the one of the two that this session has no use for
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(out, name), trusted, 0o600) //nolint:gosec // the directory that the developer named
+			//nolint:gosec // the directory that the developer named
+			err = os.WriteFile(filepath.Join(out, name), trusted, 0o600)
 		}
 
 		if err != nil {

@@ -146,6 +146,7 @@ func (w *World) Attestations(ctx context.Context, image string) ([]*grafeaspb.Oc
 	it := w.Grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{
 		Name: samples.Note, Filter: fmt.Sprintf("resourceUrl=%q", image), PageSize: 1000,
 	})
+
 	var out []*grafeaspb.Occurrence
 	for {
 		o, err := it.Next()

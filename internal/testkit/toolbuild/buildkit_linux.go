@@ -84,7 +84,8 @@ func (b *BuildKit) answers(ctx context.Context) error {
 	defer tick.Stop()
 
 	for {
-		if exec.CommandContext(ctx, b.client, "--addr", b.address(), "debug", "workers").Run() == nil { //nolint:gosec // our own arguments
+		//nolint:gosec // our own arguments
+		if exec.CommandContext(ctx, b.client, "--addr", b.address(), "debug", "workers").Run() == nil {
 			return nil
 		}
 		select {

@@ -1,5 +1,5 @@
-// Command gcpkms signs and verifies with a key of Cloud KMS through the package that cosign uses for gcpkms:// keys. cosign
-// itself has no flag and no variable for the service's endpoint; its package takes one.
+// Command gcpkms signs and verifies with a key of Cloud KMS through the package that cosign uses for gcpkms:// keys.
+// cosign itself has no flag and no variable for the service's endpoint; its package takes one.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Beta is a Terraform provider with the one resource that deploy/ takes from Google's beta provider, which is not published
-// as a Go module: google_project_service_identity. Tests of deploy/ use it where there is no network. It calls no API; it
-// answers with the names that Google documents for the agents
+// Beta is a Terraform provider with the one resource that deploy/ takes from Google's beta provider, which is not
+// published as a Go module: google_project_service_identity. Tests of deploy/ use it where there is no network. It
+// calls no API; it answers with the names that Google documents for the agents
 // (https://cloud.google.com/iam/docs/service-agents), and refuses services that it has no name for.
 package main
 
