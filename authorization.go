@@ -28,6 +28,7 @@ type Authorization struct {
 // Authorize turns a pass by an enforcing policy into the right to attest to
 // what was judged, and everything else into an error.
 func Authorize(decision string, v Verdict) (Authorization, error) {
+	// Undecided is no pass: what could not be found out is not signed for.
 	if v.Outcome() != Pass {
 		return Authorization{}, fmt.Errorf("authorizing %s: the verdict is %s", v.image, v.Outcome())
 	}
@@ -42,6 +43,7 @@ func AuthorizeBreakGlass(decision string, v Verdict, g BreakGlassGrant) (Authori
 		return Authorization{}, fmt.Errorf("authorizing %s by break-glass: the grant is for %q", v.image, g.image)
 	}
 
+	// An override replaces the verdict alone: what else a signature needs is required all the same.
 	a, err := authorize(decision, v, v.attest.For(true))
 	a.breakGlass = err == nil
 	return a, err
@@ -166,9 +168,11 @@ func GrantBreakGlass(c Caller, img Image, reason string, p BreakGlassPolicy, now
 		}
 	}
 
+	// The right must be one for the repository in which the digest was found.
 	if err := CheckBreakGlass(c, img.Repository(), reason, p); err != nil {
 		return BreakGlassGrant{}, err
 	}
+
 	g := BreakGlassGrant{image: img, record: BreakGlass{Reason: strings.TrimSpace(reason), By: c.Subject}}
 	if p.Expires > 0 {
 		at := now.Add(p.Expires).UTC()

@@ -98,6 +98,7 @@ func (g *Gate) decide(ctx context.Context, r Request, keep func(Decision) (bool,
 		return p.finish(ctx)
 	}
 
+	// Whatever the caller asks for, a policy that does not enforce signs nothing.
 	ref := policy.Ref()
 	p.policy, p.dec.Policy = policy, &ref
 	p.dec.DryRun = r.DryRun || ref.Mode != Enforce
@@ -119,6 +120,7 @@ func (g *Gate) decide(ctx context.Context, r Request, keep func(Decision) (bool,
 		}
 	}
 
+	// The policy judges what is recorded and nothing else, so that the record shows why an image passed.
 	verdict := policy.Judge(p.ev)
 	p.dec.Verdict, p.dec.Checks = verdict.Outcome(), verdict.Checks()
 
@@ -160,6 +162,7 @@ func (p *attempt) admissible() (Policy, error) {
 		action = ActionCheck
 	}
 
+	// A choice of the caller's, by which an image passes that the governing policy refuses, must sign nothing.
 	switch {
 	case !r.Caller.May(action, repo):
 		return nil, &Error{
@@ -223,6 +226,8 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 	if err != nil {
 		return err
 	}
+
+	// Without an authorization nothing is signed: Attest takes nothing in its place.
 	if why != "" {
 		p.refuse(ctx, v)
 		p.unsigned(why)
@@ -252,6 +257,8 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 		}
 	}
 	made, err := p.gate.c.Attester.Attest(ctx, auth, known, begin)
+
+	// Without the intent in the record nothing was stored: the answer is an error, and nothing admits the image.
 	if notRecorded != nil {
 		return &Error{
 			Kind: Unavailable,
@@ -330,6 +337,7 @@ func (p *attempt) authorize(v Verdict) (auth Authorization, why string, err erro
 		return Authorization{}, "", err
 	}
 
+	// The verdict's own digest must be the grant's, and its policy must enforce.
 	if auth, err = AuthorizeBreakGlass(p.dec.ID, v, grant); err != nil {
 		return Authorization{}, "", err
 	}

@@ -74,6 +74,7 @@ func (p *attempt) refuse(ctx context.Context, v Verdict) {
 func (g *Gate) recoverSummaries(ctx context.Context, r Record, judged Policy, images []Image) ([]Summary, bool, error) {
 	n := judged.Needs().Attest.Summary
 	switch {
+	// An override publishes none: there is nothing that could be missing.
 	case n == nil || r.Decision.BreakGlass != nil:
 		return nil, true, nil
 	case g.c.Summarizer == nil || len(images) == 0:
@@ -84,5 +85,7 @@ func (g *Gate) recoverSummaries(ctx context.Context, r Record, judged Policy, im
 	if err != nil {
 		return nil, false, err
 	}
+
+	// All or none: a pass that promised a summary of each image is not finished with fewer.
 	return found, len(found) == len(images), nil
 }

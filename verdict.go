@@ -131,6 +131,7 @@ func NewVerdict(ev Evidence, policy PolicyRef, attest AttestNeeds, asked []Quest
 		return v
 	}
 
+	// Every platform here was judged by itself, so that a pass holds for each child's own digest.
 	if attest.Children {
 		for _, p := range ev.Platforms {
 			v.subjects = append(v.subjects, p.Digest)
@@ -190,7 +191,8 @@ func missingChecks(ev Evidence, asked []Question, checks []Check) []Check {
 	return out
 }
 
-// answered reports whether a check was answered for a platform, or for the image as a whole where platform is "".
+// answered reports whether a check was answered for a platform, or for the image as a whole where platform is "". An
+// answer for one platform is none for another.
 func answered(checks []Check, name, platform string) bool {
 	for i := range checks {
 		if checks[i].Name == name && checks[i].Platform == platform {
@@ -223,6 +225,7 @@ func sum(checks []Check) Outcome {
 		switch {
 		case c.Status == StatusDeny:
 			return Deny
+		// A status that this version does not know refuses, too: it could not be found out what it means.
 		case refuses(c):
 			outcome = Undecided
 		}

@@ -76,6 +76,7 @@ func (p *placement) replace(ctx context.Context, blockers []checked) (attestor.A
 		)
 	}
 
+	// Where this fails the intent stays, for recovery to store what was signed: until then nothing admits the image.
 	made, err := p.create(ctx)
 	if err == nil {
 		p.a.forgetIntent(ctx, id)

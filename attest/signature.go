@@ -40,6 +40,7 @@ func newAttestorKey(k *binaryauthorizationpb.AttestorPublicKey) attestorKey {
 		out.problem = errors.New("a key of a kind that this version does not know")
 	}
 
+	// A signature that names no key would select this one.
 	if out.id == "" {
 		out.problem = errors.New("a key without an id")
 	}
@@ -86,6 +87,8 @@ func (k attestorKey) verify(message, signature []byte, now time.Time) error {
 		sum := sha512.Sum512(message)
 		return verifyECDSA(k.public, "P-521", sum[:], signature)
 	}
+
+	// Of an algorithm that this version does not know, no signature is taken for valid.
 	return fmt.Errorf("the attestor's key is for %s, which this version cannot check", k.algorithm)
 }
 

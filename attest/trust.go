@@ -60,6 +60,8 @@ type checked struct {
 func (t *trust) check(o *grafeaspb.Occurrence, note string, d attestor.Digest, now time.Time) checked {
 	c := checked{occurrence: o, digest: d}
 	att := o.GetAttestation()
+
+	// For each of these alone admission refuses the attestation, whatever its signatures are.
 	switch {
 	case att == nil:
 		c.why = "it is not an attestation"

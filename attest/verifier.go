@@ -88,8 +88,6 @@ func (v *Verifier) standing(
 		})
 	}
 
-	// The list went by the note that was known before. Where the attestor has another
-	// note by now, that list is worth nothing.
 	if err := g.Wait(); err != nil {
 		return attestor.Standing{}, err
 	}
@@ -145,6 +143,8 @@ func (v *Verifier) find(ctx context.Context, name string, ds []attestor.Digest) 
 		})
 	}
 
+	// The list went by the note that was known before. Where the attestor has another
+	// note by now, that list is worth nothing.
 	err := g.Wait()
 	if err == nil && (old == nil || old.note != t.note) {
 		occurrences, err = v.lists(ctx, t.note, ds)

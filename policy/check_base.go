@@ -78,6 +78,7 @@ func (j *judgement) base(e *attestor.PlatformEvidence) {
 	found := j.problems(attestor.CheckBase, j.ev.Problems, e.Problems)
 	entry := j.approved(e.Base)
 	switch {
+	// Only a probe before the entry's date has one with a date: until then the entry refuses nothing.
 	case entry != nil && entry.EffectiveFrom != nil:
 		found = slices.DeleteFunc(found, func(f finding) bool { return f.reason.Code == attestor.CodeBaseUnsigned })
 	case entry != nil:

@@ -67,6 +67,8 @@ func (j *judgement) packages(e *attestor.PlatformEvidence) {
 
 	found := j.problems(attestor.CheckPackages, j.ev.Problems, e.Problems)
 	counting := want.counting(e.SBOMs)
+
+	// Where something could not be read it may be the SBOM that is asked for: an error, and not a denial.
 	undecided := slices.ContainsFunc(found, func(f finding) bool { return f.status == attestor.StatusError })
 	if want.Required && len(counting) == 0 && !undecided {
 		found = append(found, j.noSBOM(e)...)

@@ -184,6 +184,8 @@ func (p *Provenance) proven(s *attestor.Provenance) provenLevel {
 		if !ok {
 			continue
 		}
+
+		// The workflow's name alone is not enough: whoever may push to its repository can change what it does.
 		if w.allows(ref, s.Workflow.Commit) {
 			return provenLevel{level: 3, builder: s.Workflow.URI, workflow: w.Workflow}
 		}

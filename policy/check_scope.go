@@ -57,6 +57,7 @@ func (j *judgement) scope() {
 	case s == nil && len(found) == 0:
 		j.skip(attestor.CheckScope, "", "the policy has no scope beyond its images")
 		return
+	// An image that was not resolved does not pass: a problem of platforms says why.
 	case repo == "":
 		j.skip(attestor.CheckScope, "", "the image was not resolved")
 		return
@@ -65,6 +66,7 @@ func (j *judgement) scope() {
 		return
 	}
 
+	// The repository is compared in its canonical form, by path segment: no other spelling of a name matches.
 	if len(s.TrustedDirectories) > 0 &&
 		!slices.ContainsFunc(s.TrustedDirectories, func(p attestor.Pattern) bool { return p.Match(repo) }) {
 		found = append(found, deny(
@@ -82,6 +84,8 @@ func (j *judgement) scope() {
 
 func (j *judgement) uploadAge(longest time.Duration, explained bool) []finding {
 	up := j.ev.Uploaded
+
+	// An age that is not known may be any: an error, which a problem of the look-up explains better.
 	if up == nil {
 		if explained &&
 			slices.ContainsFunc(

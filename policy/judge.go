@@ -108,6 +108,7 @@ func (j *judgement) answers() {
 		}
 	}
 
+	// Rules come last and add refusals only: none makes up for a check that refused.
 	j.rules()
 }
 
@@ -153,6 +154,8 @@ func (f finding) respond(r Response) (finding, bool) {
 	case RespondWarn:
 		return f.as(attestor.StatusWarn), true
 	}
+
+	// Whatever is not known to be laxer denies.
 	return f.as(attestor.StatusDeny), true
 }
 
@@ -294,6 +297,8 @@ func (j *judgement) problems(check string, lists ...[]attestor.Problem) []findin
 			if p.Status == attestor.StatusDeny {
 				f.status = attestor.StatusDeny
 			}
+
+			// What is wrong with the image as such, no exception excuses: nobody knows what it would let in.
 			f.final = check == attestor.CheckPlatforms
 			out = append(out, f)
 		}
@@ -352,6 +357,8 @@ func (j *judgement) fit() []finding {
 			fmt.Sprintf("%d children were left out, though the policy is about all platforms", len(j.ev.Left)),
 			"judge the image afresh, without naming platforms",
 		)
+
+		// The children that are here were judged in full; NewVerdict leaves out the index's digest, which admits all.
 		f.note = true
 		return []finding{f.as(attestor.StatusWarn)}
 	}

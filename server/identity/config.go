@@ -47,6 +47,7 @@ type Config struct {
 }
 
 func (c Config) issuer(i Issuer) (*issuer, error) {
+	// IAP's assertions count in their own header and for pages only; Google's tokens have one name here.
 	if i.URL == IAP || i.URL == googleOld {
 		return nil, fmt.Errorf(
 			"identity: issuer %s cannot be configured; use %s for Google, and iapAudience for Identity-Aware Proxy",

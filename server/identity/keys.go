@@ -209,6 +209,7 @@ func (k *keys) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		}
 	}
 
+	// On an error the keys that are known stay: a set without any would lock out everybody.
 	if len(usable) == 0 || len(usable) > maxKeys {
 		return nil, fmt.Errorf("fetching keys of %s: %d usable keys, want 1 to %d", k.issuer, len(usable), maxKeys)
 	}

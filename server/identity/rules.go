@@ -100,8 +100,8 @@ func (r Rule) selective() error {
 	}
 	if !anchored {
 		return errors.New("matches everybody: give email, subject, a claim that says who calls (not ref or " +
-			"environment, which " +
-			"strangers' tokens have too), or a pattern of email or, up to the first slash written out, of " +
+			"environment, which strangers' tokens have too), or a pattern of email or, up to the first slash " +
+			"written out, of " +
 			strings.Join(identifying(), ", "))
 	}
 	return nil
@@ -180,6 +180,7 @@ func (r Rule) matches(c claims) bool {
 		return false
 	}
 
+	// All that the rule gives must hold; a claim that is missing, or is not text, equals nothing.
 	if r.Subject != "" && c.Subject != r.Subject {
 		return false
 	}

@@ -200,6 +200,7 @@ func (t *Tokens) Authenticate(r *http.Request) (attestor.Caller, error) {
 		return attestor.Caller{}, invalid(err)
 	}
 
+	// There are no keys for another issuer, so that nothing of its tokens is believed.
 	i, ok := t.issuers[iss]
 	if !ok {
 		return attestor.Caller{}, invalid(errors.New("the issuer is not configured"))

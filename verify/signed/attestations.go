@@ -72,6 +72,7 @@ func (c *Checker) attestations(
 		return nil, nil, err
 	}
 
+	// A statement of another type answers another question, whoever signed it.
 	found := &findings{}
 	keep := func(st Statement, err error) {
 		if err != nil {
@@ -96,6 +97,7 @@ func (c *Checker) classicAttestations(
 	ctx context.Context, img attestor.Image, m *material, found *findings, keep func(Statement, error),
 ) {
 	for _, desc := range c.attached(ctx, img, "att", found) {
+		// Only an envelope holds a statement; what is left out proves nothing.
 		if desc.MediaType != dsseMediaType {
 			continue
 		}

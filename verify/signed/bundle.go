@@ -74,6 +74,8 @@ func (c *Checker) bundle(
 	ctx context.Context, desc v1.Descriptor, img attestor.Image, limit int64,
 ) ([]byte, error) {
 	m, err := c.registry.Manifest(ctx, img, desc)
+
+	// What is left out here proves nothing, so that leaving it out can only refuse.
 	switch {
 	case errors.Is(err, referrers.ErrNone):
 		return nil, nil
@@ -169,6 +171,7 @@ func (c *Checker) verifyEntity(
 		return signer{}, err
 	}
 
+	// The steps above only reject early, with a better text: this one decides.
 	if err := m.verifyNewBundle(ctx, d, b); err != nil {
 		return signer{}, err
 	}
@@ -233,6 +236,8 @@ func newStatement(payload []byte, img attestor.Image) (Statement, error) {
 	if err := json.Unmarshal(payload, &s); err != nil {
 		return Statement{}, rejection("its statement is malformed")
 	}
+
+	// Another type may mean something else by the same names.
 	if !strings.HasPrefix(s.Type, "https://in-toto.io/Statement/v") {
 		return Statement{}, rejection(fmt.Sprintf("its statement is of type %q", clip(s.Type)))
 	}

@@ -105,6 +105,8 @@ func (c *Checker) verifyClassic(
 		if err := verifyCandidate(ctx, cand, img.Digest(), m, attestation); err != nil {
 			return err
 		}
+
+		// The rule's key has no chain above it that could have expired.
 		if cand.cert == nil {
 			by = signer{text: "key " + m.keyID}
 			return nil

@@ -17,6 +17,8 @@ func (c *Checker) attached(
 	ctx context.Context, img attestor.Image, suffix string, found *findings,
 ) (layers []v1.Descriptor) {
 	m, err := c.registry.Tagged(ctx, img, suffix)
+
+	// The registry said that there is no such tag. Every other failure leaves open what is there.
 	if errors.Is(err, referrers.ErrNone) {
 		return nil
 	}

@@ -26,6 +26,8 @@ func (c *Checker) File(ctx context.Context, content, bundled []byte, rule attest
 		if err := b.UnmarshalJSON(bundled); err != nil {
 			return rejection("it is a malformed bundle, or one with a log entry of an unknown type")
 		}
+
+		// As for an image's bundle: before v0.3 it could hold a chain, before v0.2 lack the proof of inclusion.
 		if !b.MinVersion("v0.3") {
 			return rejection("its bundle is older than version 0.3")
 		}

@@ -103,7 +103,7 @@ func checkRule(rule attestor.SignedBy) error {
 	case rule.Subject != "" && rule.SubjectRegexp != "":
 		return bad("has both subject and subjectRegexp")
 	case rule.SubjectRegexp == "":
-		return nil
+		return nil // an exact subject of an issuer
 	}
 
 	// Compiled as it is written: wrapped by anchored, "a)|(b" would become valid and match
