@@ -83,7 +83,7 @@ type row struct {
 	digests           []string // of the image and of its platforms' manifests
 	blobs             []blob
 	ground            ground
-	events            []event.Event // that tell of it once it is finished
+	events            []event.Event // about it, published once it is finished
 	columns           [3]any        // see [Store.columns]
 }
 

@@ -197,7 +197,7 @@ func (s *Store) fillGround(ctx context.Context, tx *txn, r row) error {
 	return s.putAdmission(ctx, tx, r)
 }
 
-// fillRevocation tells a revocation that was recorded as a decision as what it is.
+// fillRevocation records as a revocation one that was recorded as a decision.
 // The decision itself stays as it was written.
 func (s *Store) fillRevocation(ctx context.Context, tx *txn, f filled, r attestor.RevocationRecord) error {
 	rows, err := tx.QueryContext(ctx, `SELECT decision FROM admissions WHERE repository = $1 AND digest = $2 AND at <= $3

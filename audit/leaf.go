@@ -77,7 +77,7 @@ func newLeaf(kind, id string, at int64, entered time.Time, parts map[string][]by
 }
 
 // overridePart is what the entry of an override commits to: what was granted. That it
-// has ended is told by the entry of what ended it.
+// has ended is in the entry of what ended it.
 type overridePart struct {
 	Repository string `json:"repository"`
 	Digest     string `json:"digest"`

@@ -27,7 +27,7 @@ const loadBatch = 4000
 // Load records finished decisions in bulk, each of which must be new: to fill a record
 // for measurements. It is what [attestor.Recorder].Finish does for each of them, with the
 // log and the search index, but in large transactions, and in PostgreSQL by COPY. It does
-// not tell events, and refuses a decision that admits an image: these follow each other.
+// not publish events, and refuses a decision that admits an image: these follow each other.
 // A list of findings that records share must not change before Load returns.
 // It returns how many decisions were recorded, which are the first of records.
 func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n int, err error) {
@@ -36,7 +36,7 @@ func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n 
 	}
 
 	// What an earlier version, or the gate itself, left to be indexed comes first: the
-	// newest decision on an image is told by what is indexed before.
+	// newest decision on an image is known by what is indexed before.
 	if err := s.indexAll(ctx); err != nil {
 		return n, s.fail("loading decisions", err)
 	}

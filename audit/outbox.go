@@ -14,7 +14,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/event"
 )
 
-// A Receiver is told of events. Each event is kept in the record until the receiver has
+// A Receiver gets events. Each event is kept in the record until the receiver has
 // it.
 type Receiver struct {
 	Name  string       // in the configuration; 1 to 63 bytes
@@ -27,9 +27,9 @@ const (
 	outboxDead    = "dead" // not tried any more, until it is sent again by a person
 )
 
-// tell writes an event for each receiver that gets its type. It is committed with what
-// it tells, or not at all: a crash loses none, and invents none.
-func (s *Store) tell(ctx context.Context, tx *txn, ev event.Event) error {
+// publish writes an event for each receiver that gets its type. It is committed with what
+// it is about, or not at all: a crash loses none, and invents none.
+func (s *Store) publish(ctx context.Context, tx *txn, ev event.Event) error {
 	// What versions before recorded is no news.
 	if !tx.entered.IsZero() {
 		return nil
@@ -169,7 +169,7 @@ func (s *Store) wakeCourier() {
 	}
 }
 
-// EventsOf lists the events that tell of a finished decision.
+// EventsOf lists the events about a finished decision.
 func EventsOf(d attestor.Decision) []event.Event {
 	data := event.OfDecision(d)
 	of := func(t event.Type) event.Event { return event.New(t, d.ID, d.Time, d.Image.Reference, data) }

@@ -96,7 +96,7 @@ func countDropped(ctx context.Context, tx *txn, receiver string, n int64) error 
 }
 
 // pruneEvents removes dead letters from before a time, and counts them. Events that wait
-// stay, whatever their age: they hold what they tell themselves.
+// stay, whatever their age: they hold all that they publish.
 func (s *Store) pruneEvents(ctx context.Context, before time.Time) (n int64, err error) {
 	err = s.tx(ctx, "pruning events", func(ctx context.Context, tx *txn) error {
 		n = 0
@@ -242,9 +242,9 @@ const (
 	rejudgeLate = 48 * time.Hour
 )
 
-// TellStalled tells that admitted images are not judged again, or that overrides do not
+// PublishStalled publishes that admitted images are not judged again, or that overrides do not
 // end: once when it is so, and again only after it was well in between.
-func (s *Store) TellStalled(ctx context.Context) error {
+func (s *Store) PublishStalled(ctx context.Context) error {
 	if s.none || len(s.receivers) == 0 {
 		return nil
 	}
@@ -262,15 +262,15 @@ func (s *Store) TellStalled(ctx context.Context) error {
 		{"expire-late", w.Overdue, w.Overdue > expireLate},
 		{"rejudge-late", w.Oldest, w.Admissions && w.Oldest > rejudgeLate},
 	} {
-		if err := s.tellState(ctx, c.what, c.is, now.Add(-c.late)); err != nil {
+		if err := s.publishState(ctx, c.what, c.is, now.Add(-c.late)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tellState tells of a state when it begins.
-func (s *Store) tellState(ctx context.Context, what string, is bool, since time.Time) error {
+// publishState publishes a state when it begins.
+func (s *Store) publishState(ctx context.Context, what string, is bool, since time.Time) error {
 	// Most of the time nothing has changed.
 	var marked bool
 	ask, cancel := context.WithTimeout(ctx, s.timeout)
@@ -296,7 +296,7 @@ func (s *Store) tellState(ctx context.Context, what string, is bool, since time.
 		if n, err := res.RowsAffected(); err != nil || n == 0 {
 			return err // another instance wrote it
 		}
-		return s.tell(ctx, tx, event.New(event.WatchStalled, what+"-"+fmt.Sprint(since.UnixMicro()), s.now(), "",
+		return s.publish(ctx, tx, event.New(event.WatchStalled, what+"-"+fmt.Sprint(since.UnixMicro()), s.now(), "",
 			event.Data{Stalled: &event.Stalled{What: what, Since: since.UTC()}}))
 	})
 }

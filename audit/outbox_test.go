@@ -165,7 +165,7 @@ func TestAStalledWatchIsToldOnce(t *testing.T) {
 		stalled := func(want int) {
 			t.Helper()
 			for range 3 { // as several instances ask, minute by minute
-				if err := s.TellStalled(t.Context()); err != nil {
+				if err := s.PublishStalled(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -297,7 +297,7 @@ func TestNobodyIsTold(t *testing.T) {
 		if got, err := s.EventCounts(t.Context()); err != nil || len(got) != 0 {
 			t.Errorf("%v, %v", got, err)
 		}
-		if err := s.TellStalled(t.Context()); err != nil {
+		if err := s.PublishStalled(t.Context()); err != nil {
 			t.Error(err)
 		}
 	})

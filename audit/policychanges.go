@@ -70,7 +70,7 @@ func (s *Store) RecordPolicies(ctx context.Context, c attestor.PolicyChange) (re
 
 		// The first policies of a record change nothing.
 		if n > 0 {
-			if err := s.tell(ctx, tx, event.New(event.PolicyChanged, c.ID, c.Time, "",
+			if err := s.publish(ctx, tx, event.New(event.PolicyChanged, c.ID, c.Time, "",
 				event.OfPolicies(before, c))); err != nil {
 				return err
 			}
@@ -162,7 +162,7 @@ func (s *Store) policyChanges(ctx context.Context, before int64) iter.Seq2[polic
 	}
 }
 
-// A policyRow is a stored change, with what is told of it.
+// A policyRow is a stored change, with what is shown of it.
 type policyRow struct {
 	n, at    int64
 	id, body string
@@ -189,15 +189,15 @@ func (s *Store) policyChangesBefore(ctx context.Context, before int64) ([]policy
 	}
 
 	for i := range batch {
-		if err := batch[i].tell(leaves); err != nil {
+		if err := batch[i].show(leaves); err != nil {
 			return nil, err
 		}
 	}
 	return batch, nil
 }
 
-// tell sets what is told of a change: its content where its entry has it, otherwise that it was changed.
-func (r *policyRow) tell(leaves map[string]translog.Stored) error {
+// show sets what is shown of a change: its content where its entry has it, otherwise that it was changed.
+func (r *policyRow) show(leaves map[string]translog.Stored) error {
 	log := &attestor.LogEntry{Index: -1, Changed: changedNoEntry}
 	if leaf, ok := leaves[r.id]; ok {
 		parts, err := policyParts(r.n, r.at, r.body)

@@ -222,7 +222,7 @@ func noDecision() error {
 //
 // A revocation that an earlier version recorded in the form of a decision is returned in
 // that form: it is what was recorded, and what its entry in the log commits to.
-// [attestor.AsRevocation] tells it. Lists have it as a revocation only.
+// [attestor.AsRevocation] reads it. Lists have it as a revocation only.
 func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) {
 	const doing = "reading a decision"
 	if s.none {

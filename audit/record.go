@@ -157,10 +157,10 @@ func (s *Store) putDecision(ctx context.Context, tx *txn, r row, state string) (
 }
 
 // finished writes what follows from a decision that is recorded as finished: the events
-// that tell of it, and its place in the queue of the search index.
+// about it, and its place in the queue of the search index.
 func (s *Store) finished(ctx context.Context, tx *txn, r row) error {
 	for _, ev := range r.events {
-		if err := s.tell(ctx, tx, ev); err != nil {
+		if err := s.publish(ctx, tx, ev); err != nil {
 			return err
 		}
 	}

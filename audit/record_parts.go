@@ -80,8 +80,8 @@ func scanRevocation(rows *sql.Rows) (string, map[string][]byte, error) {
 }
 
 // unlogged reports the records that have no entry. While those that are older than the
-// log are still being entered, they are counted: whose entries follow cannot be told
-// from those that somebody added.
+// log are still being entered, they are counted: it is not known which of them will
+// have an entry and which somebody added.
 func (v *verifier) unlogged(ctx context.Context) error {
 	for _, q := range []struct{ kind, table, id, cond string }{
 		{kindDecision, "decisions", "id", "state = 'finished'"},

@@ -9,7 +9,7 @@ import (
 )
 
 // recorded returns the bytes that were recorded of an answer: its JSON without white
-// space between tokens and without the members that tell what the record knows of the
+// space between tokens and without the members that say what the record knows of the
 // decision, which were never a part of it. Nothing else is changed, so that an answer
 // that was changed stays so.
 func recorded(answer []byte) ([]byte, error) {

@@ -158,7 +158,7 @@ func (s *Store) putRevocation(ctx context.Context, tx *txn, r attestor.Revocatio
 		return nil
 	}
 	tx.logParts(kindRevocation, r.ID, r.Time.UnixMicro(), map[string][]byte{kindRevocation: []byte(body)})
-	if err := s.tell(ctx, tx, event.Revoked(r)); err != nil {
+	if err := s.publish(ctx, tx, event.Revoked(r)); err != nil {
 		return err
 	}
 	return s.withdraw(ctx, tx, r)

@@ -254,10 +254,10 @@ func (s *Store) putLook(ctx context.Context, tx *txn, run attestor.Run, l attest
 	}
 	n, err := res.RowsAffected()
 
-	// A change for the worse is told with the look that found it.
+	// A change for the worse is reported with the look that found it.
 	if err == nil && n > 0 && l.Answered && l.Decision != "" && l.Verdict == attestor.Deny {
 		ev := event.New(event.AdmissionLost, l.Decision, l.Time, l.Admission.Image.String(), event.OfLook(l))
-		err = s.tell(ctx, tx, ev)
+		err = s.publish(ctx, tx, ev)
 	}
 	return n, err
 }
@@ -329,7 +329,7 @@ func (s *Store) MayRevoke(ctx context.Context, run attestor.Run, limit int) (may
 		}
 		stopped = true
 		at := s.now()
-		return s.tell(ctx, tx, event.New(event.WatchStalled, run.ID, at, "",
+		return s.publish(ctx, tx, event.New(event.WatchStalled, run.ID, at, "",
 			event.Data{Stalled: &event.Stalled{What: "rejudge-cap", Since: at.UTC(), Run: run.ID}}))
 	})
 	return may, stopped, err

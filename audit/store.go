@@ -259,7 +259,7 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // fail turns an error of the database into one of kind Unavailable, whose message
-// tells an operator what to do. An [attestor.Error] stays as it is.
+// says to an operator what to do. An [attestor.Error] stays as it is.
 func (s *Store) fail(doing string, err error) error {
 	if _, ok := errors.AsType[*attestor.Error](err); ok {
 		return err

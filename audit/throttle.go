@@ -9,7 +9,7 @@ import (
 )
 
 // A Throttle observes responses that ask the client to wait: 429, and 503 with a
-// Retry-After header; and it is told of quotas that are used up. It is safe for concurrent use.
+// Retry-After header; and it is notified of quotas that are used up. It is safe for concurrent use.
 type Throttle struct {
 	now func() time.Time
 

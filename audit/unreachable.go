@@ -12,7 +12,7 @@ import (
 	transport "google.golang.org/api/transport/http"
 )
 
-// watched makes clients of Cloud Run refuse a list that lacks regions. The API tells them in unreachable, which the
+// watched makes clients of Cloud Run refuse a list that lacks regions. The API lists them in unreachable, which the
 // types of this version have for services only: a list of another kind would lose the word, and look complete.
 func watched(ctx context.Context, opts []option.ClientOption) ([]option.ClientOption, error) {
 	const scope = "https://www.googleapis.com/auth/cloud-platform"

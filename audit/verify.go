@@ -228,7 +228,7 @@ func (v *verifier) walk(ctx context.Context, want translog.Head) error {
 }
 
 // walkTo follows the log from one head to another one, and returns how far it came. Faults
-// in between are told once.
+// in between are reported once.
 func (v *verifier) walkTo(ctx context.Context, head, want translog.Head) (translog.Head, error) {
 	broken := false
 	for next := head.Size; next < want.Size; {

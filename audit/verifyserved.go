@@ -20,9 +20,9 @@ type ServedLog struct {
 	Witnessed func(ctx context.Context) ([]byte, error)
 }
 
-// VerifyServed compares what a service tells with its log, and the log with checkpoints,
+// VerifyServed compares what a service shows with its log, and the log with checkpoints,
 // as [Store.Verify] does in the record itself. r.Key is required. It compares decisions
-// alone: a service does not tell the stored form of overrides and revocations, nor
+// alone: a service does not show the stored form of overrides and revocations, nor
 // records that have no entry. Decisions that the service does not show are an error of
 // kind Upstream, after all others were compared.
 func VerifyServed(ctx context.Context, l ServedLog, r VerifyRequest) (Verification, error) {
@@ -90,7 +90,7 @@ func (v *servedVerifier) notShown() error {
 }
 
 // witnessed asks for the cosigned checkpoint, which is compared as one that was kept. A service without one is no
-// error: that its witnesses have cosigned nothing is told as such.
+// error: that its witnesses have cosigned nothing is reported as such.
 func (v *servedVerifier) witnessed(ctx context.Context) error {
 	if len(v.r.Witnesses) == 0 {
 		return nil
@@ -159,7 +159,7 @@ func (v *servedVerifier) entries(ctx context.Context, size int64) ([]logged, err
 	return out, nil
 }
 
-// decision compares one decision as the service tells it with its entry.
+// decision compares one decision as the service shows it with its entry.
 func (v *servedVerifier) decision(ctx context.Context, l logged) error {
 	proof, err := v.log.Proof(ctx, l.ID)
 	if attestor.KindOf(err) == attestor.NotFound {

@@ -200,7 +200,7 @@ func (s *Store) ask(ctx context.Context, c *cosigner, signed []byte, vkey string
 	return 0, s.storeCosigned(ctx, c, cosigned, checkpoint.Size)
 }
 
-// refuse remembers that the witness saw another history. It is a witness's word, which nobody signed: it is told, and
+// refuse remembers that the witness saw another history. It is a witness's word, which nobody signed: it is reported, and
 // does not keep the log from being signed.
 func (c *cosigner) refuse(err error) error {
 	c.mu.Lock()
@@ -349,7 +349,7 @@ func (n *notary) verifier(ctx context.Context) (string, error) {
 
 // cosigned returns a checkpoint that covers an index, with the cosignatures of as many witnesses as possible, and of
 // such checkpoints the largest; nil if there is none. It is one of the few newest, so that a witness that is away for
-// long does not keep the others' from being told.
+// long does not keep the others' from being reported.
 func (n *notary) cosigned(index int64) []byte {
 	newest := n.newestSizes(index)
 	bySize := map[int64][][]byte{}

@@ -496,7 +496,5 @@ func slicePage[T any](all []T, scope string, size int32, token string) ([]T, str
 	if end == len(all) {
 		return all[start:], "", nil
 	}
-
-	after := uint64(end) //nolint:gosec // an index within the list is not negative
-	return all[start:end], cursor{after: after}.token(scope), nil
+	return all[start:end], cursor{after: uint64(end)}.token(scope), nil //nolint:gosec // an index is not negative
 }

@@ -38,8 +38,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 
 	head := page.Head{Title: s.Headline(), Note: "as of " + page.Stamp(s.Made), File: !o.Page, Script: true}
 	head.Foot = "An image counts by its newest decision. A finding counts once for an image, and for an index by its " +
-		"worst platform; " +
-		"severe ones are critical and high. Times are UTC."
+		"worst platform; severe ones are critical and high. Times are UTC."
 
 	if o.Page {
 		head.Nav = page.Nav("/report")
@@ -54,9 +53,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 		},
 		"last":  func(t []TrendPoint) int { return len(t) - 1 },
 		"first": func(c []ChangedRow) []ChangedRow { return c[:min(changedShown, len(c))] },
-		"rest": func(c []ChangedRow) []ChangedRow {
-			return c[min(changedShown, len(c)):min(1000, len(c))]
-		},
+		"rest":  func(c []ChangedRow) []ChangedRow { return c[min(changedShown, len(c)):min(1000, len(c))] },
 		"rank": tally.Rank, "tag": tagOf,
 		"add": func(parts ...int) (sum int) {
 			for _, n := range parts {
@@ -88,10 +85,8 @@ func linkBase(o Options) (string, error) {
 
 	u, err := url.Parse(o.Links)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
-		return "", &attestor.Error{
-			Kind: attestor.Invalid, Msg: fmt.Sprintf("%q is not the address of a service", clip(o.Links)),
-			Fix: "use https://HOST",
-		}
+		return "", &attestor.Error{Kind: attestor.Invalid, Fix: "use https://HOST",
+			Msg: fmt.Sprintf("%q is not the address of a service", clip(o.Links))}
 	}
 
 	return strings.TrimSuffix(u.String(), "/"), nil

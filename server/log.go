@@ -55,7 +55,7 @@ func (s *Server) logRoutes(read []attestor.Action) []route {
 }
 
 // showProof answers GET /v1/decisions/{id}/proof. The proof of a decision that was
-// pruned tells its id and time alone; whose it was is not known any more, so that it is
+// pruned shows its id and time alone; whose it was is not known any more, so that it is
 // for callers who may read everything.
 func (s *Server) showProof(k *call) error {
 	id := k.Param("id")
@@ -108,7 +108,7 @@ func (s *Server) mayReadLog(k *call) error {
 		return nil
 	}
 	return &attestor.Error{
-		Kind: attestor.Forbidden, Msg: "the log tells of every decision, and this identity may not read all of them",
+		Kind: attestor.Forbidden, Msg: "the log has every decision, and this identity may not read all of them",
 		Fix: `ask an administrator of the gate for the right read on images ["**"], or for log.public`,
 	}
 }

@@ -69,7 +69,7 @@ func (s *Server) listRevocations(k *call) error {
 	return s.answer(k, http.StatusOK, out)
 }
 
-// listPolicyChanges answers GET /v1/policy-changes. What was in force is told of all images together.
+// listPolicyChanges answers GET /v1/policy-changes. What was in force is shown for all images together.
 func (s *Server) listPolicyChanges(k *call) error {
 	if err := k.everywhere(attestor.ActionRead); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/event"
 )
 
-// An Outbox has the events that receivers were not told yet.
+// An Outbox has the events that were not delivered yet.
 type Outbox struct {
 	// List returns at most n events, the oldest first, after the given one; after the zero
 	// Delivery, from the first on.
@@ -33,7 +33,7 @@ type outboxPage struct {
 // maxOutboxPage bounds a page. An event has a few kilobytes.
 const maxOutboxPage = 200
 
-// outboxRoutes are those of the outbox. Events tell of every repository, with what
+// outboxRoutes are those of the outbox. Events are about every repository, with what
 // callers wrote: they are for callers who may read everything.
 func (s *Server) outboxRoutes() []route {
 	const part = "events with receivers"

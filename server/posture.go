@@ -34,7 +34,7 @@ func (s *Server) judgePosture(k *call) error {
 
 // VisibleAttested asks whether an image is attested only if the caller of the
 // service may judge images of its repository: a definition can name any image, and
-// the answer would tell whether it is admitted.
+// the answer would reveal whether it is admitted.
 type VisibleAttested func(ctx context.Context, img attestor.Image) (bool, error)
 
 // Attested asks, or returns an error of kind Forbidden. A context without a caller

@@ -271,7 +271,7 @@ func (s *slots) remove(w *waiter) {
 	s.waiting--
 }
 
-// leave ends the wait of a request for a reason of its own, unless it was told something meanwhile: that counts, since
+// leave ends the wait of a request for a reason of its own, unless it got an answer meanwhile: that counts, since
 // a slot that it was given would otherwise be lost.
 func (s *slots) leave(w *waiter, why error) error {
 	s.mu.Lock()

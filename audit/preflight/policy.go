@@ -213,7 +213,7 @@ func (p *Policy) rules(w audit.Workload, cluster string) ([]rule, error) {
 	}
 
 	// "spiffe://<domain>/ns/<namespace>/sa/<serviceaccount> or <domain>/ns/<namespace>/sa/<serviceaccount>". A list of
-	// pods does not tell the mesh's domain, nor whether the pod is in the mesh.
+	// pods does not say the mesh's domain, nor whether the pod is in the mesh.
 	out := []rule{byDefault}
 	identities := p.p.GetIstioServiceIdentityAdmissionRules()
 	for _, key := range slices.Sorted(maps.Keys(identities)) {

@@ -27,7 +27,7 @@ func (e Events) problems(s Store) []error {
 
 	// Without a record events could not wait for their receivers: a crash would lose them.
 	if s.None {
-		bad("events: a gate that keeps no decisions (store: none) tells of none; set store.sqlite or store.postgres")
+		bad("events: a gate that keeps no decisions (store: none) publishes none; set store.sqlite or store.postgres")
 	}
 	if len(e.Receivers) == 0 || len(e.Receivers) > maxReceivers {
 		bad("events.receivers: there are %d: want 1 to %d", len(e.Receivers), maxReceivers)

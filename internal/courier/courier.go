@@ -25,7 +25,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
-// An Outbox has the events that receivers were not told yet.
+// An Outbox has the events that were not delivered yet.
 type Outbox interface {
 	// ClaimEvents takes at most n events of a receiver that are due, for this instance
 	// alone, until the lease ends. Each claim counts as an attempt.

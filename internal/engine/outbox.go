@@ -28,7 +28,7 @@ func (e *Engine) keepOutbox(ctx context.Context) {
 				"their receiver does not take them",
 				slog.Int64("dropped", dropped))
 		}
-		if err = errors.Join(err, e.Store.TellStalled(ctx)); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, e.Store.PublishStalled(ctx)); err != nil && ctx.Err() == nil {
 			e.log.WarnContext(ctx, "the outbox could not be cleaned up; it is tried again in a minute",
 				slog.String("error", err.Error()))
 		}

@@ -59,7 +59,7 @@ type Config struct {
 	Logger       *slog.Logger // nil: nothing is logged
 
 	// Overrides lists the open overrides of an image, the newest first. nil: none are recorded, and an image that was
-	// overridden is told by the attestors of its attestations alone.
+	// overridden is known by the attestors of its attestations alone.
 	Overrides func(ctx context.Context, img attestor.Image) ([]attestor.Override, error)
 
 	// Record keeps what was decided about one image; it gives the decision its id and time. nil: nothing is recorded
@@ -186,7 +186,7 @@ func (h *Handler) review(ctx context.Context, r *request) *response {
 			continue
 		}
 
-		// What is only warned of is told as a refusal, so that nobody takes the warning for an approval.
+		// What is only warned of is reported as a refusal, so that nobody takes the warning for an approval.
 		if h.c.Mode.warns() || f.dryRun {
 			out.Warnings = append(out.Warnings, "would be refused: "+f.problem)
 		} else {

@@ -152,7 +152,7 @@ func unread(issuer string, err error) error {
 	}
 }
 
-// unauthenticated tells the caller what is missing; err is for the log.
+// unauthenticated says to the caller what is missing; err is for the log.
 func unauthenticated(msg, fix string, err error) error {
 	return &attestor.Error{Kind: attestor.Unauthenticated, Msg: msg, Fix: fix, Err: err}
 }
