@@ -54,7 +54,7 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 		"last":  func(t []TrendPoint) int { return len(t) - 1 },
 		"first": func(c []ChangedRow) []ChangedRow { return c[:min(changedShown, len(c))] },
 		"rest":  func(c []ChangedRow) []ChangedRow { return c[min(changedShown, len(c)):min(1000, len(c))] },
-		"rank": tally.Rank, "tag": tagOf,
+		"rank":  tally.Rank, "tag": tagOf,
 		"add": func(parts ...int) (sum int) {
 			for _, n := range parts {
 				sum += n
@@ -69,7 +69,8 @@ func writeHTML(w io.Writer, d Document, o Options) error {
 	// html/template escapes by context; page.Clean also escapes the characters that
 	// reorder or hide text, which html/template leaves as they are.
 	b := bufio.NewWriterSize(page.Clean(w), 64<<10)
-	v := view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies, From: o.Since, Remark: o.Remark}
+	v := view{Head: head, Summary: s, Page: o.Page, Search: o.Search, Policies: o.Policies, From: o.Since,
+		Remark: o.Remark}
 	if err := t.ExecuteTemplate(b, "report", v); err != nil {
 		return err
 	}

@@ -139,7 +139,7 @@ func current(d attestor.Decision) bool {
 	return len(d.Platforms) == 1 && d.Platforms[0].Base.Current
 }
 
-// override breaks the glass for an image.
+// override uses break-glass for an image.
 func (k *killer) override(image string) answer {
 	k.tb.Helper()
 	body, err := json.Marshal(map[string]any{"image": image, "breakGlass": map[string]string{"reason": "INC-1: checkout is down"}})
