@@ -101,22 +101,12 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 		return false
 	}
 
-	if o.Transport == nil {
-		yield("", errors.New("listing tags: no transport is given"))
+	options, err := o.options()
+	if err != nil {
+		yield("", fmt.Errorf("listing tags of %s: %w", repo, err))
 		return false
 	}
-
-	// The transport waits and retries where the registry throttles. 429 is
-	// therefore not among the codes that go-containerregistry retries: together
-	// they would multiply the attempts.
-	patient := throttle.Transport{Next: bounded{o.Transport}, Tries: tagTries}
-	p, err := remote.NewPuller(append([]remote.Option{
-		remote.WithTransport(patient),
-		remote.WithRetryStatusCodes(
-			http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
-			http.StatusServiceUnavailable, http.StatusGatewayTimeout,
-		),
-	}, o.Remote...)...)
+	p, err := remote.NewPuller(options...)
 	if err != nil {
 		yield("", fmt.Errorf("listing tags of %s: %w", repo, err))
 		return false

@@ -28,6 +28,7 @@ type auditFlags struct {
 	where    whereFlags
 	report   reportFlags
 	policies []string
+	projects []string
 	running  runningFlags
 	file     string
 	state    string
@@ -39,11 +40,14 @@ type auditFlags struct {
 func auditCommand() *cobra.Command {
 	f := &auditFlags{}
 	c := &cobra.Command{
-		Use:   "audit REPOSITORY|IMAGE…",
+		Use:   "audit REGISTRY|REPOSITORY|IMAGE…",
 		Short: "Judge every image of repositories, and report; sign nothing",
 		Long: `Judges, without signing, every tag of repositories, images by tag or digest, every reference of a file, or what runs
 now, each digest once, and writes one report. With --state an interrupted audit goes on where it stopped. A refusal outweighs what
-could not be decided.`,
+could not be decided.
+
+A REGISTRY holds repositories: us-docker.pkg.dev/PROJECT, us-docker.pkg.dev/PROJECT/REPOSITORY and gcr.io/PROJECT are listed by
+Artifact Registry's API, any other HOST or HOST/PATH/ by its catalog. A slash at the end says that what is below is meant.`,
 		Example: "  attestor audit us-docker.pkg.dev/acme/prod/api --state audit.state --output-file report.html\n" +
 			"  gcloud run services list --format json | attestor audit --cloud-run -",
 		RunE:        func(c *cobra.Command, repositories []string) error { return f.run(c, repositories) },
@@ -56,6 +60,7 @@ could not be decided.`,
 	c.Flags().StringArrayVar(&f.policies, "policy", nil,
 		"judge by this policy `FILE` instead of the configured ones (repeatable)")
 	c.Flags().StringVar(&f.file, "file", "", "judge the references in this `FILE`, one a line; - for standard input")
+	f.registerProjects(c)
 	f.running.register(c, "cloud-run-project")
 	c.Flags().StringVar(
 		&f.posture,
@@ -71,8 +76,9 @@ could not be decided.`,
 }
 
 func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
-	if len(repositories) == 0 && f.file == "" && !f.running.any() {
-		return errors.New("say what to audit: repositories, --file, --cloud-run, --pods or --cloud-run-project")
+	if len(repositories)+len(f.projects) == 0 && f.file == "" && !f.running.any() {
+		return errors.New(
+			"say what to audit: repositories, --project, --file, --cloud-run, --pods or --cloud-run-project")
 	}
 
 	services, err := newServicesFound(f.posture)
@@ -277,6 +283,9 @@ func (a *auditing) result(r audit.Result) error {
 // key is what the sweep is about: a state of something else is refused.
 func (f *auditFlags) key(j *judge, repositories []string) string {
 	parts := slices.Concat([]string{f.file}, f.running.key(), repositories)
+	for _, project := range f.projects {
+		parts = append(parts, "--project="+project)
+	}
 	if j.engine != nil {
 		return strings.Join(append(parts, string(j.engine.Policies.Set().Digest())), " ")
 	}
@@ -333,18 +342,13 @@ func (f *auditFlags) references(
 			listed.counted("an image", audit.LinesOf(strings.NewReader(strings.Join(named, "\n")))),
 		)
 	}
-	if len(repositories) > 0 {
-		o, err := tagLister(repositories, plain)
-		if err != nil {
-			return nil, err
-		}
-		sources = append(sources, listed.counted(
-			"a tag in "+strings.Join(
-				repositories,
-				", ",
-			),
-			listed.ofRepositories(audit.TagsOf(c.Context(), repositories, o)),
-		))
+	targets, err := f.targets(repositories)
+	if err != nil {
+		return nil, err
+	}
+	if len(repositories)+len(f.projects) > 0 {
+		sources = append(sources, listed.counted("a tag in "+targets.String(),
+			listed.ofRepositories(targets.tags(c.Context(), plain, c.ErrOrStderr()))))
 	}
 
 	if f.file != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,9 @@ func tagLister(repositories []string, c config.Registries) (audit.RegistryOption
 		repo, err := name.NewRepository(repository, name.StrictValidation)
 		if err != nil {
 			continue // the list says so
+		}
+		if slices.Contains(named.Allowed, repo.RegistryStr()) {
+			continue // many repositories have one host
 		}
 		if named.Allowed = append(named.Allowed, repo.RegistryStr()); insecure(host) {
 			named.PlainHTTP = append(named.PlainHTTP, host)

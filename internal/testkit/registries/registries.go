@@ -31,6 +31,7 @@ func Distribution(tb testing.TB, deletes bool) http.Handler {
 		"inmemory": {}, "delete": {"enabled": deletes},
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}}, // it would go on after the test
 	}}
+	c.Catalog.MaxEntries = 1000 // as where no configuration says otherwise
 	c.Log.AccessLog.Disabled = true
 	logrus.SetOutput(io.Discard) // it logs nowhere else
 
