@@ -22,7 +22,7 @@ const (
 	// MaxRepositories is how many repositories of images one target may have.
 	MaxRepositories = 200_000
 
-	maxListPages = 20_000 // of one list of repositories
+	maxListPages = 5_000 // of one list of repositories
 )
 
 // A Registry is a target that holds repositories of images: a registry, a part of one,
@@ -339,7 +339,7 @@ func (n *names) add(host, path string) (fresh bool, err error) {
 		return false, &attestor.Error{
 			Kind: attestor.Upstream,
 			Msg:  fmt.Sprintf("%s has more than the %d repositories of one target", host, MaxRepositories),
-			Fix:  "name parts of it, such as " + host + "/PATH/",
+			Fix:  "name parts of them, as arguments or one image a line in a --file",
 		}
 	}
 

@@ -263,7 +263,7 @@ func TestCatalogWithoutAnEnd(t *testing.T) {
 	})
 
 	_, err := catalogued(t, "registry.example.com", audit.RegistryOptions{Transport: endless})
-	if attestor.KindOf(err) != attestor.Upstream || n > 20_002 {
+	if attestor.KindOf(err) != attestor.Upstream || n > 5_002 {
 		t.Errorf("after %d pages: %v", n, err)
 	}
 }
