@@ -149,7 +149,7 @@ func (r *rates) take(key string) (giveBack func(), err error) {
 		err: &attestor.Error{
 			Kind: attestor.TooMany,
 			Msg: fmt.Sprintf(
-				"this %s sends more than %v requests per second (%s), beyond a burst of %d",
+				"this %s sends more requests than %v a second (%s), beyond a burst of %d",
 				r.whose, float64(r.limit), r.setting, r.burst),
 			Fix: "send the request again after the time in Retry-After",
 		},

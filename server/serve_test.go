@@ -391,7 +391,7 @@ func TestCallersHaveTheirOwnRate(t *testing.T) {
 		if got.header.Get("Retry-After") != "2" {
 			t.Errorf("Retry-After = %q, want 2", got.header.Get("Retry-After"))
 		}
-		if detail := got.problem(t).Detail; !strings.Contains(detail, "0.5 requests per second (limits.callerRate)") {
+		if detail := got.problem(t).Detail; !strings.Contains(detail, "more requests than 0.5 a second (limits.callerRate)") {
 			t.Errorf("the problem does not name the limit: %q", detail)
 		}
 	}

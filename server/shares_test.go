@@ -230,7 +230,7 @@ func TestATeamHasARate(t *testing.T) {
 		a := ask(fmt.Sprintf("pay-%d", n%10))
 		if a.status == 429 {
 			refused++
-			if detail := a.problem(t).Detail; !strings.Contains(detail, "this team sends more than 1 requests per second (limits.teamRate)") {
+			if detail := a.problem(t).Detail; !strings.Contains(detail, "this team sends more requests than 1 a second (limits.teamRate)") {
 				t.Errorf("detail %q", detail)
 			}
 		}

@@ -21,3 +21,6 @@ func (c *Client) DialWith(transport http.RoundTripper, pause time.Duration) {
 func FindToken(i Identity, audience string, getenv func(string) string, iam ...option.ClientOption) func(context.Context) (string, error) {
 	return tokenFinder{identity: i, audience: audience, getenv: getenv, iam: iam}.cached()
 }
+
+// TokenFix is tokenFix, for its test.
+func TokenFix(account string, err error) string { return tokenFix(account, err) }

@@ -130,11 +130,21 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 			return token, nil
 		}
 	}
-	return "", fmt.Errorf(
-		"finding an ID token for %s: %w\n          give --service-account, --token-file or --token-env; "+
-			"the account needs roles/iam.serviceAccountOpenIdTokenCreator on itself",
-		t.audience, errors.Join(errs...),
-	)
+	err := errors.Join(errs...)
+	return "", fmt.Errorf("finding an ID token for %s: %w\n          %s", t.audience, err, tokenFix(t.identity.Account, err))
+}
+
+// tokenFix says what to do about an ID token that could not be had. Google's library names no error for credentials
+// that are not there.
+func tokenFix(account string, err error) string {
+	switch {
+	case account != "" && strings.Contains(err.Error(), "could not find default credentials"):
+		return "log in as somebody who may create its ID tokens: gcloud auth application-default login"
+	case account != "":
+		return "whoever is logged in needs roles/iam.serviceAccountOpenIdTokenCreator on " + account
+	}
+	return "give --service-account, --token-file or --token-env; " +
+		"the account needs roles/iam.serviceAccountOpenIdTokenCreator on itself"
 }
 
 func given(s, where string) (string, error) {

@@ -81,3 +81,6 @@ func Readable(c attestor.Caller) string { return readable(c) }
 
 // ProbeRepositories asks a stand-in of Artifact Registry.
 var ProbeRepositories = probeRepositories
+
+// PolicyError is policyError, for its test.
+func PolicyError(name string, err error) error { return policyError(name, err) }

@@ -61,7 +61,10 @@ func policyError(name string, err error) error {
 		Fix: "try again", Err: err,
 	}
 	switch status.Code(err) {
-	case codes.PermissionDenied, codes.Unauthenticated:
+	case codes.Unauthenticated:
+		e.Msg, e.Fix = "Google knows no identity of this caller, so that the Binary Authorization policy "+name+" could not be read",
+			"log in: gcloud auth application-default login"
+	case codes.PermissionDenied:
 		e.Msg, e.Fix = "this identity may not read the Binary Authorization policy "+name,
 			"grant it roles/binaryauthorization.policyViewer"
 	case codes.NotFound:

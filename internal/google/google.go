@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 
 	binaryauthorization "cloud.google.com/go/binaryauthorization/apiv1"
 	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/loopback"
 )
 
@@ -176,18 +178,29 @@ func Dial(
 	}()
 
 	if c.Analysis, err = containeranalysis.NewClient(ctx, options(ServiceAnalysis, e.Analysis)...); err != nil {
-		return nil, fmt.Errorf("connecting to Container Analysis: %w", err)
+		return nil, connecting(ServiceAnalysis, err)
 	}
 	c.Grafeas = c.Analysis.GetGrafeasClient()
 
 	if c.KMS, err = kms.NewKeyManagementClient(ctx, options(ServiceKMS, e.KMS)...); err != nil {
-		return nil, fmt.Errorf("connecting to Cloud KMS: %w", err)
+		return nil, connecting(ServiceKMS, err)
 	}
 	if c.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx,
 		options(ServiceBinauthz, e.Binauthz)...); err != nil {
-		return nil, fmt.Errorf("connecting to Binary Authorization: %w", err)
+		return nil, connecting(ServiceBinauthz, err)
 	}
 	return c, nil
+}
+
+// connecting explains why a client could not be made. Google's library names no error for credentials that are not there.
+func connecting(service string, err error) error {
+	if strings.Contains(err.Error(), "could not find default credentials") {
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: "there are no Google credentials, which " + service + " asks for",
+			Fix: "log in: gcloud auth application-default login; or use attestor dev, which needs none", Err: err,
+		}
+	}
+	return fmt.Errorf("connecting to %s: %w", service, err)
 }
 
 // DialAnyhow is [Dial] for questions that may need no service of Google's at all: where there are no credentials, every
