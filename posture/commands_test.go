@@ -114,6 +114,9 @@ var brokenKinds = []string{
 	  "role": "roles/run.invoker", "member": "group:a@b.example"}`),
 		resource("google_compute_router", "r", `{"name": "NAME", "network": "prod", "region": "us-east1"}`),
 		resource("google_compute_router_nat", "n", `{"name": "NAME", "router": "NAME", "region": "us-east1", "nat_ip_allocate_option": "AUTO_ONLY"}`)),
+	plan(resource("google_cloudfunctions2_function", "f", `{"name": "NAME", "location": "us-east1"}`),
+		resource("google_cloudfunctions2_function_iam_member", "x", `{"cloud_function": "NAME", "location": "us-east1",
+	  "role": "roles/cloudfunctions.invoker", "member": " allUsers"}`)),
 	grantedPlan("job"), grantedPlan("worker_pool"), grantedPlan("instance"),
 	`{"name": "projects/p/locations/us-east1/instances/NAME", "containers": [{"image": "nginx"}]}`,
 }

@@ -1,6 +1,7 @@
 package posture_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -139,5 +140,35 @@ func TestFixOfFurtherContainers(t *testing.T) {
 		if f := finding(t, r, "RESOURCE_LIMITS"); f.Status != attestor.StatusPass || !slices.Contains(rules, "RESOURCE_LIMITS") {
 			t.Errorf("%s: %s: %s\n%s", list, f.Status, f.Message, after)
 		}
+	}
+}
+
+// TestFixLeavesAnchors: what has an anchor is left to a person, since its alias stands elsewhere; the rest is fixed.
+func TestFixLeavesAnchors(t *testing.T) {
+	const head = "apiVersion: serving.knative.dev/v1\nkind: Service\n"
+	for name, text := range map[string]string{
+		"annotations": head + "metadata:\n  name: a\n  annotations: &x {a: b}\nspec:\n  template:\n    metadata: {annotations: *x}\n" +
+			"    spec:\n      containers:\n      - image: nginx\nother: *x\n",
+		"a container": head + "metadata: {name: a}\nspec:\n  template:\n    spec:\n      containers:\n      - &x\n        image: nginx\nother: *x\n",
+		"limits": head + "metadata: {name: a}\nspec:\n  template:\n    spec:\n      containers:\n      - image: nginx\n" +
+			"        resources: {limits: &x {cpu: '1'}}\nother: *x\n",
+		"a number": head + "metadata: {name: a}\nspec:\n  template:\n    spec:\n      timeoutSeconds: &x 3600\n" +
+			"      containers:\n      - image: nginx\nother: *x\n",
+		"a template": head + "metadata: {name: a}\nspec:\n  template: &x\n    spec:\n      containers:\n      - image: nginx\nother: *x\n",
+	} {
+		after, rules := fixed(t, "strict", text)
+		if was, is := fromYAML(t, text)["other"], fromYAML(t, after)["other"]; !reflect.DeepEqual(was, is) {
+			t.Errorf("%s: the alias stands for %v, and stood for %v:\n%s", name, is, was, after)
+		}
+		if len(rules) == 0 {
+			t.Errorf("%s: nothing is fixed", name)
+		}
+	}
+
+	// Here the alias is a service itself.
+	list := "apiVersion: serving.knative.dev/v1\nkind: ServiceList\nitems:\n- &x\n  apiVersion: serving.knative.dev/v1\n  kind: Service\n" +
+		"  metadata: {name: a}\n  spec: {template: {spec: {containers: [{image: nginx}]}}}\n- *x\n"
+	if after, rules := fixed(t, "strict", list); after != list || rules != nil {
+		t.Errorf("a service with an anchor is changed for %v:\n%s", rules, after)
 	}
 }

@@ -21,9 +21,13 @@ func invokerAuth(c *judging) answer {
 	m := remedy{command: s.gcloud() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
 		s.inRegion() + " --member=MEMBER --role=ROLE", terraform: "# remove the IAM member"}
 	if len(faults) > 0 {
-		m.command = s.gcloud() + " remove-iam-policy-binding " + shell(s.name, "NAME") +
-			s.inRegion() + " --member=" +
-			faults[0].subject + " --role=" + shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
+		role := shellRole(strings.TrimPrefix(faults[0].found, faults[0].subject+" has "))
+		group := s.gcloud()
+		if strings.HasPrefix(role, "roles/cloudfunctions.") { // on the function, and not on its service
+			group = "gcloud functions"
+		}
+		m.command = group + " remove-iam-policy-binding " + shell(s.name, "NAME") + s.inRegion() + " --member=" +
+			strings.TrimSpace(faults[0].subject) + " --role=" + role
 		m.terraform = "# remove " + faults[0].subject + " from the IAM resources"
 	}
 

@@ -87,6 +87,25 @@ func cutLast(s, separator string) (before, after string) {
 	return s[:i], s[i+len(separator):]
 }
 
+// narrowed are the lines that narrow a grant: another role, and members by name.
+func narrowed(kind string, basic, public bool) []string {
+	var lines []string
+	if basic {
+		lines = append(lines, `role = "roles/SERVICE.TASK"`)
+	}
+
+	switch {
+	case public && strings.HasSuffix(kind, "_member"):
+		lines = append(lines, `member = "group:PEOPLE@DOMAIN"`)
+	case public && strings.HasSuffix(kind, "_binding"):
+		lines = append(lines, `members = ["group:PEOPLE@DOMAIN"]`)
+	case public:
+		lines = append(lines, "# remove allUsers and allAuthenticatedUsers from the policy")
+	}
+
+	return lines
+}
+
 // noBasicRoles judges every grant on projects, folders and organisations, in all
 // three forms. A policy is one JSON text, and is read like the output of
 // get-iam-policy. A condition makes no basic role a narrow one.
@@ -100,6 +119,7 @@ func noBasicRoles(c *judging) answer {
 	}
 
 	var faults []fault
+	var lines []string
 	resources := append(c.s.plan.of(slices.Concat(projectGrants(), guardedGrants())...), c.s.plan.otherGrants()...)
 	for _, p := range c.s.plan.resources {
 		unknown = unknown || isUnknown(p.after.at("members")) && len(resources) > 0 && p.othersGrant()
@@ -123,6 +143,7 @@ func noBasicRoles(c *judging) answer {
 			}
 			if found != "" {
 				faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + found})
+				lines = append(lines, narrowed(p.kind, isBasic(b.role.text), everybody(b) != "")...)
 				break
 			}
 		}
@@ -132,8 +153,9 @@ func noBasicRoles(c *judging) answer {
 	case len(resources) == 0:
 		return notInPlan()
 	case len(faults) > 0:
+		slices.Sort(lines)
 		return violated("a predefined role for the task, to a named member",
-			remedy{terraform: `role = "roles/SERVICE.TASK"`}, faults...)
+			remedy{terraform: strings.Join(slices.Compact(lines), "\n")}, faults...)
 	case unknown: // Terraform computes the whole text, and with it every role
 		return afterApply("an IAM policy")
 	}

@@ -118,9 +118,14 @@ func parse(text []byte) (*document, error) {
 }
 
 // find returns the mapping that begins at a place.
+//
+// What has an anchor is found by nobody: a change of it would change each place that has its alias.
 func (d *document) find(line, column int) *yaml.Node {
 	var walk func(n *yaml.Node) *yaml.Node
 	walk = func(n *yaml.Node) *yaml.Node {
+		if n.Anchor != "" {
+			return nil
+		}
 		if n.Kind == yaml.MappingNode && n.Line == line && n.Column == column {
 			return n
 		}
