@@ -470,7 +470,7 @@ func compileArtifact(fields ...string) func(field, op, literal string) (node, er
 		want := strings.ReplaceAll(regexp.QuoteMeta(strings.ReplaceAll(literal, "%2F", "/")), `\*`, ".*")
 		re, err := regexp.Compile(`(?i)^` + want + `$`)
 		if err != nil {
-			return nil, filterError("%q is no value", literal)
+			return nil, filterError("%q is not a value", literal)
 		}
 		return testNode{field: field, op: op, literal: literal, test: func(v *occView) bool {
 			m := v.reflect()

@@ -70,7 +70,7 @@ func readKinded(b []byte, m kinded, options protojson.UnmarshalOptions) error {
 	// The details are an object under the kind's own name, and there are no others.
 	name := camel(f.Kind)
 	if f.Details = fields[name]; len(f.Details) == 0 || f.Details[0] != '{' {
-		return fmt.Errorf("kind %s has its details in %s, which is missing or no object", f.Kind, name)
+		return fmt.Errorf("kind %s has its details in %s, which is missing or not an object", f.Kind, name)
 	}
 	delete(fields, "kind")
 	delete(fields, name)

@@ -65,7 +65,8 @@ func (e *Emulator) Load(r io.Reader) (n int, err error) {
 	// A file with nothing in it is more likely the wrong file than an empty answer.
 	if len(l.order) == 0 {
 		return 0, errors.New(
-			"loading occurrences: none found, nor notes; want what `gcloud … --format=json` or the API print",
+			"loading occurrences: the file has neither occurrences nor notes; want what " +
+				"`gcloud … --format=json` or the API print",
 		)
 	}
 
@@ -258,7 +259,7 @@ func (l *loader) occurrence(raw json.RawMessage) error {
 	o.CreateTime, o.UpdateTime = l.times(o.GetCreateTime(), o.GetUpdateTime())
 	old, ok := l.occurrences[o.GetName()]
 	if ok && !proto.Equal(old, o) {
-		return fmt.Errorf("occurrence %s is there twice, and not the same", o.GetName())
+		return fmt.Errorf("duplicate occurrence %s with other content", o.GetName())
 	}
 
 	if !ok {
@@ -299,7 +300,7 @@ func (l *loader) note(raw json.RawMessage) error {
 	n.Kind = detailKind(n, "type")
 	n.CreateTime, n.UpdateTime = l.times(n.GetCreateTime(), n.GetUpdateTime())
 	if old, ok := l.notes[n.GetName()]; ok && !proto.Equal(old, n) {
-		return fmt.Errorf("note %s is there twice, and not the same", n.GetName())
+		return fmt.Errorf("duplicate note %s with other content", n.GetName())
 	} else if !ok {
 		l.notes[n.GetName()] = n
 		l.order = append(l.order, n.GetName())

@@ -170,8 +170,8 @@ func TestLoadShapes(t *testing.T) {
 func TestLoadRefusesAllOfABadFile(t *testing.T) {
 	const good = `{"name":"projects/p/occurrences/1","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}}`
 	for _, tt := range []struct{ name, in, want string }{
-		{"empty", "", "none found"},
-		{"nothing in it", `{"a":[1,"x",null]}`, "none found"},
+		{"empty", "", "has neither occurrences nor notes"},
+		{"nothing in it", `{"a":[1,"x",null]}`, "has neither occurrences nor notes"},
 		{"no JSON", `[` + good, "unexpected EOF"},
 		{"second is broken", good + `{`, "unexpected EOF"},
 		{"unknown field", `{"resourceUri":"r","noteName":"projects/p/notes/n","discovery":{},"nope":1}`, "unknown field"},
@@ -181,7 +181,7 @@ func TestLoadRefusesAllOfABadFile(t *testing.T) {
 		{"bad name", `{"name":"x","resourceUri":"r","noteName":"projects/p/notes/n","discovery":{}}`, "invalid resource name"},
 		{"bad note", `{"resourceUri":"r","noteName":"n","discovery":{}}`, "invalid resource name"},
 		{"provider's without a name", `{"resourceUri":"r","noteName":"projects/goog-vulnz/notes/n","discovery":{}}`, "has no name"},
-		{"two of one name", `[` + good + `,` + strings.Replace(good, `"r"`, `"s"`, 1) + `]`, "not the same"},
+		{"two of one name", `[` + good + `,` + strings.Replace(good, `"r"`, `"s"`, 1) + `]`, "with other content"},
 		{"note without type", `{"name":"projects/p/notes/n"}`, "a note of some type"},
 		{"too deep", strings.Repeat("[", 50) + strings.Repeat("]", 50), "is nested 17 deep; at most 16"},
 		{"yaml alias", "a: &x {}\nb: *x\n", "aliases"},

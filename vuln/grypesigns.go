@@ -71,7 +71,7 @@ func (c *grypeConfiguration) leavesOut() error {
 		)
 	case c.Alerts.EOL != nil && !*c.Alerts.EOL:
 		return invalid(
-			"Grype was told not to say whether the distribution is past its end of life",
+			"Grype was configured not to say whether the distribution is past its end of life",
 			"scan without alerts.enable-eol-distro-warnings: false",
 		)
 	}

@@ -66,7 +66,8 @@ func Import(r io.Reader, t Target) (Imported, error) {
 	note, ok := resource.ParseName("notes", t.Note)
 	switch {
 	case t.Image.IsZero():
-		return Imported{}, invalid("no image was given to import a report for", "name it by its digest")
+		return Imported{}, invalid("no image was given to import a report for",
+			"name it by its digest: --image REPOSITORY@DIGEST")
 	case !ok || note.Location != "":
 		return Imported{}, invalid(
 			fmt.Sprintf("%q is not a note's name", clip(t.Note)),
@@ -135,7 +136,7 @@ func readReport(r io.Reader) (report, error) {
 		return report{}, &attestor.Error{
 			Kind: attestor.TooLarge,
 			Msg:  fmt.Sprintf("the report is larger than %d MiB", maxReport>>20),
-			Fix:  "import the reports of single images",
+			Fix:  "scan and import one image at a time",
 		}
 	}
 
@@ -143,7 +144,7 @@ func readReport(r io.Reader) (report, error) {
 	if err := decode(b, &keys); err != nil {
 		if e, ok := errors.AsType[*strictjson.Error](err); ok && e.Fault == strictjson.Duplicate {
 			return report{}, invalid(
-				"the report can be read in two ways: "+e.Error(), "write it anew with a current version of the scanner",
+				"the report can be read in two ways: "+e.Error(), "scan again with a current version of the scanner",
 			)
 		}
 		return report{}, notJSON(b)
@@ -196,7 +197,7 @@ func malformed(format string, err error) error {
 	return &attestor.Error{
 		Kind: attestor.Invalid,
 		Msg:  fmt.Sprintf("the report looks like %s's, but cannot be read", format),
-		Fix:  "write it anew with a current version of the scanner",
+		Fix:  "scan again with a current version of the scanner",
 		Err:  err,
 	}
 }
@@ -343,7 +344,7 @@ func noteName(project, id string) (string, error) {
 	if clean == "" || len(clean) > 128 {
 		return "", invalid(
 			fmt.Sprintf("%q in the report is not a vulnerability's name", clip(id)),
-			"write the report anew with a current version of the scanner",
+			"scan again with a current version of the scanner",
 		)
 	}
 	return "projects/" + project + "/notes/" + clean, nil

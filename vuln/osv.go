@@ -100,7 +100,7 @@ func readOSV(b []byte) (report, error) {
 		return report{}, invalid(
 			fmt.Sprintf("the report has findings that are not about packages, and cannot be stored (%d)",
 				len(o.Generic)),
-			"see to them, and scan without the plugins that search for them",
+			"handle these findings apart, and scan without the plugins that report them",
 		)
 	}
 

@@ -293,7 +293,7 @@ func walk(most int, turn func(token string) (string, error)) (int, error) {
 			return n, &attestor.Error{
 				Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
 				Msg: "the list of occurrences does not end: a page gives its own token as the next one",
-				Fix: "repeat the request",
+				Fix: "repeat the request; if it keeps failing see https://status.cloud.google.com",
 			}
 		}
 		token = next

@@ -88,7 +88,7 @@ func readTrivy(b []byte) (report, error) {
 	if t.SchemaVersion != 2 {
 		return report{}, invalid(
 			fmt.Sprintf("the report has Trivy's schema version %d; version 2 is supported", t.SchemaVersion),
-			"write it anew with a current version of Trivy",
+			"scan again with a current version of Trivy",
 		)
 	}
 

@@ -40,10 +40,11 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 
 	for _, d := range []struct{ id, question, image, justification, assumed string }{
 		{"deploy-attested", "Does an image run that was attested?", images["good"], "", "runs"},
-		{"deploy-unattested", "Does one that was not?", images["unsigned"], "", "refused CONTAINER_IMAGE_UNAUTHORIZED"},
-		{"deploy-attested-for-another", "Does one with the attestation of another image?", images["old"], "",
+		{"deploy-unattested", "Does an image run that was not attested?", images["unsigned"], "",
 			"refused CONTAINER_IMAGE_UNAUTHORIZED"},
-		{"deploy-break-glass", "Does one that was not, with break-glass, and is the justification kept?",
+		{"deploy-attested-for-another", "Does an image run with the attestation of another image?", images["old"], "",
+			"refused CONTAINER_IMAGE_UNAUTHORIZED"},
+		{"deploy-break-glass", "Does an image without attestation run with break-glass, and is the justification kept?",
 			images["unsigned"], "trial", "runs, justified"},
 	} {
 		answer, err := t.deploy(ctx, d.id, d.image, d.justification)

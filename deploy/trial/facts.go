@@ -46,7 +46,8 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 	damaged := proto.CloneOf(request)
 	damaged.DigestCrc32C.Value++
 	_, err = t.keys.AsymmetricSign(ctx, damaged)
-	t.found("kms-checksum", "What does a digest with another checksum get?", codes.InvalidArgument.String(), code(err))
+	t.found("kms-checksum", "Which error does a digest with a wrong checksum get?",
+		codes.InvalidArgument.String(), code(err))
 
 	state := func(s kmspb.CryptoKeyVersion_CryptoKeyVersionState) error {
 		_, err := t.keys.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
@@ -244,7 +245,8 @@ func (t *trial) askLists(ctx context.Context, w *world) error {
 		fmt.Sprint(err == nil && it.PageInfo().Token != ""))
 	_, err = t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note,
 		PageToken: "nonsense"}).Next()
-	t.found("page-token-unknown", "What does a token get that nobody gave?", codes.InvalidArgument.String(), code(err))
+	t.found("page-token-unknown", "Which error does a page token get that the service never gave?",
+		codes.InvalidArgument.String(), code(err))
 	return nil
 }
 
@@ -303,10 +305,10 @@ func (t *trial) askNotes(ctx context.Context, w *world) error {
 		return err
 	}
 
-	t.found("note-missing", "What does an occurrence of a note get that is not there?", codes.NotFound.String(),
+	t.found("note-missing", "Which error does an occurrence of a note that does not exist get?", codes.NotFound.String(),
 		code(attach(t.parent+"/notes/"+t.run+"-none")))
-	t.found("note-kind", "What does an occurrence of another kind than its note's get?", codes.InvalidArgument.String(),
-		code(attach(w.note)))
+	t.found("note-kind", "Which error does an occurrence of another kind than its note's get?",
+		codes.InvalidArgument.String(), code(attach(w.note)))
 
 	// The one that matters most: a project that could write this would declare its own images scanned.
 	err := attach("projects/goog-analysis/notes/PACKAGE_VULNERABILITY")
