@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -271,3 +272,38 @@ func TestCatalogWithoutAnEnd(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestListsOfRepositoriesWait: whoever throttles is asked again, and the list is whole.
+func TestListsOfRepositoriesWait(t *testing.T) {
+	var asked atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" {
+			return
+		}
+		if asked.Add(1) == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		switch {
+		case r.URL.Path == "/v2/_catalog" && r.URL.Query().Get("last") == "":
+			fmt.Fprint(w, `{"repositories":["acme/a"]}`)
+		case strings.HasSuffix(r.URL.Path, "/packages"):
+			fmt.Fprint(w, `{"packages":[{"name":"projects/acme/locations/us/repositories/prod/packages/a"}]}`)
+		default:
+			fmt.Fprint(w, `{"repositories":[],"format":"DOCKER"}`)
+		}
+	}))
+	defer srv.Close()
+
+	host := strings.TrimPrefix(srv.URL, "http://")
+	got, err := catalogued(t, host, audit.RegistryOptions{Transport: http.DefaultTransport})
+	if err != nil || !slices.Equal(got.Names, []string{host + "/acme/a"}) {
+		t.Errorf("the catalog: %q, %v", got.Names, err)
+	}
+	asked.Store(0)
+	got, err = artifacts(t, "us-docker.pkg.dev/acme/prod", srv.URL)
+	if err != nil || !slices.Equal(got.Names, []string{"us-docker.pkg.dev/acme/prod/a"}) {
+		t.Errorf("Artifact Registry: %q, %v", got.Names, err)
+	}
+}
