@@ -200,8 +200,8 @@ func (s *Store) ask(ctx context.Context, c *cosigner, signed []byte, vkey string
 	return 0, s.storeCosigned(ctx, c, cosigned, checkpoint.Size)
 }
 
-// refuse remembers that the witness saw another history. It is a witness's word, which nobody signed: it is reported, and
-// does not keep the log from being signed.
+// refuse remembers that the witness saw another history. It is a witness's word, which nobody signed: it is reported,
+// and does not keep the log from being signed.
 func (c *cosigner) refuse(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -305,7 +305,8 @@ func (t *trial) askNotes(ctx context.Context, w *world) error {
 		return err
 	}
 
-	t.found("note-missing", "Which error does an occurrence of a note that does not exist get?", codes.NotFound.String(),
+	t.found("note-missing", "Which error does an occurrence of a note that does not exist get?",
+		codes.NotFound.String(),
 		code(attach(t.parent+"/notes/"+t.run+"-none")))
 	t.found("note-kind", "Which error does an occurrence of another kind than its note's get?",
 		codes.InvalidArgument.String(), code(attach(w.note)))

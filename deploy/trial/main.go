@@ -35,8 +35,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	emulator := fl.String("emulator", "", "HOST:PORT of an emulator to ask instead, without credentials")
 	out := fl.String("out", "", "write the report to this file; standard output by default")
 	lag := fl.Duration("lag", time.Minute, "how long to wait for a new occurrence in a list")
-	region := fl.String("region", "", "also build images in this region, have them scanned and deploy them: this costs "+
-		"a dollar and takes half an hour")
+	region := fl.String("region", "", "also build images in this region, have them scanned and deploy them: this "+
+		"costs a dollar and takes half an hour")
 	standIn := fl.String("stand-in", "", "base URL of a stand-in of the services that images need, without credentials")
 	sweep := fl.Bool("sweep", false, "delete what earlier trials left, and end")
 	if err := fl.Parse(args); err != nil {
