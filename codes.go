@@ -180,7 +180,7 @@ func Codes() []CodeInfo {
 		{CodeNotAsked, "policy", StatusSkipped, "the policy does not ask for this check"},
 		{CodeOutOfScope, "scope", StatusDeny, "the image is not in one of the trusted directories"},
 		{CodeUploadTooOld, "scope", StatusDeny, "the image was uploaded longer ago than the policy allows"},
-		{CodeUploadTimeUnknown, "scope", StatusError, "the registry does not say when the image was uploaded"},
+		{CodeUploadTimeUnknown, "scope", StatusError, "when the image was uploaded is not known, or lies in the future"},
 		{CodeRegistryDenied, "platforms", StatusError, "the registry refused the gate's credentials"},
 		{CodeRegistryUnavailable, "platforms", StatusError, "the registry could not be reached, or failed"},
 		{

@@ -101,7 +101,20 @@ func (j *judgement) uploadAge(longest time.Duration, explained bool) []finding {
 		).as(attestor.StatusError)}
 	}
 
-	if age := j.ev.Time.Sub(*up); age > longest {
+	// A time that has not come is no age: a clock was wrong, and nobody knows by how much.
+	age := j.ev.Time.Sub(*up)
+	if age < -skew {
+		return []finding{deny(
+			attestor.CodeUploadTimeUnknown, "",
+			fmt.Sprintf(
+				"the image was uploaded on %s, by its registry, which is in the future; spec.scope.maxUploadAge limits its age",
+				up.UTC().Format(time.RFC3339),
+			),
+			"correct the clock of the gate or of the registry, and try again",
+		).as(attestor.StatusError)}
+	}
+
+	if age > longest {
 		return []finding{deny(
 			attestor.CodeUploadTooOld,
 			"",

@@ -65,6 +65,12 @@ func TestOneFaultIsSaidOnce(t *testing.T) {
 			ev.Uploaded = nil
 			ev.Problems = []attestor.Problem{problem(attestor.CheckScope, attestor.StatusError, attestor.CodeUploadTimeUnknown)}
 		}, codes("UPLOAD_TIME_UNKNOWN")},
+		{"an upload that is to come", nil, attestor.CheckScope, func(ev *attestor.Evidence) {
+			ev.Uploaded = new(ev.Time.Add(time.Minute + time.Second))
+		}, codes("UPLOAD_TIME_UNKNOWN")},
+		{"an upload just now, by a clock that is a little fast", nil, attestor.CheckScope, func(ev *attestor.Evidence) {
+			ev.Uploaded = new(ev.Time.Add(time.Minute))
+		}, codes()},
 
 		{"a user that is not known has no group", []string{"  user: {nonRoot: true, rootGroup: deny}"},
 			attestor.CheckUser, user("app", nil, nil, attestor.UserFromConfig), codes("USER_LOOKUP_FAILED")},

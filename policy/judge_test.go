@@ -209,7 +209,8 @@ func parseImage(t testing.TB, repository string) attestor.Image {
 
 func TestJudgeImageAsAWhole(t *testing.T) {
 	runOutcomes(t, []outcomeCase{
-		{"no time", nil, func(ev *attestor.Evidence) { ev.Time = time.Time{} }, attestor.Undecided, []attestor.Code{attestor.CodeEvidenceMissing}},
+		{"no time", nil, func(ev *attestor.Evidence) { ev.Time = time.Time{} }, attestor.Undecided,
+			[]attestor.Code{attestor.CodeEvidenceMissing, attestor.CodeUploadTimeUnknown}},
 		{"no image", nil, func(ev *attestor.Evidence) { *ev = attestor.Evidence{Time: today()} }, attestor.Undecided,
 			[]attestor.Code{attestor.CodeEvidenceMissing}},
 		{"not resolved, and why", nil, func(ev *attestor.Evidence) {
