@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -190,7 +191,7 @@ func TestCatalogsThatAreNotRead(t *testing.T) {
 			if len(got.Names) > 0 {
 				t.Errorf("a part was returned: %q", got.Names)
 			}
-			if e, ok := err.(*attestor.Error); ok && !strings.Contains(e.Fix, "--file") {
+			if e, ok := errors.AsType[*attestor.Error](err); ok && !strings.Contains(e.Fix, "--file") {
 				t.Errorf("the fix %q does not say what to do instead", e.Fix)
 			}
 		})

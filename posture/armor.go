@@ -28,22 +28,22 @@ type armorRule struct {
 // first rule that matches a request decides.
 type armor []armorRule
 
-// An armory is a security policy as it may be after apply. Where everything is known, the readings are the same.
-type armory struct {
+// an armorReading is a security policy as it may be after apply. Where everything is known, the readings are the same.
+type armorReading struct {
 	strict armor   // as bad as it can be: a guard that is not known guards nothing, and what lets in lets everybody in
 	lax    []armor // as good as it can be
 	open   string  // the first value that is known only after apply; "" if all are known
 }
 
-// armory reads the rules of a security policy: those of the resource itself, and those that resources of their own add
-// to it. A rule in preview is logged and not enforced, and decides nothing.
-func (p *plan) armory(policy *planned) armory {
+// armorReading reads the rules of a security policy: those of the resource itself, and those that resources of their own
+// add to it. A rule in preview is logged and not enforced, and decides nothing.
+func (p *plan) armorReading(policy *planned) armorReading {
 	// Two rules ask for it, and the expressions are long.
 	if a, ok := p.armors[policy]; ok {
 		return a
 	}
 
-	a := armory{lax: make([]armor, 2)}
+	a := armorReading{lax: make([]armor, 2)}
 	for i, n := range append(slices.Clone(items(policy.after.at("rule"))), items(policy.after.at("rules"))...) {
 		a.add(n, n.hidden(fmt.Sprintf("%s.rule[%d]", policy.address, i), armorFields()...))
 	}
@@ -78,7 +78,7 @@ func armorFields() []string {
 }
 
 // addLoose adds a rule that may be of another policy: at worst one that lets in is here, at best one that guards.
-func (a *armory) addLoose(n *node, hidden string) {
+func (a *armorReading) addLoose(n *node, hidden string) {
 	r := readArmorRule(n)
 	if isOneOf(n.at("preview"), "true") {
 		return
@@ -98,7 +98,7 @@ func (a *armory) addLoose(n *node, hidden string) {
 }
 
 // add adds a rule to each reading. hidden is what of it is known only after apply, or "".
-func (a *armory) add(n *node, hidden string) {
+func (a *armorReading) add(n *node, hidden string) {
 	r := readArmorRule(n)
 	if hidden == "" {
 		if !isOneOf(n.at("preview"), "true") {

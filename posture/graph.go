@@ -20,7 +20,7 @@ type plan struct {
 	byAddress   map[string][]*planned          // by the address without index: count and for_each make several
 	refs        map[string]map[string][]string // address → attribute → addresses that its expression names
 	expressions map[string]*node               // address → what the configuration writes
-	armors      map[*planned]armory            // of the security policies that were asked for
+	armors      map[*planned]armorReading      // of the security policies that were asked for
 
 	byName   map[nameOf][]*planned
 	attached map[string]map[*planned][]*planned // see attachments
@@ -31,7 +31,8 @@ type plan struct {
 type nameOf struct{ kind, name string }
 
 func newPlan() *plan {
-	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{}, armors: map[*planned]armory{},
+	return &plan{byKind: map[string][]*planned{}, byAddress: map[string][]*planned{},
+		armors: map[*planned]armorReading{},
 		byName: map[nameOf][]*planned{}, attached: map[string]map[*planned][]*planned{}}
 }
 

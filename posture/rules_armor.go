@@ -21,7 +21,7 @@ func (c *judging) armored(required, terraform, fine string, wrong func(armor) st
 		}
 
 		// What is wrong even at best is a fault; what is right only at best has no answer yet.
-		a := c.s.plan.armory(p)
+		a := c.s.plan.armorReading(p)
 		w := wrong(a.strict)
 		switch {
 		case w == "":

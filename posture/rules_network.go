@@ -156,7 +156,7 @@ func vpcEgress(c *judging) answer {
 	case s.connector.text == "" && !s.network.set && (s.connector.unknown || s.network.unknown):
 		return afterApply("the VPC connector")
 	case s.connector.text == "" && !s.network.set:
-		return violated("a connector or Direct VPC egress", vpcRemedy(c.s.egressOr("private-ranges-only")),
+		return violated("a connector or Direct VPC egress", vpcRemedy(c.s.narrowEgress()),
 			fault{found: "no VPC egress is set"})
 	case s.egress.unknown:
 		return afterApply("the VPC egress")
@@ -167,7 +167,7 @@ func vpcEgress(c *judging) answer {
 		return satisfied("VPC egress by %s, %s", vpcWay(s), s.egress.text)
 	}
 
-	return violated("private-ranges-only or all-traffic", vpcRemedy(c.s.egressOr("private-ranges-only")),
+	return violated("private-ranges-only or all-traffic", vpcRemedy(c.s.narrowEgress()),
 		fault{found: "VPC egress is " + quote(s.egress.text)})
 }
 
@@ -178,12 +178,13 @@ func vpcWay(s *workload) string {
 	return "Direct VPC egress"
 }
 
-// egressOr is the egress of a workload, where it is one that keeps the rules: a remedy for the network leaves it as it is.
-func (s *workload) egressOr(other string) string {
+// narrowEgress is the egress of a workload, where it is one that keeps the rules: a remedy for the network leaves it as
+// it is. Otherwise it is the narrowest.
+func (s *workload) narrowEgress() string {
 	if s.egress.text == "all-traffic" || s.egress.text == "private-ranges-only" {
 		return s.egress.text
 	}
-	return other
+	return "private-ranges-only"
 }
 
 func vpcRemedy(egress string) remedy {

@@ -19,7 +19,7 @@ func networkOwn(c *judging) answer {
 	names, open := c.model.networks(s)
 	switch {
 	case slices.Contains(names, defaultNetwork):
-		return violated("a network of one's own", vpcRemedy(s.egressOr("private-ranges-only")),
+		return violated("a network of one's own", vpcRemedy(s.narrowEgress()),
 			fault{subject: defaultNetwork, found: "traffic leaves by the network \"default\", whose firewall rules " +
 				"admit every machine in it"})
 	case open || len(names) == 0:
@@ -270,7 +270,7 @@ func sharePrivate(c *judging) answer {
 	switch {
 	case len(faults) > 0:
 		return violated("a share at a private address, by VPC egress, since NFS encrypts nothing",
-			vpcRemedy(s.egressOr("private-ranges-only")), faults...)
+			vpcRemedy(s.narrowEgress()), faults...)
 	case unknown:
 		return afterApply("the way to an NFS share")
 	case shares == 0:

@@ -51,11 +51,12 @@ func (s *Server) readiness(k *call) error {
 			}
 
 			// The log says what the answer says: a gate that decides without the condition is ready.
-			msg := "not ready"
+			attrs := []any{slog.String("condition", c.Name), slog.Any("error", c.Err)}
 			if c.Informational {
-				msg = "ready, although a condition does not hold"
+				s.c.Logger.WarnContext(k.ctx, "ready, although a condition does not hold", attrs...)
+			} else {
+				s.c.Logger.WarnContext(k.ctx, "not ready", attrs...)
 			}
-			s.c.Logger.WarnContext(k.ctx, msg, slog.String("condition", c.Name), slog.Any("error", c.Err))
 		}
 		body.Conditions = append(body.Conditions, b)
 	}

@@ -208,16 +208,16 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 // specification, "Deleting Manifests": "When deleting a manifest … that contains a subject, and the referrers API
 // returns a 404, clients SHOULD … remove the descriptor from the referrers list."
 func (p *Publisher) unlist(ctx context.Context, repo name.Repository, f found) error {
-	is := func(d v1.Descriptor) (bool, error) { return d.Digest.String() == string(f.manifest), nil }
-	_, err := p.relist(ctx, repo, f.place, is)
+	is := func(d v1.Descriptor) bool { return d.Digest.String() == string(f.manifest) }
+	_, err := p.relist(ctx, repo, f.place, func(d v1.Descriptor) (bool, error) { return is(d), nil })
 	if code := answered(err); code != http.StatusNotFound && code != http.StatusBadRequest {
 		return err
 	}
 
 	// The rest of the list names something that is gone, and the registry refuses it for that.
 	_, err = p.relist(ctx, repo, f.place, func(d v1.Descriptor) (bool, error) {
-		if ours, err := is(d); ours || err != nil {
-			return ours, err
+		if is(d) {
+			return true, nil
 		}
 		return p.gone(ctx, repo, d)
 	})

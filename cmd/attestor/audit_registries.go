@@ -125,7 +125,7 @@ func (t listedTargets) repositoriesIn(
 }
 
 // tagsOfFound lists the tags of repositories that a registry listed. One that the registry then does not know has no tag:
-// catalogs keep the names of repositories that were emptied. It is left out, and said to be. more is false if the list
+// catalogues keep the names of repositories that were emptied. It is left out, and said to be. more is false if the list
 // ended early.
 func tagsOfFound(
 	ctx context.Context, repositories []string, plain config.Registries, yield func(string, error) bool,

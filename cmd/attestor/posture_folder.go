@@ -22,7 +22,7 @@ const (
 func definitionsIn(arg string) ([]string, error) {
 	info, err := os.Stat(arg)
 	if arg == "-" || err != nil || !info.IsDir() {
-		return []string{arg}, nil // what cannot be opened is told when it is read
+		return []string{arg}, nil //nolint:nilerr // what cannot be opened is an error when it is read
 	}
 
 	var names []string

@@ -86,9 +86,9 @@ func newWorld(tb testing.TB, o worldOptions) *world {
 	w.outside, err = standin.New(tb.Context())
 	w.ok(err)
 	tb.Cleanup(func() { w.ok(w.outside.Close()) })
-	w.outside.Emulator.SetBehaviour(o.behaviour)
+	w.outside.SetBehaviour(o.behaviour)
 	w.registry = w.upstream(wrapped(o.registry, w.outside.Registry.Upstream))
-	w.google = w.upstream(wrapped(o.google, w.outside.Emulator.Handler()))
+	w.google = w.upstream(wrapped(o.google, w.outside.Handler()))
 	w.listen("127.0.0.1:0")
 	w.address = w.listener.Addr().String()
 	w.config = config.Config{

@@ -74,8 +74,6 @@ func (p *projectPolicy) always(d *draft) {
 	d.exemption("admissionWhitelistPatterns", patterns)
 	switch p.Global {
 	case "", "DISABLE", "GLOBAL_POLICY_EVALUATION_MODE_UNSPECIFIED":
-	default:
-		d.fail("%s: globalPolicyEvaluationMode: %s is not known", d.source, quote(p.Global))
 	case "ENABLE":
 		d.note(
 			"globalPolicyEvaluationMode",
@@ -84,6 +82,8 @@ func (p *projectPolicy) always(d *draft) {
 			"it exempts Google's system images, which this gate does not judge unless a policy "+
 				"governs them",
 		)
+	default:
+		d.fail("%s: globalPolicyEvaluationMode: %s is not known", d.source, quote(p.Global))
 	}
 }
 

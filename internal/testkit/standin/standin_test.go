@@ -277,7 +277,7 @@ func TestWorld(t *testing.T) {
 		t.Errorf("recorded %+v", calls)
 	}
 
-	w.Emulator.Inject(emulator.Fault{Method: "GetNote", Code: codes.ResourceExhausted})
+	w.Inject(emulator.Fault{Method: "GetNote", Code: codes.ResourceExhausted})
 	if _, err := c.GetNote(t.Context(), &grafeaspb.GetNoteRequest{Name: samples.Note}); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("got %v", err)
 	}
