@@ -253,15 +253,26 @@ func readLarge(t *testing.T, text string) {
 	idle := resident(t, "VmRSS:")
 
 	var wg sync.WaitGroup
+	var read atomic.Int64
 	for range readers {
 		wg.Go(func() {
 			docs, notRead, problems := source.SBOMs(t.Context(), sbom.Subject{Image: img}, attestor.SBOMNeeds{SignedBy: &rule})
+
+			// On a busy machine the last in the queue may have waited for longer than a look-up may take.
+			if readers > 1 && len(docs) == 0 && len(problems) == 1 && problems[0].Code == attestor.CodeSBOMUnavailable &&
+				strings.Contains(problems[0].Message, "in the time allowed") {
+				return
+			}
+			read.Add(1)
 			if len(docs) != 1 || len(docs[0].Packages) != sbom.MaxPackages || docs[0].SignedBy == "" {
 				t.Errorf("%d documents, %+v, %+v", len(docs), notRead, problems)
 			}
 		})
 	}
 	wg.Wait()
+	if read.Load() == 0 {
+		t.Error("nobody had the document in time")
+	}
 	fmt.Printf("above idle: %d \n", resident(t, "VmHWM:")-idle)
 }
 

@@ -191,7 +191,7 @@ func TestFiles(t *testing.T) {
 		"not signed":        {doc, nil, "cannot be read"},
 		"missing":           {nil, key.FileBundle(doc), "cannot be read"},
 		"a bundle of none":  {doc, []byte("{}"), "does not satisfy"},
-		"a statement":       {doc, key.Bundle(corpus.Predicate(attestor.Digest("sha256:"+digestHex), "https://openvex.dev/ns", doc)), "no signature of a file"},
+		"a statement":       {doc, key.Bundle(corpus.Predicate(attestor.Digest("sha256:"+digestHex), "https://openvex.dev/ns", doc)), "not a signature of a file"},
 		"malformed, signed": {[]byte("{}"), key.FileBundle([]byte("{}")), "is malformed"},
 		"too large":         {make([]byte, 8<<20+1), key.FileBundle(doc), "cannot be read"},
 	} {
