@@ -159,7 +159,15 @@ func TestReusableWorkflowsThatDoNotLoad(t *testing.T) {
 		"a key":     {`signedBy: {key: /k.pub}, reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy.keyless"},
 		"another issuer": {`signedBy: {keyless: {issuer: "https://gitlab.com", subject: s}}, ` +
 			`reusableWorkflows: [{workflow: "` + vetted + `", refs: [refs/tags/v1]}]`, "needs signedBy.keyless"},
-		"any version":       {github + `, reusableWorkflows: [{workflow: "` + vetted + `"}]`, "neither refs nor commits"},
+		"any version": {github + `, reusableWorkflows: [{workflow: "` + vetted + `"}]`, "neither refs nor commits"},
+		"a signer that means nothing": {`signedBy: !house {key: /k.pub}, reusableWorkflows: [{workflow: "` + vetted +
+			`", refs: [refs/tags/v1]}]`, "signedBy: has the tag"},
+		"no references": {github + `, reusableWorkflows: [{workflow: "` + vetted +
+			`", refs: [], commits: ["` + strings.Repeat("1", 40) + `"]}]`, "refs: the list is empty"},
+		"no commits": {github + `, reusableWorkflows: [{workflow: "` + vetted +
+			`", refs: [refs/tags/v1], commits: []}]`, "commits: the list is empty"},
+		"an empty commit": {github + `, reusableWorkflows: [{workflow: "` + vetted +
+			`", refs: [refs/tags/v1], commits: [""]}]`, "is malformed"},
 		"none":              {github + `, reusableWorkflows: []`, "list is empty"},
 		"a reference in it": {github + `, reusableWorkflows: [{workflow: "` + vetted + `@refs/tags/v1", refs: [refs/tags/v1]}]`, "is malformed"},
 		"a pattern": {github + `, reusableWorkflows: [{workflow: ` +

@@ -91,6 +91,13 @@ func TestDemandsOfOtherSettings(t *testing.T) {
 			[]string{"provenance: SLSA level 2 or higher, builders any, sources any"}},
 		{"two builders", []string{"  provenance: {slsaLevel: 2, builders: [a, b]}"}, "provenance:",
 			[]string{"provenance: SLSA level 2 or higher, builders a, b, sources any"}},
+		{"an earlier stage", []string{staged}, "or a verification", []string{
+			"or a verification summary by https://stage.example/v with SCANNED"}},
+		{"no earlier stage", nil, "or a verification", nil},
+		{"a workflow", []string{calling("3", "refs: [refs/tags/v1, refs/tags/v2], commits: ['"+strings.Repeat("1", 40)+"']")},
+			"level 3:", []string{"level 3: the reusable workflow " + vetted + " at refs/tags/v1, refs/tags/v2, " +
+				strings.Repeat("1", 40)}},
+		{"no workflow", nil, "level 3:", nil},
 		{"a rule", []string{`  rules: [{name: r, expression: 'image.user == "x"', message: m}]`}, "rule ", []string{`rule r: image.user == "x"`}},
 		{"a check that warns", []string{"  checks: {user: warn, base: enforce}"}, "user only", []string{"user only warns"}},
 		{"a check that refuses", []string{"  checks: {user: warn, base: enforce}"}, "base only", nil},

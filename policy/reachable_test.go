@@ -99,6 +99,9 @@ func TestReachableCodesFollowTheSettings(t *testing.T) {
 		{"no secrets", []string{"  secrets: {found: ignore}"}, codes("SECRET_FOUND", "SECRET_UNKNOWN"), nil},
 		{"secrets that warn", []string{"  secrets: {found: warn}", "  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},
 		{"findings of later versions", []string{"  unknownFindings: ignore"}, codes("UNKNOWN_FINDING"), nil},
+		{"documents about findings", []string{"    vex: {accept: [fixed], sources: [" + ours + "]}"}, nil,
+			codes("VEX_UNAVAILABLE")},
+		{"statements of a project", []string{"    vex: {accept: [fixed], projects: [acme-security]}"}, nil, nil},
 		{"a rule", []string{"  rules: [{name: r, expression: 'image.user == \"x\"', message: m}]"}, nil, codes("RULE_VIOLATED")},
 	}
 	for _, tt := range tests {

@@ -34,6 +34,8 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 	critical := findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))
 	builder := on(func(e *attestor.PlatformEvidence) { e.Provenance[0].Builder = "other" })
 
+	unproven := on(func(e *attestor.PlatformEvidence) { e.Provenance = nil })
+
 	tests := []struct {
 		name     string
 		old, new func(string) string
@@ -75,6 +77,15 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"a VEX project more", same, lines("    vex: {accept: [fixed], projects: [acme-security, acme-other]}"), critical, missing},
 		{"a VEX project less", lines("    vex: {accept: [fixed], projects: [acme-security, acme-other]}"), same,
 			critical, attestor.CodeFixableSeverityExceeded},
+		{"a source of VEX more", same,
+			lines("    vex: {accept: [fixed], projects: [acme-security], sources: [" + ours + "]}"), critical, missing},
+		{"another source of VEX", lines("    vex: {accept: [fixed], sources: [" + ours + "]}"),
+			lines("    vex: {accept: [fixed], sources: [" + vendors + "]}"), critical, missing},
+		{"a source of VEX less", lines("    vex: {accept: [fixed], sources: [" + ours + ", " + vendors + "]}"),
+			lines("    vex: {accept: [fixed], sources: [" + vendors + "]}"), critical, attestor.CodeFixableSeverityExceeded},
+		{"the same sources of VEX", lines("    vex: {accept: [fixed], sources: [" + ours + "]}"),
+			lines("    vex: {accept: [not_affected], sources: [" + ours + "]}"), critical,
+			attestor.CodeFixableSeverityExceeded},
 		{"the system was not looked up", lines("    endOfLife: ignore"), lines("    endOfLife: deny"), critical, missing},
 		{"the system was looked up", lines("    endOfLife: warn"), lines("    endOfLife: deny"), critical, attestor.CodeFixableSeverityExceeded},
 		{"the system is not to be looked up", lines("    endOfLife: deny"), lines("    endOfLife: ignore"), critical, attestor.CodeFixableSeverityExceeded},
@@ -94,6 +105,11 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"the same signer of provenance", same, lines(`  provenance: {slsaLevel: 2, builders: ["b"]}`), builder, attestor.CodeProvenanceBuilder},
 		{"another signer of provenance", lines(`  provenance: {slsaLevel: 3, signedBy: {key: /a}}`),
 			lines(`  provenance: {slsaLevel: 3, builders: ["b"], signedBy: {key: /b}}`), builder, missing},
+		{"the same signer of summaries", lines(staged), lines(strings.Replace(staged, "2d", "1d", 1)), unproven,
+			attestor.CodeProvenanceMissing},
+		{"another signer of summaries", lines(staged), lines(strings.Replace(staged, "stage.pub", "other.pub", 1)), unproven,
+			missing},
+		{"summaries were not looked for", lines("  provenance: {slsaLevel: 2}"), lines(staged), unproven, missing},
 		{"provenance was not looked for", with("  provenance:", "  #"), same, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), missing},
 		{"provenance is not asked for", same, with("  provenance:", "  #"), builder, ""},
 	}
@@ -130,6 +146,10 @@ func TestNeedsFollowTheSettings(t *testing.T) {
 	}
 	if !needs().Scan.Advisories || one(t, minimal).Needs().Scan.Advisories {
 		t.Error("publication dates are asked for where there is a grace period, and only there")
+	}
+	if v := needs("    vex: {accept: [fixed], sources: [" + ours + ", " + vendors + "]}").VEX; needs().VEX != nil ||
+		!slices.Equal(v.Texts(), []string{oursText, vendorsText}) {
+		t.Errorf("documents are asked for where sources are named, and only there: %q", v.Texts())
 	}
 	if needs().ResolveNames || !needs("  user: {nonRoot: true, names: resolve}").ResolveNames {
 		t.Error("names are looked up where they may be resolved, and only there")
