@@ -185,13 +185,14 @@ func TestFiles(t *testing.T) {
 		doc, bundle []byte // nil: no file
 		want        string // of the problem; "": none
 	}{
-		"signed":            {doc, key.FileBundle(doc), ""},
-		"by another key":    {doc, mallory.FileBundle(doc), "does not satisfy"},
-		"of other bytes":    {doc, key.FileBundle([]byte("x")), "does not satisfy"},
-		"not signed":        {doc, nil, "cannot be read"},
-		"missing":           {nil, key.FileBundle(doc), "cannot be read"},
-		"a bundle of none":  {doc, []byte("{}"), "does not satisfy"},
-		"a statement":       {doc, key.Bundle(corpus.Predicate(attestor.Digest("sha256:"+digestHex), "https://openvex.dev/ns", doc)), "not a signature of a file"},
+		"signed":           {doc, key.FileBundle(doc), ""},
+		"by another key":   {doc, mallory.FileBundle(doc), "does not satisfy"},
+		"of other bytes":   {doc, key.FileBundle([]byte("x")), "does not satisfy"},
+		"not signed":       {doc, nil, "cannot be read"},
+		"missing":          {nil, key.FileBundle(doc), "cannot be read"},
+		"a bundle of none": {doc, []byte("{}"), "does not satisfy"},
+		"a statement": {doc,
+			key.Bundle(corpus.Predicate(attestor.Digest("sha256:"+digestHex), "https://openvex.dev/ns", doc)), "not a signature of a file"},
 		"malformed, signed": {[]byte("{}"), key.FileBundle([]byte("{}")), "is malformed"},
 		"too large":         {make([]byte, 8<<20+1), key.FileBundle(doc), "cannot be read"},
 	} {
