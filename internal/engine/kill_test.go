@@ -483,20 +483,3 @@ func TestTwoOnOneFile(t *testing.T) {
 	w.ok(second.Close())
 	w.checkRecordStands(t)
 }
-
-// verifyLog compares the whole record with its log while the program runs: a kill leaves
-// no record without its entry, no entry without its record, and no second history.
-func (k *killer) verifyLog(t *testing.T) {
-	t.Helper()
-	self, err := program()
-	k.ok(err)
-	kept := filepath.Join(k.dir, "kept.checkpoint")
-	args := []string{"decisions", "verify", "--config", filepath.Join(k.dir, "attestor.yaml"), "--save-checkpoint", kept}
-	if _, err := os.Stat(kept); err == nil {
-		args = append(args, "--checkpoint", kept)
-	}
-	out, err := exec.Command(self, args...).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "All is as it was recorded") {
-		t.Errorf("verifying the record: %v\n%s", err, out)
-	}
-}

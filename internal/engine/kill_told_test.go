@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +143,21 @@ func (k *killer) texts(t *testing.T, db *sql.DB, query string) (out []string) {
 	}
 	k.ok(rows.Err())
 	return out
+}
+
+// verifyLog compares the whole record with its log while the program runs: a kill leaves
+// no record without its entry, no entry without its record, and no second history.
+func (k *killer) verifyLog(t *testing.T) {
+	t.Helper()
+	self, err := program()
+	k.ok(err)
+	kept := filepath.Join(k.dir, "kept.checkpoint")
+	args := []string{"decisions", "verify", "--config", filepath.Join(k.dir, "attestor.yaml"), "--save-checkpoint", kept}
+	if _, err := os.Stat(kept); err == nil {
+		args = append(args, "--checkpoint", kept)
+	}
+	out, err := exec.Command(self, args...).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "All is as it was recorded") {
+		t.Errorf("verifying the record: %v\n%s", err, out)
+	}
 }
