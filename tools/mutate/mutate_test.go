@@ -68,6 +68,32 @@ func TestSurvivorsAreThoseThatNoTestNotices(t *testing.T) {
 		}
 	})
 
+	t.Run("comments and layout change nothing", func(t *testing.T) {
+		for name, changes := range map[string][]string{
+			"sample.go": {
+				"\tfor _, s := range list {\n", "\n\tfor _, s := range list { // each\n\n\t\t// why\n",
+				"\t\t\tn++\n", "\t\t\tn++ /* one more */\n\t\t\t// done\n",
+				`errors.New("too many")`, "errors.New(\n\t\t\t\"too many\", // not /* a limit\n\t\t)",
+			},
+			"sample_test.go": {"\tfor n, want", "\t// Both sides.\n\n\tfor n, want"},
+		} {
+			path := filepath.Join(dir, name)
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := strings.NewReplacer(changes...).Replace(string(text))
+			if strings.Count(changed, "//") == strings.Count(string(text), "//") {
+				t.Fatalf("%s did not change", name)
+			}
+			write(t, path, changed)
+		}
+
+		if _, _, progress := sampled(t, dir); !strings.Contains(progress, " 0 to be tried") {
+			t.Error(progress)
+		}
+	})
+
 	t.Run("survivors are tried again when tests change", func(t *testing.T) {
 		path := filepath.Join(dir, "sample_test.go")
 		text, err := os.ReadFile(path)
@@ -141,6 +167,33 @@ func TestSurvivorsThatAreKnown(t *testing.T) {
 	write(t, filepath.Join(dir, "survivors.txt"), rest)
 	if code, out, _ := sampled(t, dir); code != 1 {
 		t.Errorf("with one more than is known: exit %d:\n%s", code, out)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	const original = `f(a, "// b") ; return c`
+	for text, same := range map[string]bool{
+		"f(\n\ta,\n\t\"// b\",\n)\nreturn c\n":                      true,
+		"f(a, /* its name */ \"// b\") // why\n\n// then\nreturn c": true,
+		`f(a, "// c"); return c`:                                    false,
+		`f(a, "//  b"); return c`:                                   false,
+		`f(a, "// b"); returnc`:                                     false,
+		`f(a); "// b"; return c`:                                    false,
+		"f(a, \"// b\"); return c\n//go:noinline":                   false,
+		"f(a, \"// b\"); return c\n// Output:\n// 1":                false,
+	} {
+		if got := string(tokens([]byte(text))) == string(tokens([]byte(original))); got != same {
+			t.Errorf("%q is the same: %t, want %t", text, got, same)
+		}
+	}
+
+	one, two := tokens([]byte("f()\n// Output:\n// 1\n")), tokens([]byte("f()\n// Output:\n// 2\n"))
+	if string(one) == string(two) {
+		t.Error("what an example has to print does not count")
+	}
+
+	if got := oneLine(uncommented([]byte("f(a, // its\n\t/* b */ `// c`)"))); got != "f(a, `// c`)" {
+		t.Errorf("without comments: %s", got)
 	}
 }
 

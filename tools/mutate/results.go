@@ -17,7 +17,7 @@ import (
 
 // A result is one line of a package's results. It holds for as long as the
 // function around the mutant is the same and, unless the mutant was killed, the
-// tests are.
+// tests are; comments and layout count in neither.
 type result struct {
 	ID        string  `json:"id"`
 	Enclosing string  `json:"enclosing"`
@@ -35,6 +35,7 @@ type results struct {
 func openResults(t *target, dir string) (*results, error) {
 	sum := sha256.New()
 	for _, text := range t.tests {
+		text = tokens(text)
 		_, _ = fmt.Fprintf(sum, "%d:", len(text))
 		_, _ = sum.Write(text)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"go/ast"
@@ -53,7 +52,7 @@ type mutant struct {
 	file      string
 	function  string
 	operator  string
-	before    string // the node's text
+	before    string // the node's text, without comments
 	after     string // what the mutant makes of it
 	nth       int    // among those of this function that look alike, from 1
 	enclosing string // a hash of the function's tokens
@@ -77,6 +76,8 @@ func movable(id string) string {
 // oneLine is source text without its layout.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
+	s = strings.NewReplacer("( ", "(", ", )", ")", " )", ")", "[ ", "[", ", ]", "]", "{ ", "{", ", }", "}", " }", "}").
+		Replace(s)
 	if len(s) > 120 {
 		sum := sha256.Sum256([]byte(s))
 		s = fmt.Sprintf("%s…%x", s[:100], sum[:4])
@@ -118,7 +119,7 @@ func (t *target) find() []mutant {
 
 func (f *finder) declaration(d ast.Decl) {
 	f.function, f.result = "package", nil
-	f.hash = f.tokens(d)
+	f.hash = f.tokensOf(d)
 	switch d := d.(type) {
 	case *ast.FuncDecl:
 		f.function = d.Name.Name
@@ -141,21 +142,9 @@ func (f *finder) declaration(d ast.Decl) {
 	}
 }
 
-// tokens hashes a declaration without comments and layout.
-func (f *finder) tokens(d ast.Decl) string {
-	text := f.t.sources[f.n].text[f.offset(d.Pos()):f.offset(d.End())]
-	if g, ok := d.(*ast.FuncDecl); ok && g.Doc != nil {
-		text = f.t.sources[f.n].text[f.offset(g.Type.Pos()):f.offset(d.End())]
-	}
-	var kept []byte
-	for line := range bytes.Lines(text) {
-		if line = bytes.TrimSpace(line); !bytes.HasPrefix(line, []byte("//")) {
-			kept = append(kept, bytes.Join(bytes.Fields(line), []byte(" "))...)
-			kept = append(kept, ' ')
-		}
-	}
-
-	sum := sha256.Sum256(kept)
+// tokensOf hashes a declaration without comments and layout.
+func (f *finder) tokensOf(d ast.Decl) string {
+	sum := sha256.Sum256(tokens(f.t.sources[f.n].text[f.offset(d.Pos()):f.offset(d.End())]))
 
 	return fmt.Sprintf("%x", sum[:6])
 }
@@ -171,7 +160,7 @@ func (f *finder) add(operator string, n ast.Node, after string, edits ...edit) {
 	f.found = append(f.found, mutant{
 		source: f.n, line: f.t.fset.Position(n.Pos()).Line, start: f.offset(n.Pos()), end: f.offset(n.End()),
 		file: f.t.sources[f.n].name, function: f.function, operator: operator,
-		before: f.text(n), after: after, enclosing: f.hash, edits: edits,
+		before: uncommented([]byte(f.text(n))), after: after, enclosing: f.hash, edits: edits,
 	})
 }
 
