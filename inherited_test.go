@@ -56,3 +56,25 @@ func TestInherited(t *testing.T) {
 		t.Error("the zero value holds a finding")
 	}
 }
+
+// TestInheritedIsEmpty: a report promises a rebuild on a newer base only where a layer is the base's and nobody else's.
+func TestInheritedIsEmpty(t *testing.T) {
+	const base, app = attestor.Digest("sha256:1"), attestor.Digest("sha256:a")
+	for name, tt := range map[string]struct {
+		layers []attestor.Digest
+		level  attestor.Level
+		want   bool
+	}{
+		"a layer of the base":         {[]attestor.Digest{base, app}, attestor.LayersExact, false},
+		"which stands above it again": {[]attestor.Digest{base, base}, attestor.LayersExact, true},
+		"a base that is not proven":   {[]attestor.Digest{base, app}, "", true},
+	} {
+		p := attestor.PlatformEvidence{Base: attestor.Base{Evidence: tt.level, Layers: 1}}
+		for _, d := range tt.layers {
+			p.Layers = append(p.Layers, attestor.Layer{DiffID: d})
+		}
+		if got := p.Inherited().Empty(); got != tt.want {
+			t.Errorf("%s: empty %t, want %t", name, got, tt.want)
+		}
+	}
+}
