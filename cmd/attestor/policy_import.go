@@ -28,8 +28,9 @@ a check-based platform policy. FILE may be - for standard input. Several files a
 images and the project policy that names attestors.
 
 What became of each field is said on standard error, and in the policy: carried, stricter, left out (an exemption, or nothing
-that judges images) or lost (a requirement that a policy cannot express). With a lost requirement no policy is written, since it
-would be laxer than its source; --placeholders writes a rule that refuses every image in its place, for you to replace.`,
+that judges images), unchosen (a part that --select does not name) or lost (a requirement that a policy cannot express). With a
+lost requirement no policy is written, since it would be laxer than its source; --placeholders writes a rule that refuses every
+image in its place, for you to replace.`,
 		Example: "  attestor policy import voucher.toml --select prod --images 'us-docker.pkg.dev/acme/prod/**' " +
 			"--attestor projects/acme-security/attestors/gate > production.yaml",
 		Args: wants(0, "which policies, as files, or - for standard input"),

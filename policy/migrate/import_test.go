@@ -71,6 +71,8 @@ type image struct {
 	found      []finding
 	builder    string // "": the default one
 	from       string // the source repository
+	attested   bool   // by somebody else, under a key of the source
+	signed     bool   // the same, with cosign
 }
 
 // A finding is one occurrence, with its severity in each package.
@@ -232,6 +234,7 @@ func TestLostRequirements(t *testing.T) {
 			"defaultAdmissionRule.evaluationMode"},
 		{"alwaysDeny", "p.yaml", set1(`alwaysDeny: true`), "gkePolicy.checkSets[0].checks[0].alwaysDeny"},
 		{"signatures", "p.yaml", set1(`sigstoreSignatureCheck: {sigstoreAuthorities: []}`), "gkePolicy.checkSets[0].checks[0].sigstoreSignatureCheck"},
+		{"attestations", "platform-attested.yaml", "", "gkePolicy.checkSets[0].checks[1].simpleSigningAttestationCheck"},
 		{"own CEL", "p.yaml", slsa(slsaRule + `, customConstraints: "true"}`),
 			"gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0].customConstraints"},
 		{"any source", "p.yaml", set1(`slsaCheck: {rules: [{trustedBuilder: GOOGLE_CLOUD_BUILD}]}`), "gkePolicy.checkSets[0].checks[0].slsaCheck.rules[0]"},
@@ -312,6 +315,8 @@ func TestRefusedSources(t *testing.T) {
 		{"an alias", "x.yaml", isp + "{imageAllowlist: &a [b], imageAllowList: *a}\n", "anchors and aliases"},
 		{"two policies", "x.yaml", isp + "{}\n---\n" + isp + "{}\n", "the sources have 2"},
 		{"empty check sets", "x.yaml", "gkePolicy: {checkSets: []}\n", "nothing to import"},
+		{"no set for other workloads", "x.yaml", "gkePolicy: {checkSets: [{scope: {kubernetesNamespace: a}, checks: [{alwaysDeny: true}]}]}\n",
+			"other workloads have no check set"},
 		{"no checks", "x.yaml", "gkePolicy: {checkSets: [{displayName: a}]}\n", "demands nothing"},
 		{"a check that does not deny", "x.yaml", set1("alwaysDeny: false"), "alwaysDeny: false"},
 		{"another mode of Google's own images", "x.yaml", "globalPolicyEvaluationMode: SOMETIMES\ndefaultAdmissionRule: " +

@@ -112,6 +112,9 @@ func readKritis(source, kind string, n *yaml.Node) ([]document, error) {
 func (p *imageSecurityPolicy) apply(d *draft) {
 	const path = "spec.packageVulnerabilityRequirements"
 	s := &p.Spec
+
+	// An image that the authority has attested is admitted without a look at its findings: the authority exempts, and
+	// refuses nothing.
 	d.exemption("spec.imageAllowlist", slices.Concat(s.ImageAllowlist, s.ImageAllowList, s.ImageWhitelist))
 	if names := append([]string{s.AttestationAuthorityName}, s.AttestationAuthorityNames...); strings.Join(
 		names,
@@ -223,7 +226,8 @@ func kritisLimits(d *draft, fix, noFix threshold) {
 	d.limit(fixable, unfixable)
 }
 
-// kritisCVEs carries over what can have had an effect: Kritis compares whole names of notes.
+// kritisCVEs carries over what can have had an effect: Kritis compares whole names of notes, and an exception is about
+// the id. It is only written for an owner and until a day that somebody gave for it, and is said in the output.
 func kritisCVEs(d *draft, path string, names []string) {
 	for i, name := range names {
 		at := fmt.Sprintf("%s[%d]", path, i)

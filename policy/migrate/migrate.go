@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/policy"
 )
@@ -23,11 +24,12 @@ import (
 // A Treatment says what became of one field of a source.
 type Treatment string
 
-// The treatments. Only Lost makes a policy laxer than its source.
+// The treatments. Only Lost makes a policy laxer than its source, which is the part of it that was chosen.
 const (
 	Carried  Treatment = "carried"  // means the same in the policy
 	Stricter Treatment = "stricter" // the policy refuses at least what the source refuses, and more
 	LeftOut  Treatment = "left out" // exempts images or findings, or judges no image; without it nothing more passes
+	Unchosen Treatment = "unchosen" // a part that Select does not name: it may refuse what the policy passes
 	Lost     Treatment = "lost"     // refuses images, and the policy cannot express it
 )
 
@@ -35,7 +37,7 @@ const (
 type Field struct {
 	Source    string    `json:"source"`       // the name of the file
 	Path      string    `json:"path"`         // in the source, as it is written there
-	Treatment Treatment `json:"treatment"`    // one of the four
+	Treatment Treatment `json:"treatment"`    // one of the five
 	To        string    `json:"to,omitempty"` // the path in the policy; "" for none
 	Note      string    `json:"note"`         // one line for people
 }
@@ -173,6 +175,7 @@ func (d *draft) take(docs []document) error {
 			return err
 		}
 		unused = slices.DeleteFunc(unused, func(s string) bool { return slices.Contains(p.names, s) })
+		d.unchosen(doc, name)
 		d.formats = append(d.formats, strings.TrimSpace(doc.format+" "+name))
 		d.unsaid = d.unsaid && doc.helps
 		p.apply(d)
@@ -225,7 +228,32 @@ func (d *draft) judging(docs []document) ([]document, error) {
 			plain.Clip(strings.Join(names, ", "), 2000),
 		)
 	}
-	return slices.DeleteFunc(docs, func(doc document) bool { return judges(doc) && !selected(doc) }), nil
+
+	// Kritis judges by all policies of a namespace together, so that each that was not chosen is said.
+	return slices.DeleteFunc(docs, func(doc document) bool {
+		other := judges(doc) && !selected(doc)
+		if other {
+			d.source = doc.source
+			d.note("", Unchosen, "", "%s: the source judges by it, too, and this policy does not: import it by itself",
+				doc.format)
+		}
+		return other
+	}), nil
+}
+
+// unchosen says which parts of a document judge images in other places, or for other callers, than the one that was
+// chosen. Which of them a workload or a request meets, the policy cannot know; who chose does.
+func (d *draft) unchosen(doc document, chosen string) {
+	var names []string
+	for _, p := range doc.parts {
+		if p.names[0] != chosen && len(doc.parts) > 1 {
+			names = append(names, p.names[0])
+		}
+	}
+	if len(names) > 0 {
+		d.note("", Unchosen, "", "%s for other workloads or callers, %s: what passes by %s alone may not run there",
+			describe.Plural(len(names), "part"), clipList(names), quote(chosen))
+	}
 }
 
 // choose picks the only part, or the one that was named.

@@ -92,6 +92,12 @@ func readPlatform(source string, n *yaml.Node) ([]document, error) {
 		)
 	}
 
+	// A workload outside of every scope is judged by the last set. Without such a set nobody could say what is refused
+	// there; Google takes no such policy.
+	if p.GKE.CheckSets[len(p.GKE.CheckSets)-1].Scope != nil {
+		return nil, invalid("%s: the last check set has a scope, so that other workloads have no check set", source)
+	}
+
 	doc := document{source: source, format: "Binary Authorization platform policy"}
 	doc.always = func(d *draft) { d.exemption("gkePolicy.imageAllowlist", p.GKE.Allowlist.AllowPattern) }
 	for i := range p.GKE.CheckSets {
@@ -108,12 +114,15 @@ func readPlatform(source string, n *yaml.Node) ([]document, error) {
 // apply takes every check of a set: an image has to pass them all.
 func (s *checkSet) apply(d *draft, path string) {
 	d.exemption(path+".imageAllowlist", s.Allowlist.AllowPattern)
+
+	// What the set says of an image is the same for every workload. What other sets say is noted as not chosen.
 	if s.Scope != nil {
 		d.note(
 			path+".scope",
 			LeftOut,
 			"",
-			"for which workloads the set is evaluated: a policy of this gate governs repositories (--images)",
+			"for which workloads the set is evaluated: a policy of this gate governs repositories (--images), and "+
+				"what passes may run in any workload",
 		)
 	}
 
@@ -141,13 +150,15 @@ func (s *checkSet) apply(d *draft, path string) {
 					"the check in Binary Authorization",
 			)
 		case c.SimpleSigning != nil:
+			// Whose keys these are is not said: an image that their owner never attested must not pass. That the gate
+			// makes attestations of this form takes nothing from the requirement.
 			d.dsse = set(d, at+".simpleSigningAttestationCheck", true)
 			d.note(
 				at+".simpleSigningAttestationCheck",
-				LeftOut,
-				"spec.attest.dsse",
-				"it asks for an attestation, which is what this gate makes: keep "+
-					"the check, with the keys of the attestors",
+				Lost,
+				"",
+				"an attestation by one of its keys: this gate makes attestations, and asks for none of others; keep "+
+					"the check in Binary Authorization",
 			)
 		case c.SLSA != nil:
 			c.SLSA.apply(d, at+".slsaCheck")
@@ -298,6 +309,9 @@ func (c *vulnerabilityCheck) apply(d *draft, path string) {
 // names.
 func (c *vulnerabilityCheck) scans(d *draft, path string) {
 	if len(c.Projects) == 0 {
+		// No project is demanded. Google's scanner writes to the project of the image and to no other, and only its
+		// own scans count here.
+		d.note(path+" is absent", Carried, "spec.vulnerabilities.scan", "scans in the image's own project count")
 		return
 	}
 	others, ok := d.elsewhere(c.Projects)

@@ -111,6 +111,7 @@ func (r *admissionRule) apply(d *draft, path string) {
 				"is refused",
 		)
 	case "ALWAYS_ALLOW":
+		// It takes nothing from another source, and by itself is no policy ([draft.refusesAny]).
 		d.open = true
 		d.note(path+".evaluationMode", LeftOut, "", "the rule allows every image")
 	case "REQUIRE_ATTESTATION":
@@ -118,6 +119,8 @@ func (r *admissionRule) apply(d *draft, path string) {
 			d.fail("%s: %s.requireAttestationsBy: is empty", d.source, path)
 			return
 		}
+		// The gate attests for each of them or for none, and only by a key that the attestor itself lists: an attestor
+		// whose owner did not add the gate's key makes every image fail, as a missing attestation did.
 		for _, a := range r.RequiredBy {
 			d.attestors = append(d.attestors, set(d, path+".requireAttestationsBy", a))
 		}
@@ -126,7 +129,7 @@ func (r *admissionRule) apply(d *draft, path string) {
 			path+".requireAttestationsBy",
 			Carried,
 			"spec.attestors",
-			"%s: each attests to what passes",
+			"%s: the gate attests for each to what passes, with a key of the attestor, or for none",
 			clipList(r.RequiredBy),
 		)
 	default:

@@ -149,7 +149,9 @@ func (f *voucherFile) settings(d *draft) {
 	d.modes = append(d.modes, set(d, "dryrun", mode))
 	d.note("dryrun", Carried, "spec.mode", "%t: %s", f.DryRun, mode)
 
-	// What the server is, and how it signs, judges no image.
+	// What the server is, and how it signs, judges no image. Voucher warns of image_project and does not use it: scans
+	// are read in the image's own project. The fallback of containeranalysis is for builds, which only checks ask for
+	// that are lost; grafeasos and repository are for them, too, or for a store that is.
 	for _, t := range []struct {
 		name  string
 		given bool
@@ -158,7 +160,8 @@ func (f *voucherFile) settings(d *draft) {
 		{"image_project", f.ImageProject != ""},
 		{"server", f.Server != nil}, {"ejson", f.EJSON != nil}, {"sops", f.SOPS != nil}, {"pubsub", f.PubSub != nil},
 		{"metrics", f.Metrics != nil}, {"statsd", f.StatsD != nil}, {"opentelemetry", f.OpenTelemetry != nil},
-		{"repository", f.Repository != nil},
+		{"repository", f.Repository != nil}, {"containeranalysis", f.ContainerAnalysis != nil},
+		{"grafeasos", f.GrafeasOS != nil},
 	} {
 		if t.given {
 			d.note(t.name, LeftOut, "", "it judges no image by itself; attestor.yaml configures the service")
@@ -225,6 +228,7 @@ func (f *voucherFile) group(d *draft, table string, checks map[string]bool) {
 		{"valid_repos", "diy", len(f.ValidRepos) > 0}, {"failon", "snakeoil", f.FailOn != ""},
 		{"trusted_builder_identities", "provenance", len(f.TrustedBuilderIdentities) > 0},
 		{"trusted_projects", "provenance", len(f.TrustedProjects) > 0},
+		{"scanner", "snakeoil", f.Scanner != ""}, {"metadata_client", "snakeoil", f.MetadataClient != ""},
 	} {
 		if t.given && !checks[t.check] {
 			d.note(t.name, LeftOut, "", "the check %s, which uses it, is not in force", t.check)
@@ -286,7 +290,8 @@ func (f *voucherFile) diy(d *draft, path string) {
 }
 
 // nobody is not the check that Voucher runs, but the one that it documents: its code reads container_config, which
-// today's builders leave empty, and knows four spellings of root.
+// today's builders leave empty, and knows four spellings of root. Of an image whose two users differ, Voucher's verdict
+// is about a user that does not run; the requirement, that root does not run, holds here for every image.
 func (f *voucherFile) nobody(d *draft, path string) {
 	d.nonRoot = set(d, path, true)
 	d.note(
@@ -294,7 +299,8 @@ func (f *voucherFile) nobody(d *draft, path string) {
 		Stricter,
 		"spec.user",
 		"Voucher reads container_config.User, which is not what runs, and takes 00, root:root and 0:1000 for "+
-			"other users than root; here the image's own user is judged as runtimes read it",
+			"other users than root; here the image's own user is judged as runtimes read it, so that an image whose "+
+			"two users differ can pass here and not there",
 	)
 }
 
@@ -327,6 +333,10 @@ func (f *voucherFile) snakeoil(d *draft, path string) {
 
 	d.limit(set(d, "failon", limit), set(d, "failon", limit))
 	d.note(path, Carried, "spec.vulnerabilities.scan", "a finished scan is required")
+	d.note("scanner", Carried, "spec.vulnerabilities.scan", "scans in Container Analysis, in the image's own project")
+	if f.MetadataClient != "" {
+		d.note("metadata_client", Carried, "spec.vulnerabilities.scan", "%s", f.MetadataClient)
+	}
 	if f.FailOn == "high" || f.FailOn == "critical" {
 		d.note(
 			"failon",

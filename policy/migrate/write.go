@@ -54,6 +54,7 @@ func (d *draft) write(lost []Field) []byte {
 		title     string
 	}{
 		{Lost, "Not carried over; a rule below refuses every image until you replace it:"},
+		{Unchosen, "Not chosen; these may refuse what passes here:"},
 		{LeftOut, "Left out, so that nothing more passes:"},
 		{Stricter, "Stricter than the source:"},
 	} {
