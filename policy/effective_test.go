@@ -100,6 +100,11 @@ func TestADateWaivesNoMoreThanItsDenials(t *testing.T) {
 		})
 	}
 
+	t.Run("malware that is blocked by its name", func(t *testing.T) {
+		p := with(t, "  "+from, "    blockedCves: [MAL-2026-1]")
+		judged(t, p, passing(p, findings(vulnerability("MAL-2026-1"))), attestor.Deny, attestor.CodeCVEBlocked)
+	})
+
 	t.Run("a limit's date is no other limit's", func(t *testing.T) {
 		for name, tt := range datedParts() {
 			if name == "spec" {

@@ -147,7 +147,9 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	}
 	if blocked {
 		f := add(attestor.CodeCVEBlocked, "; the policy blocks it by name")
-		f.final, f.excuse = true, nil
+
+		// Naming malware here must not make it a finding that a date can waive, which it is not without its name.
+		f.final, f.excuse, f.floor = true, nil, v.IsMalicious()
 	}
 
 	s.severity(v, add)
