@@ -121,6 +121,14 @@ func TestDeniedPackages(t *testing.T) {
 		{"{name: github.com/xtls/xray-core, type: golang}", listing(sbomSigner, pkg("golang", "github.com/XTLS/Xray-core", "v1")), true},
 		{"{name: openssl, type: apk}", found("OS", "openssl", "3"), true},
 		{"{name: openssl, type: golang}", found("OS", "openssl", "3"), false},
+		{"{name: debian/openssl}", found("OS", "openssl", "3"), true}, // its namespace is not stated
+		{"{name: debian/openssl, type: deb}", found("OS", "openssl", "3"), true},
+		{"{name: debian/openssl}", found("OS", "openssl-dev", "3"), false},
+		{"{name: debian/openssl}", listing("", pkg("", "openssl", "1")), true},
+		{"{name: debian/openssl}", listing(sbomSigner, pkg("deb", "openssl", "1")), true},
+		{"{name: debian/openssl, type: deb}", listing(sbomSigner, pkg("npm", "openssl", "1")), false},
+		{"{name: debian/openssl}", listing(sbomSigner, pkg("npm", "openssl", "1")), false}, // npm has names without one
+		{"{name: '@evil/left-pad'}", found("NPM", "left-pad", "1"), false},
 		{`{name: openssl, versions: ["3"]}`, found("OS", "openssl", "3"), true},
 		{`{name: openssl, versions: ["4"]}`, found("OS", "openssl", "3"), false},
 	}

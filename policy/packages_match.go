@@ -118,9 +118,14 @@ func (c *contents) notAllowed(p *attestor.Package, by string) {
 // matches reports whether a package is denied. how says what was not known, in which case it counts as denied. types
 // are the package URL types that a scanner's kind of package can have; nil for a package of a document.
 func (d *DeniedPackage) matches(p *attestor.Package, types []string) (how string, ok bool) {
-	if !sameName(d.Name, p.Name) {
+	switch {
+	case sameName(d.Name, p.Name):
+	case withoutNamespace(p, types) && bareName(d.Name) == folded(p.Name):
+		how = " (its namespace is not stated, so that its name decides)"
+	default:
 		return "", false
 	}
+
 	switch {
 	case d.Type == "" || strings.EqualFold(d.Type, p.Type) || slices.Contains(types, strings.ToLower(d.Type)):
 	case p.Type == "" && len(types) == 0:
@@ -169,6 +174,16 @@ func withoutEpoch(v string) string {
 func sameName(denied, name string) bool {
 	denied, name = folded(denied), folded(name)
 	return denied == name || !strings.Contains(denied, "/") && denied == bareName(name)
+}
+
+// withoutNamespace reports whether a package's name has no namespace because whoever reports it states none: a document
+// without package URLs, and a scanner of a distribution's packages, to which debian/openssl is openssl. Elsewhere a name
+// without one is whole: left-pad of npm is not @evil/left-pad.
+func withoutNamespace(p *attestor.Package, types []string) bool {
+	if strings.Contains(folded(p.Name), "/") {
+		return false
+	}
+	return distribution(p.Type) || p.Type == "" && (len(types) == 0 || slices.ContainsFunc(types, distribution))
 }
 
 // bareName is a name without its namespace.
