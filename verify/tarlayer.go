@@ -112,6 +112,13 @@ const (
 )
 
 func (w *tarWalk) entry(h *tar.Header, content io.Reader) {
+	// By such an attribute a path of this layer hides what is below it, or shows another path's content: what is at a
+	// path here is then not what a container has there.
+	if moves(h) {
+		w.refuse("it has attributes by which an overlay file system hides or moves files")
+		return
+	}
+
 	name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 	isDir := h.Typeflag == tar.TypeDir
 
@@ -145,6 +152,23 @@ func (w *tarWalk) entry(h *tar.Header, content io.Reader) {
 	if isDir || h.Typeflag == tar.TypeSymlink || h.Typeflag == tar.TypeLink {
 		w.track(name, isDir)
 	}
+}
+
+// Extended attributes of an entry, those of overlay file systems among them. containerd sets those that begin with
+// "user.", Docker all of them.
+const paxAttribute = "SCHILY.xattr."
+
+// moves reports whether an entry has an attribute that makes an overlay file system look elsewhere, such as redirect,
+// metacopy, opaque and whiteout. Two change nothing that is read, and are left behind by builders.
+func moves(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		attribute, ok := strings.CutPrefix(key, paxAttribute)
+		_, overlay, _ := strings.Cut(attribute, ".")
+		if what, own := strings.CutPrefix(overlay, "overlay."); ok && own && what != "impure" && what != "origin" {
+			return true
+		}
+	}
+	return false
 }
 
 // other sees to an entry that may be a file of accounts, by its own path or

@@ -11,7 +11,8 @@ import (
 )
 
 // A File is an entry of a tar: a regular file, or by its content "->TARGET" a
-// symlink, "=>TARGET" a hard link; a name with a slash at its end is a directory.
+// symlink, "=>TARGET" a hard link; a name with a slash at its end is a directory,
+// whose content "NAME=VALUE" is an extended attribute.
 type File struct{ Name, Content string }
 
 // Tar writes files in their order.
@@ -23,6 +24,9 @@ func Tar(files ...File) []byte {
 		switch {
 		case strings.HasSuffix(f.Name, "/"):
 			h.Typeflag, h.Size = tar.TypeDir, 0
+			if name, value, ok := strings.Cut(f.Content, "="); ok {
+				h.PAXRecords = map[string]string{"SCHILY.xattr." + name: value}
+			}
 		case strings.HasPrefix(f.Content, "->"):
 			h.Typeflag, h.Linkname, h.Size = tar.TypeSymlink, f.Content[2:], 0
 		case strings.HasPrefix(f.Content, "=>"):
