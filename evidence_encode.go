@@ -11,18 +11,21 @@ import (
 
 // EncodeTo writes what json.Marshal returns. Of an image with many findings that is large, and Marshal holds it several
 // times over while it is made: here the long lists are written entry by entry.
-func (ev Evidence) EncodeTo(w io.Writer) error {
+func (ev Evidence) EncodeTo(w io.Writer) error { return ev.EncodeUsing(w, EncodeFindings) }
+
+// EncodeUsing is EncodeTo for who has encoded some findings before: encode writes what [EncodeFindings] does.
+func (ev Evidence) EncodeUsing(w io.Writer, encode func(io.Writer, []Vulnerability) error) error {
 	// In the place of each long list stands one entry without content.
 	platforms := slices.Clone(ev.Platforms)
 	var lists []long
 	for i := range platforms {
 		p := &platforms[i]
-		lists = held(lists, "findings", &p.Scan.Findings)
-		lists = held(lists, "secrets", &p.Scan.Secrets)
+		lists = held(lists, "findings", &p.Scan.Findings, encode)
+		lists = held(lists, "secrets", &p.Scan.Secrets, encodeList)
 
 		p.SBOMs = slices.Clone(p.SBOMs)
 		for j := range p.SBOMs {
-			lists = held(lists, "packages", &p.SBOMs[j].Packages)
+			lists = held(lists, "packages", &p.SBOMs[j].Packages, encodeList)
 		}
 	}
 	ev.Platforms = platforms
@@ -56,7 +59,7 @@ type long struct {
 }
 
 // held puts one empty entry in the place of a list, if it has any.
-func held[T any](lists []long, field string, list *[]T) []long {
+func held[T any](lists []long, field string, list *[]T, encode func(io.Writer, []T) error) []long {
 	if len(*list) == 0 {
 		return lists
 	}
@@ -73,7 +76,7 @@ func held[T any](lists []long, field string, list *[]T) []long {
 			if _, err := io.WriteString(w, `"`+field+`":`); err != nil {
 				return err
 			}
-			return encodeList(w, whole)
+			return encode(w, whole)
 		},
 	})
 }

@@ -1,11 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"hash"
+	"io"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -28,10 +30,10 @@ func hashOf(b []byte) string {
 	return string(attestor.DigestOf(b))
 }
 
-// evidenceHash returns the content hash for [attestor.Decision.Evidence].
-func evidenceHash(ev attestor.Evidence) (string, error) {
+// evidenceHash returns the content hash for [attestor.Decision.Evidence]. last may be nil.
+func evidenceHash(ev attestor.Evidence, last *lastFindings) (string, error) {
 	h := sha256.New()
-	if err := ev.EncodeTo(h); err != nil {
+	if err := ev.EncodeUsing(h, last.write); err != nil {
 		return "", err
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
@@ -91,7 +93,7 @@ type row struct {
 func newRow(r attestor.Record, c *packed.Codec, last *lastFindings) (row, error) {
 	d := r.Decision
 	if d.Evidence == "" {
-		hash, err := evidenceHash(r.Evidence)
+		hash, err := evidenceHash(r.Evidence, last)
 		if err != nil {
 			return row{}, err
 		}
@@ -172,27 +174,60 @@ func (r *row) split(rec attestor.Record, c *packed.Codec, last *lastFindings) er
 }
 
 // lastFindings are the findings that were encoded last, of records that follow each other and have the same list.
+// Its methods may be called on nil, which remembers nothing.
 type lastFindings struct {
 	first *attestor.Vulnerability
 	n     int
-	blob  blob
+	json  []byte // nil: not encoded
+	blob  blob   // its hash is "": not compressed
 }
 
-// encode encodes findings, of which there are some. l may be nil.
-func (l *lastFindings) encode(findings []attestor.Vulnerability, c *packed.Codec) (blob, error) {
-	if l != nil && l.first == &findings[0] && l.n == len(findings) {
-		return l.blob, nil
+// of makes findings the last ones, unless they are.
+func (l *lastFindings) of(findings []attestor.Vulnerability) error {
+	if l.first == &findings[0] && l.n == len(findings) {
+		return nil
 	}
 
+	var b bytes.Buffer
+	if err := attestor.EncodeFindings(&b, findings); err != nil {
+		return err
+	}
+	*l = lastFindings{first: &findings[0], n: len(findings), json: b.Bytes()}
+	return nil
+}
+
+// write writes what [attestor.EncodeFindings] does.
+func (l *lastFindings) write(w io.Writer, findings []attestor.Vulnerability) error {
+	if l == nil || len(findings) == 0 {
+		return attestor.EncodeFindings(w, findings)
+	}
+	if err := l.of(findings); err != nil {
+		return err
+	}
+	_, err := w.Write(l.json)
+	return err
+}
+
+// encode encodes findings, of which there are some.
+func (l *lastFindings) encode(findings []attestor.Vulnerability, c *packed.Codec) (blob, error) {
 	z := zipper{codec: c, hash: sha256.New()}
-	if err := attestor.EncodeFindings(&z, findings); err != nil {
+	if l == nil {
+		if err := attestor.EncodeFindings(&z, findings); err != nil {
+			return blob{}, err
+		}
+		return z.blob(), nil
+	}
+
+	if err := l.of(findings); err != nil {
 		return blob{}, err
 	}
-	b := z.blob()
-	if l != nil {
-		*l = lastFindings{&findings[0], len(findings), b}
+	if l.blob.hash == "" {
+		if _, err := z.Write(l.json); err != nil {
+			return blob{}, err
+		}
+		l.blob = z.blob()
 	}
-	return b, nil
+	return l.blob, nil
 }
 
 // add appends v as a blob, unless the row has it already.

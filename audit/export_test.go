@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"iter"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,8 +36,22 @@ func MigrateForTest(ctx context.Context, c Config) (err error) {
 // Writer is the pool that writes, to bring about what an operator's disk does.
 func (s *Store) Writer() *sql.DB { return s.write }
 
+// EvidenceHashesInBulk are the hashes that a filling gives evidence that follows each other.
+func EvidenceHashesInBulk(t *testing.T, evidence ...attestor.Evidence) (out []string) {
+	t.Helper()
+	var last lastFindings
+	for _, ev := range evidence {
+		hash, err := evidenceHash(ev, &last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, hash)
+	}
+	return out
+}
+
 // EvidenceHash is the content hash that a decision refers to its evidence by.
-var EvidenceHash = evidenceHash
+func EvidenceHash(ev attestor.Evidence) (string, error) { return evidenceHash(ev, nil) }
 
 // Count counts rows of a table of the schema.
 func (s *Store) Count(ctx context.Context, table string) (n int, err error) {

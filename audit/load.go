@@ -5,8 +5,11 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"math/big"
 	"runtime"
 	"slices"
 	"time"
@@ -43,7 +46,13 @@ func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n 
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	l := loader{s: s, blobs: lru.New[string, struct{}](maxKnown), terms: lru.New[findingTerm, struct{}](maxKnown)}
+	restore, err := s.bulky(ctx)
+	if err != nil {
+		return n, s.fail("loading decisions", err)
+	}
+	defer func() { err = errors.Join(err, restore()) }()
+
+	l := loader{s: s, blobs: lru.New[string, struct{}](maxKnown), entered: lru.New[findingTerm, struct{}](maxKnown)}
 	for batch, err := range s.encoded(ctx, records) {
 		if err == nil {
 			err = l.load(ctx, batch)
@@ -165,9 +174,14 @@ func queuedRow(r row, ev attestor.Evidence) (queued, error) {
 // A loader writes batches of decisions, and remembers what it wrote. What it has forgotten
 // it writes again, which changes nothing.
 type loader struct {
-	s     *Store
-	blobs *lru.Cache[string, struct{}]
-	terms *lru.Cache[findingTerm, struct{}]
+	s       *Store
+	blobs   *lru.Cache[string, struct{}]
+	entered *lru.Cache[findingTerm, struct{}] // blobs of findings, by findingsTerm
+	terms   knownTerms
+	last    struct {
+		findings string // hash of the blob
+		terms    []string
+	}
 }
 
 // A findingTerm is a row of finding_terms.
@@ -178,7 +192,7 @@ const maxKnown = 128 << 20
 
 // load writes one batch in one transaction: the decisions, their entries in the log, and
 // what the search index and the sums have of them.
-func (l loader) load(ctx context.Context, batch []loadable) error {
+func (l *loader) load(ctx context.Context, batch []loadable) error {
 	return l.s.loadTx(ctx, func(ctx context.Context, tx *txn, b bulk) error {
 		if err := l.s.lockIndex(ctx, tx); err != nil {
 			return err
@@ -239,7 +253,7 @@ func (l loader) load(ctx context.Context, batch []loadable) error {
 }
 
 // index writes what is kept of many decisions together.
-func (l loader) index(ctx context.Context, tx *txn, repositories []string, batch []queued) error {
+func (l *loader) index(ctx context.Context, tx *txn, repositories []string, batch []queued) error {
 	slices.Sort(repositories)
 	rows := make([][]any, 0, len(repositories))
 	for _, r := range slices.Compact(repositories) {
@@ -259,23 +273,27 @@ func (l loader) index(ctx context.Context, tx *txn, repositories []string, batch
 }
 
 // findings enters the findings of a batch that their repositories did not have before.
-func (l loader) findings(ctx context.Context, tx *txn, batch []queued) error {
+func (l *loader) findings(ctx context.Context, tx *txn, batch []queued) error {
 	var rows []findingTerm
-	enter := func(f findingTerm) bool {
-		if _, known := l.terms.Get(f); known {
-			return false
-		}
-		l.terms.Put(f, struct{}{}, int64(2*len(f.term)+len(f.repository)))
-		rows = append(rows, f)
-		return true
-	}
 	for _, q := range batch {
 		for i, p := range q.evidence.Parts {
-			if p.Findings == "" || !enter(findingTerm{findingsTerm(p.Findings), q.repository}) {
+			if p.Findings == "" {
 				continue
 			}
-			for term := range termsIn(q.loaded.Platforms[i].Scan.Findings) {
-				enter(findingTerm{term, q.repository})
+			blob := findingTerm{findingsTerm(p.Findings), q.repository}
+			if _, known := l.entered.Get(blob); known {
+				continue
+			}
+			l.entered.Put(blob, struct{}{}, int64(2*len(blob.term)+len(blob.repository)))
+			rows = append(rows, blob)
+
+			// Decisions that follow each other have the same findings.
+			if l.last.findings != p.Findings {
+				l.last.findings = p.Findings
+				l.last.terms = slices.Collect(maps.Keys(termsIn(q.loaded.Platforms[i].Scan.Findings)))
+			}
+			for _, term := range l.terms.add(q.repository, l.last.terms) {
+				rows = append(rows, findingTerm{term, q.repository})
 			}
 		}
 	}
@@ -291,6 +309,36 @@ func (l loader) findings(ctx context.Context, tx *txn, batch []queued) error {
 	return insert(ctx, tx, "finding_terms", []string{"term", "repository"}, values)
 }
 
+// knownTerms are the terms that repositories are known to have: of each a set of numbers, which takes a bit for a term.
+type knownTerms struct {
+	numbers map[string]int
+	of      map[string]*big.Int // by repository
+}
+
+// add adds terms to those of a repository, and returns which it did not have.
+func (k *knownTerms) add(repository string, terms []string) (added []string) {
+	if k.of == nil || len(k.of)*len(k.numbers)/8 > maxKnown {
+		*k = knownTerms{map[string]int{}, map[string]*big.Int{}}
+	}
+	known := k.of[repository]
+	if known == nil {
+		known = new(big.Int)
+		k.of[repository] = known
+	}
+	for _, term := range terms {
+		n, ok := k.numbers[term]
+		if !ok {
+			n = len(k.numbers)
+			k.numbers[term] = n
+		}
+		if known.Bit(n) == 0 {
+			known.SetBit(known, n, 1)
+			added = append(added, term)
+		}
+	}
+	return added
+}
+
 // indexAll brings the search index up to date, in large steps.
 func (s *Store) indexAll(ctx context.Context) error {
 	const most = 500
@@ -301,6 +349,22 @@ func (s *Store) indexAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// bulky has SQLite's writer keep more pages in memory, and copy what it wrote from its log to the file less often, until
+// what it returns is called. A machine that fails meanwhile takes the last batches with it, and nothing else: SQLite,
+// PRAGMA synchronous, "WAL mode is always consistent with synchronous=NORMAL".
+func (s *Store) bulky(ctx context.Context) (restore func() error, err error) {
+	if s.engine.dialect() != goose.DialectSQLite3 {
+		return func() error { return nil }, nil
+	}
+
+	_, err = s.write.ExecContext(ctx, "PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 32768; PRAGMA synchronous = NORMAL")
+	return func() error {
+		_, err := s.write.ExecContext(context.WithoutCancel(ctx),
+			"PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -2000; PRAGMA wal_checkpoint(TRUNCATE)")
+		return err
+	}, err
 }
 
 // bulk inserts many rows in a transaction.

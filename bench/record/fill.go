@@ -78,9 +78,12 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 	random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // not a secret
 	at := end.Add(-period + time.Duration(i)*(period/time.Duration(n)))
 	image := i / perImage
-	repository := repositoryOf(int(float64(repositories) * random.Float64() * random.Float64()))
-	if image%3 > 0 {
-		repository = repositoryOf(image % repositories)
+
+	// An image is in one repository: in any, or in one of those that are asked about most.
+	repository := repositoryOf(image % repositories)
+	if image%3 == 0 {
+		popular := rand.New(rand.NewPCG(uint64(image), 3)) //nolint:gosec // not a secret
+		repository = repositoryOf(int(float64(repositories) * popular.Float64() * popular.Float64()))
 	}
 	img, err := attestor.ParseImage(repository + "@" + string(digestOf(image)))
 	if err != nil {
