@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -53,6 +51,9 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 		}
 		t.found(d.id, d.question, d.assumed, answer)
 	}
+	if err := t.askAuditLog(ctx); err != nil {
+		return fmt.Errorf("the audit log: %w", err)
+	}
 
 	// A revoked attestation: what runs goes on, a new deployment is refused.
 	if err := t.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: made.GetName()}); err != nil {
@@ -68,6 +69,30 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 	t.found("deploy-revoked", "Does an image run whose attestation was deleted?",
 		"refused CONTAINER_IMAGE_UNAUTHORIZED", answer)
 	fmt.Fprintf(t.log, "the revocation took effect after %s\n", time.Since(start).Round(time.Second))
+	return nil
+}
+
+// askAuditLog: break-glass is seen by whoever reads the audit log, under the name of the service.
+func (t *trial) askAuditLog(ctx context.Context) error {
+	request := map[string]any{
+		"resourceNames": []string{t.parent}, "pageSize": 1,
+		"filter": `resource.type="cloud_run_revision" AND logName:"cloudaudit.googleapis.com%2Fsystem_event" AND ` +
+			`"breakglass" AND resource.labels.service_name="` + t.justified + `"`,
+	}
+	var all struct {
+		Entries []struct{} `json:"entries"`
+	}
+	if err := t.awhile(ctx, t.patience, func(ctx context.Context) (bool, error) {
+		err := t.rest.call(ctx, "POST", logging, "/v2/entries:list", request, &all)
+		return len(all.Entries) > 0, err
+	}); isForbidden(err) {
+		t.skip("the audit log's entry of break-glass: the account of the trial may not read the log")
+		return nil
+	} else if err != nil {
+		return err
+	}
+	t.found("break-glass-logged", "Has the audit log an entry of a deployment by break-glass?", "true",
+		fmt.Sprint(len(all.Entries) > 0))
 	return nil
 }
 
@@ -129,6 +154,7 @@ func (t *trial) deploy(ctx context.Context, id, image, justification string) (st
 
 	authorization := map[string]any{"useDefault": true}
 	if justification != "" {
+		t.justified = name
 		authorization["breakglassJustification"] = justification
 	}
 	body := map[string]any{
@@ -163,40 +189,6 @@ func (t *trial) deploy(ctx context.Context, id, image, justification string) (st
 		answer = "runs, justified"
 	}
 	return answer, remove(ctx)
-}
-
-// sweepImages deletes the services and repositories that earlier trials left in the region.
-func (t *trial) sweepImages(ctx context.Context) error {
-	var errs []error
-	for _, kind := range []struct{ host, version, collection string }{{cloudRun, "/v2/", "services"},
-		{registry, "/v1/", "repositories"}} {
-		for page := ""; ; {
-			var all struct {
-				Services     []named `json:"services"`
-				Repositories []named `json:"repositories"`
-				Next         string  `json:"nextPageToken"`
-			}
-			at := kind.version + t.location() + "/" + kind.collection + "?pageToken=" + url.QueryEscape(page)
-			if err := t.rest.call(ctx, "GET", kind.host, at, nil, &all); err != nil {
-				return errors.Join(append(errs, fmt.Errorf("listing %s: %w", kind.collection, err))...)
-			}
-			for _, n := range append(all.Services, all.Repositories...) {
-				if strings.HasPrefix(n.Name, t.location()+"/"+kind.collection+"/"+prefix) {
-					errs = append(errs, t.rest.call(ctx, "DELETE", kind.host, kind.version+n.Name, nil, nil))
-				}
-			}
-			if page = all.Next; page == "" {
-				break
-			}
-		}
-	}
-
-	return errors.Join(errs...)
-}
-
-// A named thing of a list.
-type named struct {
-	Name string `json:"name"`
 }
 
 // askRotation: two versions of a key beside one another, and one that is taken away.

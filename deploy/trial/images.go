@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -15,25 +16,25 @@ import (
 
 // How long real builds and scans may take.
 const (
-	enableTime = 5 * time.Minute
-	buildTime  = 15 * time.Minute
-	scanTime   = 15 * time.Minute
+	buildTime = 15 * time.Minute
+	scanTime  = 15 * time.Minute
 )
 
 const (
 	cloudBuild = "cloudbuild.googleapis.com"
 	registry   = "artifactregistry.googleapis.com"
 	pubsub     = "pubsub.googleapis.com"
-	usage      = "serviceusage.googleapis.com"
 )
 
 // family is what is built: by name, a Dockerfile. good and unsigned can run; old is a Debian without support, whose
-// findings are known to exist.
+// findings are known to exist, and has a file with what looks like a key of an API and is none.
 func family() map[string]string {
+	sum := sha256.Sum256([]byte("no key of anybody"))
+	key := "AI" + "za" + base64.RawURLEncoding.EncodeToString(sum[:])[:35]
 	return map[string]string{
 		"good":     `FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=good\n`,
 		"unsigned": `FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=unsigned\n`,
-		"old":      `FROM docker.io/library/debian:buster-20230411\nLABEL trial=old\n`,
+		"old":      `FROM docker.io/library/debian:buster-20230411\nLABEL trial=old\nRUN echo ` + key + ` > /root/api-key\n`,
 	}
 }
 
@@ -45,41 +46,6 @@ func (t *trial) location() string { return t.parent + "/locations/" + t.region }
 // repository is the path of images, and the resource.
 func (t *trial) repository() (path, name string) {
 	return t.region + "-docker.pkg.dev/" + t.project() + "/" + t.run, t.location() + "/repositories/" + t.run
-}
-
-// enable enables the services that images need. They stay enabled.
-func (t *trial) enable(ctx context.Context) error {
-	var op operation
-	ids := []string{
-		"artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "containeranalysis.googleapis.com",
-		"containerscanning.googleapis.com",
-		"binaryauthorization.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com",
-	}
-	if err := t.rest.call(ctx, "POST", usage, "/v1/"+t.parent+"/services:batchEnable",
-		map[string]any{"serviceIds": ids}, &op); err != nil {
-		return err
-	}
-	if err := t.await(ctx, usage, "/v1/", op); err != nil {
-		return err
-	}
-
-	// A service goes on refusing for a while after it was enabled.
-	for host, path := range map[string]string{
-		registry: "/v1/" + t.location() + "/repositories", cloudBuild: "/v1/" + t.location() + "/builds",
-		cloudRun: "/v2/" + t.location() + "/services",
-	} {
-		if err := t.poll(ctx, host, enableTime, func(ctx context.Context) (bool, error) {
-			err := t.rest.call(ctx, "GET", host, path, nil, nil)
-			var s *statusError
-			if errors.As(err, &s) && s.code == http.StatusForbidden {
-				return false, nil
-			}
-			return err == nil, err
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // buildImages makes a repository, and has Cloud Build build and push the family. It answers the images by digest.
@@ -105,11 +71,17 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 		fmt.Fprintf(&script, "printf %q | docker build -t %s/%s -\n", family()[member], path, member)
 		images = append(images, path+"/"+member)
 	}
+
+	// An index of two of them, which are pushed for it.
+	fmt.Fprintf(&script, "docker push %s/good\ndocker push %s/unsigned\n", path, path)
+	fmt.Fprintf(&script, "docker manifest create %s/index %s/good %s/unsigned\ndocker manifest push %s/index\n", path, path,
+		path, path)
 	build := map[string]any{
 		"steps": []any{map[string]any{"name": "gcr.io/cloud-builders/docker", "entrypoint": "bash",
 			"args": []string{"-euc", script.String()}}},
-		"images": images, "options": map[string]any{"logging": "CLOUD_LOGGING_ONLY"}, "timeout": "900s",
-		"tags": []string{t.run},
+		"images": images, "options": map[string]any{"logging": "CLOUD_LOGGING_ONLY", "requestedVerifyOption": "VERIFIED"},
+		"timeout": "900s",
+		"tags":    []string{t.run},
 	}
 	start := time.Now()
 	var made struct {

@@ -39,6 +39,7 @@ type standIn struct {
 	late     map[string]int // how often a service still refuses after it was enabled
 	asked    int            // of the build
 	ended    bool
+	more     services
 }
 
 func newStandIn(t *testing.T, e *emulator.Emulator) (*standIn, string) {
@@ -46,7 +47,7 @@ func newStandIn(t *testing.T, e *emulator.Emulator) (*standIn, string) {
 	g := &standIn{
 		t: t, e: e, run: func(admitted bool) bool { return admitted }, topics: true, scan: grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
 		before: func(string, string) {}, repos: map[string]bool{}, services: map[string]map[string]any{},
-		late: map[string]int{registry: 2, cloudRun: 1},
+		late: map[string]int{registry: 2, cloudRun: 1}, more: newServices(),
 	}
 	s := httptest.NewServer(g)
 	t.Cleanup(s.Close)
@@ -72,8 +73,9 @@ func (g *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error": {"code": 404, "status": "NOT_FOUND"}}`, http.StatusNotFound)
 		return
 	}
-	if answer == http.StatusForbidden {
-		http.Error(w, `{"error": {"code": 403, "status": "PERMISSION_DENIED"}}`, http.StatusForbidden)
+	if no, ok := answer.(refusal); ok {
+		http.Error(w, fmt.Sprintf(`{"error": {"code": 403, "status": "PERMISSION_DENIED", "message": %q, "details": [{"reason": %q}]}}`,
+			no.message, no.reason), http.StatusForbidden)
 		return
 	}
 	if err := json.NewEncoder(w).Encode(answer); err != nil {
@@ -83,6 +85,9 @@ func (g *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *standIn) answer(method, host, path, id string, body []byte) (answer any, found bool) {
 	name := path[strings.LastIndexByte(path, '/')+1:]
+	if answer, found, of := g.further(method, host, path, body); of && g.open(host) {
+		return answer, found
+	}
 	switch {
 	case host == registry && method == "POST":
 		g.repos[id] = true
@@ -91,10 +96,10 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 		g.enabled = string(body)
 		return map[string]any{"name": "operations/acf.1", "done": false}, true
 	case !g.open(host):
-		return nil, false // its API is not enabled
+		return refusal{"SERVICE_DISABLED", "the API has not been used before"}, true
 	case g.late[host] > 0:
 		g.late[host]--
-		return http.StatusForbidden, true
+		return refusal{"SERVICE_DISABLED", "the API has not been used before"}, true
 	case strings.Contains(path, "operations/"):
 		return map[string]any{"name": path, "done": true}, true
 	case host == registry && method == "DELETE":
@@ -137,7 +142,7 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 
 // open is whether the trial enabled a service's API first.
 func (g *standIn) open(host string) bool {
-	return host == usage || strings.HasSuffix(host, "-docker.pkg.dev") || strings.Contains(g.enabled, `"`+host+`"`)
+	return host == usage || host == openID || strings.HasSuffix(host, "-docker.pkg.dev") || strings.Contains(g.enabled, `"`+host+`"`)
 }
 
 // listed is a list of all that is in a collection.
@@ -179,6 +184,7 @@ func (g *standIn) build() (answer any, found bool) {
 		images = append(images, map[string]any{"name": repo + "/" + member, "digest": digest})
 		g.scanned("https://"+repo+"/"+member+"@"+digest, member == "old")
 	}
+	g.built("https://" + repo + "/")
 	return map[string]any{"status": "SUCCESS", "results": map[string]any{"images": images}}, true
 }
 
@@ -241,6 +247,9 @@ func (g *standIn) service(method, name, id string, body []byte) (answer any, fou
 	if g.run(in.BinaryAuthorization.BreakglassJustification != "" || g.attested(in.Template.Containers[0].Image)) {
 		condition = map[string]any{"state": "CONDITION_SUCCEEDED"}
 	}
+	if in.BinaryAuthorization.BreakglassJustification != "" {
+		g.more.overridden[id] = true
+	}
 	g.services[id] = map[string]any{"terminalCondition": condition, "binaryAuthorization": in.BinaryAuthorization}
 	return map[string]any{"name": "projects/p/locations/l/operations/2", "done": false}, true
 }
@@ -293,8 +302,9 @@ func (g *standIn) wantGone(before *binaryauthorizationpb.Policy) {
 	g.t.Helper()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.repos) > 0 || len(g.services) > 0 || g.asked > 0 && !g.ended {
-		g.t.Errorf("left: repositories %v, services %v, the build has ended: %v", g.repos, g.services, g.ended)
+	if len(g.repos) > 0 || len(g.services) > 0 || g.asked > 0 && !g.ended || len(g.more.accounts) > 0 || len(g.more.subscriptions) > 0 {
+		g.t.Errorf("left: repositories %v, services %v, accounts %v, subscriptions %v; the build has ended: %v", g.repos, g.services,
+			g.more.accounts, g.more.subscriptions, g.ended)
 	}
 	if p := g.policy(); !proto.Equal(p, before) {
 		g.t.Errorf("the policy is %v, and was %v", p, before)
@@ -307,7 +317,7 @@ func TestImages(t *testing.T) {
 	e, address := serve(t, emulator.Behaviour{})
 	g, url := newStandIn(t, e)
 	before := g.policy()
-	r, text, err := try(t.Context(), t, address, "-region", "us-east1", "-stand-in", url)
+	r, text, err := try(t.Context(), t, address, "-region", "us-east1", "-stand-in", url, "-patience", "0s")
 	if err != nil || !r.Complete || len(r.Left) > 0 {
 		t.Fatalf("complete %v, left %v: %v", r.Complete, r.Left, err)
 	}
@@ -322,7 +332,10 @@ func TestImages(t *testing.T) {
 		"scan-good": "FINISHED_SUCCESS goog-analysis ACTIVE true", "scan-old": "FINISHED_SUCCESS goog-analysis ACTIVE true", "scan-findings": "true",
 		"deploy-attested": "runs", "deploy-unattested": "refused CONTAINER_IMAGE_UNAUTHORIZED",
 		"deploy-attested-for-another": "refused CONTAINER_IMAGE_UNAUTHORIZED", "deploy-break-glass": "runs, justified",
-		"deploy-revoked": "refused CONTAINER_IMAGE_UNAUTHORIZED",
+		"deploy-revoked": "refused CONTAINER_IMAGE_UNAUTHORIZED", "break-glass-logged": "true",
+		"iam-denied": "403 PERMISSION_DENIED IAM_PERMISSION_DENIED true", "iam-change": "true",
+		"token-claims": "true https://accounts.google.com true true", "quota-unit": "true", "provenance": "verified-builder true true",
+		"scan-secret": "SECRET_KIND_GCP_API_KEY", "scan-index": "false", "topic-message": "true true true true",
 	}
 	got := map[string]string{}
 	for _, f := range r.Facts {
@@ -350,7 +363,22 @@ func TestImagesDiffer(t *testing.T) {
 		"Cloud Run runs nothing": {func(g *standIn) { g.run = func(bool) bool { return false } }, map[string]string{
 			"deploy-attested": "refused CONTAINER_IMAGE_UNAUTHORIZED", "deploy-break-glass": "refused CONTAINER_IMAGE_UNAUTHORIZED",
 		}},
-		"no topics": {func(g *standIn) { g.topics = false }, map[string]string{"topic-occurrences": "false", "topic-notes": "false"}},
+		"no topics": {func(g *standIn) { g.topics = false }, map[string]string{"topic-occurrences": "false", "topic-notes": "false",
+			"topic-message": "none"}},
+		"nothing to tell": {func(g *standIn) { g.more.silent = true }, map[string]string{"topic-message": "none", "break-glass-logged": "false"}},
+		"messages of another form": {func(g *standIn) { g.more.message = `{"kind": 1}` }, map[string]string{
+			"topic-message": "false false false false"}},
+		"statements of somebody else": {func(g *standIn) { g.more.builder = "another-builder" }, map[string]string{
+			"provenance": "another-builder false true"}},
+		"an index has a scan, and no secret is found": {func(g *standIn) { g.more.scansIndex = true }, map[string]string{
+			"scan-index": "true", "scan-secret": ""}},
+		"IAM says less": {func(g *standIn) { g.more.denial = refusal{"", "no"} }, map[string]string{
+			"iam-denied": "403 PERMISSION_DENIED  false"}},
+		"tokens of others": {func(g *standIn) {
+			g.more.audience, g.more.issuer = "https://another.example", "https://another.example"
+		},
+			map[string]string{"token-claims": "false https://another.example true true"}},
+		"quotas of a day": {func(g *standIn) { g.more.unit = "1/d/{project}" }, map[string]string{"quota-unit": "false"}},
 		"no scans": {func(g *standIn) { g.scan = grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED }, map[string]string{
 			"scan-good": "FINISHED_UNSUPPORTED goog-analysis ACTIVE true", "scan-old": "FINISHED_UNSUPPORTED goog-analysis ACTIVE true",
 		}},
@@ -371,7 +399,7 @@ func TestImagesDiffer(t *testing.T) {
 					}
 				}
 			}
-			r, _, _ := try(ctx, t, address, "-region", "us-east1", "-stand-in", url)
+			r, _, _ := try(ctx, t, address, "-region", "us-east1", "-stand-in", url, "-patience", "0s")
 			if len(r.Left) > 0 {
 				t.Errorf("left: %v", r.Left)
 			}
@@ -395,6 +423,7 @@ func TestImagesInterrupted(t *testing.T) {
 	for _, at := range []string{
 		"POST /" + usage, "POST /" + registry, "POST /" + cloudBuild, "GET /" + cloudBuild + at + "builds/", "GET /" + registry + at + "repositories/",
 		"GET /" + pubsub, "POST /" + cloudRun, "GET /" + cloudRun + "/v2" + at[3:] + "services/", "DELETE /" + cloudRun,
+		"POST /" + iam, "POST /" + credentials, "PUT /" + pubsub, "POST /" + pubsub, "POST /" + logging, "GET /" + openID,
 	} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
@@ -408,29 +437,11 @@ func TestImagesInterrupted(t *testing.T) {
 					stop()
 				}
 			}
-			r, _, err := try(ctx, t, address, "-region", "us-east1", "-stand-in", url)
+			r, _, err := try(ctx, t, address, "-region", "us-east1", "-stand-in", url, "-patience", "0s")
 			if err == nil || r.Complete || len(r.Left) > 0 {
 				t.Errorf("error %v, complete %v, left %v", err, r.Complete, r.Left)
 			}
 			g.wantGone(before)
 		})
-	}
-}
-
-// TestImagesSwept: what a killed trial left is found by its name, and what others have stays.
-func TestImagesSwept(t *testing.T) {
-	e, address := serve(t, emulator.Behaviour{})
-	g, url := newStandIn(t, e)
-	g.late = nil
-	g.enabled = `"` + cloudRun + `" "` + registry + `"`
-	g.repos = map[string]bool{prefix + "0a": true, "prod": true}
-	g.services = map[string]map[string]any{prefix + "0a-1": {}, prefix + "0a-2": {}, "shop": {}}
-	if _, _, err := try(t.Context(), t, address, "-sweep", "-region", "us-east1", "-stand-in", url); err != nil {
-		t.Fatal(err)
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.repos) != 1 || !g.repos["prod"] || len(g.services) != 1 || g.services["shop"] == nil {
-		t.Errorf("left: repositories %v, services %v", g.repos, g.services)
 	}
 }

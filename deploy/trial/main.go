@@ -35,9 +35,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	emulator := fl.String("emulator", "", "HOST:PORT of an emulator to ask instead, without credentials")
 	out := fl.String("out", "", "write the report to this file; standard output by default")
 	lag := fl.Duration("lag", time.Minute, "how long to wait for a new occurrence in a list")
+	patience := fl.Duration("patience", 5*time.Minute, "how long to wait for what need not come: a statement of a build, a "+
+		"message, an entry of the audit log")
 	region := fl.String("region", "", "also build images in this region, have them scanned and deploy them: this "+
 		"costs a dollar and takes half an hour")
 	standIn := fl.String("stand-in", "", "base URL of a stand-in of the services that images need, without credentials")
+	tool := fl.String("gcloud", "gcloud", "the gcloud that verifies what was attested, by name or path; \"\": none is asked")
 	sweep := fl.Bool("sweep", false, "delete what earlier trials left, and end")
 	if err := fl.Parse(args); err != nil {
 		return err
@@ -52,20 +55,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	t := newTrial(*project, *emulator, *lag, c, stderr)
-	if *region != "" {
+	t.region, t.tool, t.patience = *region, *tool, *patience
+
+	// An emulator by itself has none of the services that are asked over REST.
+	if *emulator == "" || *standIn != "" {
 		if t.rest, err = newREST(ctx, *standIn); err != nil {
 			return err
 		}
-		t.region = *region
-		t.report.NotAsked = stillNotAsked()
-		if *standIn != "" {
-			t.pause = time.Millisecond
-		}
+	}
+	if *standIn != "" {
+		t.pause = time.Millisecond
 	}
 	if *sweep {
 		return t.sweep(ctx)
 	}
 
+	t.report.NotAsked = t.notAsked()
 	asked := t.ask(ctx)
 	t.report.Left = t.tearDown(ctx)
 	if err := write(t.report, *out, stdout); err != nil {

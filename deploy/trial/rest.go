@@ -32,7 +32,8 @@ func newREST(ctx context.Context, standIn string) (rest, error) {
 	if standIn != "" {
 		return rest{&http.Client{}, strings.TrimSuffix(standIn, "/")}, nil
 	}
-	c, _, err := htransport.NewClient(ctx, option.WithScopes("https://www.googleapis.com/auth/cloud-platform"))
+	c, _, err := htransport.NewClient(ctx, option.WithScopes("https://www.googleapis.com/auth/cloud-platform",
+		"https://www.googleapis.com/auth/userinfo.email"))
 	if err != nil {
 		return rest{}, fmt.Errorf("credentials: %w", err)
 	}
@@ -41,8 +42,10 @@ func newREST(ctx context.Context, standIn string) (rest, error) {
 
 // A statusError is an answer other than 200.
 type statusError struct {
-	code   int
-	status string
+	code    int
+	status  string
+	reason  string // of the first detail that has one, such as IAM_PERMISSION_DENIED
+	message string // has names
 }
 
 func (e *statusError) Error() string { return fmt.Sprintf("%d %s", e.code, e.status) }
@@ -52,6 +55,21 @@ func isNotFound(err error) bool {
 	var s *statusError
 	return errors.As(err, &s) && s.code == http.StatusNotFound
 }
+
+// isForbidden is whether a service says that the account may not.
+func isForbidden(err error) bool {
+	var s *statusError
+	return errors.As(err, &s) && s.code == http.StatusForbidden
+}
+
+// isDisabled is whether a service refuses since its API is not enabled, or not yet everywhere.
+func isDisabled(err error) bool {
+	var s *statusError
+	return errors.As(err, &s) && s.code == http.StatusForbidden && s.reason == disabled
+}
+
+// disabled is the reason of an error of an API that is not enabled.
+const disabled = "SERVICE_DISABLED"
 
 // call sends in as JSON to a host's path, where in is not nil, and reads the answer into out.
 func (r rest) call(ctx context.Context, method, host, path string, in, out any) error {
@@ -91,11 +109,21 @@ func (r rest) call(ctx context.Context, method, host, path string, in, out any) 
 	if resp.StatusCode != http.StatusOK {
 		var e struct {
 			Error struct {
-				Status string `json:"status"`
+				Status  string `json:"status"`
+				Message string `json:"message"`
+				Details []struct {
+					Reason string `json:"reason"`
+				} `json:"details"`
 			} `json:"error"`
 		}
 		_ = json.Unmarshal(text, &e) // some answers are no JSON: the number says enough
-		return &statusError{resp.StatusCode, e.Error.Status}
+		out := &statusError{code: resp.StatusCode, status: e.Error.Status, message: e.Error.Message}
+		for _, d := range e.Error.Details {
+			if out.reason == "" {
+				out.reason = d.Reason
+			}
+		}
+		return out
 	}
 	if out == nil || len(text) == 0 {
 		return nil
@@ -132,6 +160,22 @@ func (t *trial) poll(
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+		case <-time.After(t.pause):
+		}
+	}
+}
+
+// awhile asks until done says so, at least once, and ends without an error when wait is over.
+func (t *trial) awhile(ctx context.Context, wait time.Duration, done func(context.Context) (bool, error)) error {
+	for start := time.Now(); ; {
+		ok, err := done(ctx)
+		if ok || err != nil || time.Since(start) >= wait {
+			return err
+		}
+
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-time.After(t.pause):
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
-	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
 	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	kms "cloud.google.com/go/kms/apiv1"
@@ -88,14 +87,19 @@ type trial struct {
 	clients
 	rest    rest
 	region  string        // where images are built and deployed; nothing: they are not
+	tool    string        // gcloud; nothing: it is not asked
+	address string        // of an emulator; nothing: Google is asked
 	pause   time.Duration // between two questions about the same
 	deploys int
-	parent  string // projects/PROJECT
-	run     string // the name of all that it makes
-	lag     time.Duration
-	log     io.Writer
-	report  report
-	undo    []undo
+	// patience bounds the wait for what need not come.
+	patience  time.Duration
+	justified string // the service that was deployed by break-glass
+	parent    string // projects/PROJECT
+	run       string // the name of all that it makes
+	lag       time.Duration
+	log       io.Writer
+	report    report
+	undo      []undo
 }
 
 // An undo deletes one thing.
@@ -113,9 +117,9 @@ func newTrial(project, emulator string, lag time.Duration, c clients, log io.Wri
 	_, _ = rand.Read(id[:]) // never fails, by its documentation
 	return &trial{
 		clients: c, pause: 2 * time.Second, parent: "projects/" + project, run: prefix + hex.EncodeToString(id[:]),
-		lag: lag, log: log,
+		lag: lag, log: log, address: emulator,
 		report: report{
-			Format: "attestor-trial/1", Against: against, Facts: []fact{}, Left: []string{}, NotAsked: notAsked(),
+			Format: "attestor-trial/1", Against: against, Facts: []fact{}, Left: []string{}, NotAsked: []string{},
 		},
 	}
 }
@@ -180,13 +184,19 @@ func (t *trial) found(id, question, assumed, found string) {
 
 // ask asks everything, and ends with the first thing that stands in the way of the rest.
 func (t *trial) ask(ctx context.Context) error {
+	if t.rest.http != nil {
+		if err := t.enable(ctx); err != nil {
+			return fmt.Errorf("enabling: %w", err)
+		}
+	}
 	w, err := t.prepare(ctx)
 	if err != nil {
 		return fmt.Errorf("preparing: %w", err)
 	}
 
 	for _, step := range []func(context.Context, *world) error{
-		t.askKeys, t.askValidation, t.askAttestations, t.askBatches, t.askLists, t.askNotes, t.askRotation, t.askImages,
+		t.askKeys, t.askValidation, t.askAttestations, t.askBatches, t.askLists, t.askNotes, t.askGcloud, t.askRotation,
+		t.askIdentities, t.askQuotas, t.askImages,
 	} {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("interrupted: %w", err)
@@ -202,13 +212,13 @@ func (t *trial) ask(ctx context.Context) error {
 
 // askImages builds, scans and deploys, where a region was given.
 func (t *trial) askImages(ctx context.Context, w *world) error {
-	if t.region == "" {
+	if t.region == "" || t.rest.http == nil {
 		return nil
 	}
-	if err := t.enable(ctx); err != nil {
-		return fmt.Errorf("enabling: %w", err)
-	}
 
+	if err := t.subscribe(ctx); err != nil {
+		return fmt.Errorf("subscribing: %w", err)
+	}
 	images, err := t.buildImages(ctx)
 	if err != nil {
 		return fmt.Errorf("building: %w", err)
@@ -216,45 +226,11 @@ func (t *trial) askImages(ctx context.Context, w *world) error {
 	if err := t.askScans(ctx, images); err != nil {
 		return fmt.Errorf("scans: %w", err)
 	}
+	if err := t.askBuilt(ctx, images); err != nil {
+		return fmt.Errorf("what was built: %w", err)
+	}
 
 	return t.askDeploys(ctx, w, images)
-}
-
-// sweep deletes what earlier trials left.
-func (t *trial) sweep(ctx context.Context) error {
-	var errs []error
-	if t.region != "" {
-		errs = append(errs, t.sweepImages(ctx))
-	}
-	attestors := t.binauthz.ListAttestors(ctx, &binaryauthorizationpb.ListAttestorsRequest{Parent: t.parent})
-	for {
-		a, err := attestors.Next()
-		if errors.Is(err, iterator.Done) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("listing attestors: %w", err)
-		}
-		if strings.HasPrefix(a.GetName(), t.parent+"/attestors/"+prefix) {
-			errs = append(errs,
-				t.binauthz.DeleteAttestor(ctx, &binaryauthorizationpb.DeleteAttestorRequest{Name: a.GetName()}))
-		}
-	}
-
-	notes := t.grafeas.ListNotes(ctx, &grafeaspb.ListNotesRequest{Parent: t.parent})
-	for {
-		n, err := notes.Next()
-		if errors.Is(err, iterator.Done) {
-			return errors.Join(errs...)
-		}
-		if err != nil {
-			return fmt.Errorf("listing notes: %w", err)
-		}
-		if strings.HasPrefix(n.GetName(), t.parent+"/notes/"+prefix) {
-			errs = append(errs, t.deleteAttestations(ctx, n.GetName()),
-				t.grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: n.GetName()}))
-		}
-	}
 }
 
 // deleteAttestations deletes what is attached to a note, of this project.

@@ -35,7 +35,7 @@ func serve(t *testing.T, b emulator.Behaviour) (*emulator.Emulator, string) {
 func try(ctx context.Context, t *testing.T, address string, args ...string) (report, string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	err := run(ctx, append([]string{"-project", project, "-emulator", address}, args...), &out, io.Discard)
+	err := run(ctx, append([]string{"-project", project, "-emulator", address, "-gcloud", ""}, args...), &out, io.Discard)
 	var r report
 	if out.Len() > 0 {
 		if err := json.Unmarshal(out.Bytes(), &r); err != nil {
@@ -212,6 +212,6 @@ func TestDocument(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Errorf("docs/trial.json is not what is found; run attestor emulator, and\ngo run ./deploy/trial -project "+
-			"p -emulator HOST:PORT -out docs/trial.json\n%s", cmp.Diff(string(want), string(got)))
+			"p -emulator HOST:PORT -gcloud '' -out docs/trial.json\n%s", cmp.Diff(string(want), string(got)))
 	}
 }
