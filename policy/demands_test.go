@@ -91,6 +91,15 @@ func TestDemandsOfOtherSettings(t *testing.T) {
 			[]string{"provenance: SLSA level 2 or higher, builders any, sources any"}},
 		{"two builders", []string{"  provenance: {slsaLevel: 2, builders: [a, b]}"}, "provenance:",
 			[]string{"provenance: SLSA level 2 or higher, builders a, b, sources any"}},
+		{"statements of signers", []string{"    vex: {accept: [fixed], projects: [acme-one], sources: [" + ours + "]}"},
+			"vulnerabilities: excused", []string{"vulnerabilities: excused by VEX statements (fixed) of acme-one, ours"}},
+		{"statements in an order", []string{
+			"    vex: {accept: [fixed], projects: [acme-one], sources: [" + ours + "], order: [ours, acme-one]}"},
+			"vulnerabilities: excused", []string{
+				"vulnerabilities: excused by VEX statements (fixed) of acme-one, ours, in the order ours, acme-one"}},
+		{"an order of one", []string{"    vex: {accept: [fixed], projects: [acme-one], order: [acme-one]}"},
+			"vulnerabilities: excused", []string{
+				"vulnerabilities: excused by VEX statements (fixed) of acme-one, in the order acme-one"}},
 		{"an earlier stage", []string{staged}, "or a verification", []string{
 			"or a verification summary by https://stage.example/v with SCANNED"}},
 		{"no earlier stage", nil, "or a verification", nil},

@@ -34,6 +34,15 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 	critical := findings(vulnerability("CVE-1-1", func(v *attestor.Vulnerability) { v.Severity = attestor.Critical }))
 	builder := on(func(e *attestor.PlatformEvidence) { e.Provenance[0].Builder = "other" })
 
+	inNoSystem := on(func(e *attestor.PlatformEvidence) { e.System, e.Scan.System = nil, nil })
+	inOldTable := on(inImage(system(attestor.SystemFromImage, "2030-06-30", func(s *attestor.System) {
+		s.Table = "2020-01-01"
+	})))
+	systemUnread := on(func(e *attestor.PlatformEvidence) {
+		inImage(system(attestor.SystemFromImage, "2030-06-30"))(e)
+		e.Problems = []attestor.Problem{{Check: attestor.CheckVulnerabilities, Status: attestor.StatusError,
+			Reason: attestor.Reason{Code: attestor.CodeSystemUnreadable, Message: "m"}}}
+	})
 	unproven := on(func(e *attestor.PlatformEvidence) { e.Provenance = nil })
 
 	tests := []struct {
@@ -110,6 +119,17 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"another signer of summaries", lines(staged), lines(strings.Replace(staged, "stage.pub", "other.pub", 1)), unproven,
 			missing},
 		{"summaries were not looked for", lines("  provenance: {slsaLevel: 2}"), lines(staged), unproven, missing},
+		{"a system that is not known, alone", lines("    endOfLife: deny"),
+			lines("    endOfLife: deny", "    scan: {required: true, trusted: [projects/p/notes/n]}"), inNoSystem, ""},
+		{"an old table of ends, alone", lines("    endOfLife: deny"),
+			lines("    endOfLife: deny", "    scan: {required: true, trusted: [projects/p/notes/n]}"), inOldTable, ""},
+		{"a system that was not read, alone", lines("    endOfLife: warn"),
+			lines("    endOfLife: warn", "    scan: {required: true, trusted: [projects/p/notes/n]}"), systemUnread, ""},
+		{"the same signer of SBOMs", lines(sbomOptional), lines(sbomRequired), without, attestor.CodeSBOMMissing},
+		{"another signer of SBOMs", lines(strings.Replace(sbomOptional, "sbom.pub", "other.pub", 1)), lines(sbomRequired),
+			without, missing},
+		{"SBOMs were not looked for", same, lines(sbomRequired), without, missing},
+		{"SBOMs are not asked for", lines(sbomRequired), same, without, ""},
 		{"provenance was not looked for", with("  provenance:", "  #"), same, on(func(e *attestor.PlatformEvidence) { e.Provenance = nil }), missing},
 		{"provenance is not asked for", same, with("  provenance:", "  #"), builder, ""},
 	}
