@@ -101,6 +101,9 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 	return nil
 }
 
+// IndexAll brings the search index up to date.
+func (s *Store) IndexAll(ctx context.Context) error { return s.indexAll(ctx) }
+
 // FinishLogged is [Store.Finish], or what it would be without a log: the benchmark's
 // measure of what the log costs.
 func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) error {
@@ -127,10 +130,13 @@ func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) e
 	if row.attested {
 		w.first = func(ctx context.Context, tx *txn) (bool, error) {
 			done, err := s.finishRow(ctx, tx, row)
-			if done && err == nil {
-				err = s.putGround(ctx, tx, row, stateFinished)
+			if !done || err != nil {
+				return done, err
 			}
-			return done, err
+			if err := s.putGround(ctx, tx, row, stateFinished); err != nil {
+				return true, err
+			}
+			return true, s.finished(ctx, tx, row)
 		}
 	}
 	if err := s.groupTx(ctx, "recording", w); err != nil {

@@ -62,7 +62,7 @@ const (
 )
 
 // Statements lists the statements that an append runs, for a store that prepares them.
-func (t *Table) Statements() []string { return []string{moveHeadText, putLeafText} }
+func (t *Table) Statements() []string { return []string{moveHeadText, putLeafText, putLeavesText()} }
 
 // Append appends leaves, in order, within tx, and returns the index of the first and
 // the head after the last. Until tx ends no other transaction can append. After its
@@ -167,13 +167,31 @@ func (t *Table) putRows(ctx context.Context, tx *sql.Tx, before, after Head, row
 		return false, err
 	}
 
-	for _, r := range rows {
-		if _, err := t.exec(ctx, tx, putLeafText, r.Index, r.Kind, r.ID, r.Entry, r.Salt,
-			joined(r.Hashes)); err != nil {
+	// A statement for each row takes longer than the row.
+	for len(rows) > 0 {
+		some, text := rows[:1], putLeafText
+		if len(rows) >= leavesAt {
+			some, text = rows[:leavesAt], putLeavesText()
+		}
+		args := make([]any, 0, 6*len(some))
+		for _, r := range some {
+			args = append(args, r.Index, r.Kind, r.ID, r.Entry, r.Salt, joined(r.Hashes))
+		}
+		if _, err := t.exec(ctx, tx, text, args...); err != nil {
 			return false, err
 		}
+		rows = rows[len(some):]
 	}
 	return true, nil
+}
+
+// leavesAt is how many rows SQLite is given in one statement, where there are as many.
+const leavesAt = 16
+
+// putLeavesText is putLeafText of leavesAt rows.
+func putLeavesText() string {
+	const row = "(?, ?, ?, ?, ?, ?)"
+	return `INSERT INTO log_leaves (n, kind, id, entry, salt, hashes) VALUES ` + row + strings.Repeat(", "+row, leavesAt-1)
 }
 
 func (t *Table) exec(ctx context.Context, tx *sql.Tx, text string, args ...any) (sql.Result, error) {
