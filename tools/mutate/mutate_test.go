@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/attestor-gate/attestor/internal/testkit/slow"
 )
 
 // sampled runs the command on a copy of the sample module.
@@ -234,5 +236,40 @@ func TestTheSampleIsFixed(t *testing.T) {
 	_, second, progress := sampled(t, dir, "-sample", "5", "-seed", "7")
 	if first != second || !strings.Contains(progress, " 5 chosen, 0 to be tried") {
 		t.Errorf("%s\n%s\n%s", progress, first, second)
+	}
+}
+
+// A mutant whose tests were only slow is not killed: they get four times the time before that is believed.
+func TestASlowMachineKillsNothing(t *testing.T) {
+	slow.Skip(t)
+	dir := sampleModule(t)
+	write(t, filepath.Join(dir, "sample_test.go"), `package sample_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"sample"
+)
+
+// The first run of a mutant of Tested takes too long.
+func TestTested(*testing.T) {
+	if sample.Tested(9, false) == nil && sample.Tested(11, false) != nil {
+		return
+	}
+	if f, err := os.OpenFile("ran", os.O_CREATE|os.O_EXCL, 0o600); err == nil {
+		f.Close()
+		time.Sleep(time.Hour)
+	}
+}
+`)
+
+	_, out, progress := sampled(t, dir, "-file", "sample.go")
+	if _, err := os.Stat(filepath.Join(dir, "ran")); err != nil {
+		t.Fatal("no mutant was slow:", err)
+	}
+	if strings.Contains(out, "| 1 |") || !strings.Contains(out, "| all | 0 |") {
+		t.Errorf("a mutant that no test fails for was killed:\n%s\n%s", progress, out)
 	}
 }

@@ -3,6 +3,7 @@ package signed
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -89,4 +90,14 @@ func RootsKept(_ context.Context, c *Checker, roots ...[]byte) int {
 		}
 	}
 	return c.roots.roots.Len()
+}
+
+// OpenEnvelope decodes an envelope, by itself or in a bundle, and says what a signature of it is made over.
+func OpenEnvelope(raw []byte, bundled bool) (kind string, payload []byte, signatures [][]byte, over string, err error) {
+	o, err := open(raw, bundled)
+	if err != nil {
+		return "", nil, nil, "", err
+	}
+	b, err := io.ReadAll(o.message())
+	return o.payloadType, o.payload, o.signatures, string(b), err
 }
