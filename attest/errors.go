@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -28,8 +29,19 @@ func fault(code attestor.Code, msg, fix string, err error) error {
 			Fix: "ask more slowly, or raise the quota in the project that the gate's credentials are of",
 		}
 	}
+
+	// What cannot be told from the question outweighs advice about it: without credentials no role helps.
+	if because := cause.Of(err); because.Lasts() || because.Fix != "" && fix == again {
+		if because.Kind != cause.Late { // those messages say it already
+			msg += ": " + because.Why
+		}
+		fix = because.Fix
+	}
 	return &attestor.Error{Kind: attestor.Upstream, Code: code, Msg: msg, Fix: fix, Err: err}
 }
+
+// again is the advice where a call may succeed the next time.
+const again = "try again"
 
 func isNotFound(err error) bool { return status.Code(err) == codes.NotFound }
 
@@ -64,11 +76,11 @@ func attestorError(name string, err error) error {
 		return fault(
 			attestor.CodeAttestorUnavailable,
 			"Binary Authorization did not answer in time about attestor "+name,
-			"try again",
+			again,
 			err,
 		)
 	}
-	return fault(attestor.CodeAttestorUnavailable, "attestor "+name+" could not be read", "try again", err)
+	return fault(attestor.CodeAttestorUnavailable, "attestor "+name+" could not be read", again, err)
 }
 
 func listError(note string, err error) error {
@@ -87,7 +99,7 @@ func listError(note string, err error) error {
 		return fault(
 			attestor.CodeAttestorUnavailable,
 			"Container Analysis did not answer in time about note "+note,
-			"try again",
+			again,
 			err,
 		)
 	}
@@ -95,7 +107,7 @@ func listError(note string, err error) error {
 	return fault(
 		attestor.CodeAttestorUnavailable,
 		"the attestations of note "+note+" could not be listed",
-		"try again",
+		again,
 		err,
 	)
 }
@@ -109,11 +121,11 @@ func occurrenceError(name string, err error) error {
 		return fault(
 			attestor.CodeAttestorUnavailable,
 			"Container Analysis did not answer in time about "+name,
-			"try again",
+			again,
 			err,
 		)
 	}
-	return fault(attestor.CodeAttestorUnavailable, name+" could not be read", "try again", err)
+	return fault(attestor.CodeAttestorUnavailable, name+" could not be read", again, err)
 }
 
 // writeError explains a failure to create, update or delete; what is the verb

@@ -122,7 +122,7 @@ func (a *Attester) noteExists(ctx context.Context, c AttestorConfig, note string
 			err,
 		)
 	case err != nil:
-		return fault(attestor.CodeAttestorUnavailable, "note "+note+" could not be read", "try again", err)
+		return fault(attestor.CodeAttestorUnavailable, "note "+note+" could not be read", again, err)
 	case n.GetAttestation() == nil:
 		return fault(
 			attestor.CodeAttestorUnavailable,
@@ -144,15 +144,18 @@ func (a *Attester) mayAttach(ctx context.Context, note string) []probe.Result {
 		resp, err = a.c.Analysis.TestIamPermissions(ctx, &iampb.TestIamPermissionsRequest{
 			Resource: note, Permissions: []string{attachPermission, listPermission},
 		})
-		if err != nil {
-			return fault(
-				attestor.CodeAttestorUnavailable,
-				"the gate's permissions on note "+note+" could not be read",
-				"try again",
-				err,
-			)
+		switch {
+		case err == nil:
+			return nil
+		case status.Code(err) == codes.PermissionDenied:
+			return fault(attestor.CodeAttestorDenied, "the gate may not ask for its permissions on note "+note,
+				"grant the gate's identity roles/containeranalysis.notes.attacher on "+note, err)
+		case isNotFound(err):
+			return fault(attestor.CodeAttestorUnavailable, "note "+note+" does not exist",
+				"create the note that the attestor names", err)
 		}
-		return nil
+		return fault(attestor.CodeAttestorUnavailable, "the gate's permissions on note "+note+" could not be read",
+			again, err)
 	})
 	if asked.Err != nil {
 		return []probe.Result{asked}

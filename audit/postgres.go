@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -98,6 +99,8 @@ const (
 	stateTooManyConn = "53300"
 	stateReadOnly    = "25006"
 	stateNoPrivilege = "42501"
+	stateNoDatabase  = "3D000"
+	classLogin       = "28" // a user that does not exist, a wrong password, no line in pg_hba.conf
 
 	stateDeadlock      = "40P01"
 	stateSerialization = "40001"
@@ -113,15 +116,23 @@ func (e *postgresEngine) message(err error) (msg, fix string) {
 		case stateTooManyConn:
 			return "the database of the decision store has no free connection",
 				"raise max_connections in PostgreSQL, or run fewer instances of the gate"
+		case stateNoDatabase:
+			return "the database of the decision store does not exist",
+				"create it, or correct its name in the connection string"
 		case stateNoPrivilege:
 			return "the gate has no privilege to write the decision store",
 				"grant its database user SELECT, INSERT, UPDATE and DELETE on the tables"
+		}
+		if strings.HasPrefix(known.Code, classLogin) {
+			return "the database of the decision store does not accept the gate's user or its password",
+				"correct the connection string, or the user's password in PostgreSQL"
 		}
 		return "the database of the decision store refused a statement", seeLog
 	}
 
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return "the database of the decision store did not answer in time", "try again"
+		return "the database of the decision store did not answer in time",
+			"try again; if it persists, check the database's load, and the network between it and the gate"
 	}
 	return "the database of the decision store cannot be reached",
 		"check that it runs and that the gate can connect to it"

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"database/sql"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,21 @@ func asked(results []probe.Result) map[string]probe.State {
 		out[r.Question] = r.State()
 	}
 	return out
+}
+
+// edited is a connection string with a database, or a user, that the server does not have.
+func edited(t *testing.T, dsn, part string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil || u.Scheme == "" {
+		t.Fatalf("the connection string is no URL: %v", err)
+	}
+	if part == "database" {
+		u.Path = "/none"
+	} else {
+		u.User = url.User("nobody-knows")
+	}
+	return u.String()
 }
 
 // TestProbe: a record that works, on both databases, and one that does not, each by the question that says why.
@@ -93,6 +109,14 @@ func TestProbe(t *testing.T) {
 		{"PostgreSQL is down", func(*testing.T) audit.Config {
 			return audit.Config{PostgreSQL: "postgres://gate:secret@127.0.0.1:1/gate?sslmode=disable"}
 		}, map[string]probe.State{"it can be opened": probe.NoAnswer}, "cannot be reached"},
+		{"a database that is not there", func(t *testing.T) audit.Config {
+			t.Helper()
+			return audit.Config{PostgreSQL: edited(t, shared.empty(t), "database")}
+		}, map[string]probe.State{"it can be opened": probe.Fault}, "does not exist"},
+		{"a user that is not known", func(t *testing.T) audit.Config {
+			t.Helper()
+			return audit.Config{PostgreSQL: edited(t, shared.empty(t), "user")}
+		}, map[string]probe.State{"it can be opened": probe.Fault}, "does not accept"},
 		{"a malformed connection string", func(*testing.T) audit.Config {
 			return audit.Config{PostgreSQL: "postgres://gate:secret@:::/x"}
 		}, map[string]probe.State{"it can be opened": probe.Fault}, "malformed"},

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -39,6 +40,9 @@ type Fault struct {
 	Code codes.Code
 	// Message of the error; "" is a plain one.
 	Message string
+	// Reason, if set, goes with the error: by it Google's services distinguish causes
+	// that have the same code.
+	Reason *errdetails.ErrorInfo
 	// AnswerLost lets the call take effect before Hang and Code, as when a
 	// connection breaks after the server has committed.
 	AnswerLost bool
@@ -218,6 +222,9 @@ func (f Fault) fail(ctx context.Context) error {
 	msg := f.Message
 	if msg == "" {
 		msg = "injected fault"
+	}
+	if f.Reason != nil {
+		return withDetails(status.New(f.Code, msg), f.Reason)
 	}
 	return status.Error(f.Code, msg)
 }

@@ -151,3 +151,6 @@ type Limits = limits
 
 // NewWithLimits is New with other limits.
 func NewWithLimits(c Config, l Limits) (*Inspector, error) { return newInspector(c, l) }
+
+// MissingRole is what to do about a registry's refusal.
+var MissingRole = missingRole

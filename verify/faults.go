@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
@@ -71,6 +72,10 @@ func classify(err error, what, repository string) *attestor.Error {
 			"push the image again; if it happens again, check the registry",
 			err,
 		)
+	case cause.Of(err).Lasts(): // no token of Google's was got, and the registry was not asked
+		because := cause.Of(err)
+		return fault(attestor.CodeRegistryDenied, "the gate has no credentials to read "+what+": "+because.Why,
+			because.Fix, err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fault(attestor.CodeRegistryUnavailable, "the answer for "+what+" was truncated", "try again", err)
 	}
@@ -115,7 +120,7 @@ func answered(e *transport.Error, what, repository string, err error) *attestor.
 		return fault(
 			attestor.CodeRegistryDenied,
 			fmt.Sprintf("%s answered %d: the gate may not read %s", host, status, repository),
-			missingRole(host),
+			missingRole(host, e),
 			err,
 		)
 
@@ -241,11 +246,21 @@ func refusedHost(text string) string {
 	return "a host that is " + errHostRefused.Error() + clip(after)
 }
 
-func missingRole(host string) string {
-	if strings.HasSuffix(host, ".pkg.dev") || host == "gcr.io" || strings.HasSuffix(host, ".gcr.io") {
-		return "grant the gate's service account roles/artifactregistry.reader on the repository"
+// missingRole is what to do about a refusal. Artifact Registry says in words what its status does not.
+func missingRole(host string, e *transport.Error) string {
+	if !strings.HasSuffix(host, ".pkg.dev") && host != "gcr.io" && !strings.HasSuffix(host, ".gcr.io") {
+		return "give the gate credentials that may pull from the repository: docker login " + host +
+			", as the user that it runs as"
 	}
-	return "give the gate credentials that may pull from the repository"
+	const role = "roles/artifactregistry.reader on the repository"
+	switch text := e.Error(); {
+	case e.StatusCode == http.StatusUnauthorized, strings.Contains(text, "Unauthenticated request"):
+		return "give the gate credentials, a service account on Cloud Run or GKE and elsewhere " +
+			"gcloud auth application-default login, and grant it " + role
+	case strings.Contains(text, "has not been used in project"):
+		return "gcloud services enable artifactregistry.googleapis.com --project=PROJECT, of the repository"
+	}
+	return "grant the gate's service account " + role
 }
 
 // problem states a reason, with the status that its code is documented with.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/limit"
 )
 
@@ -59,15 +61,19 @@ func (a *ArtifactRegistry) Uploaded(ctx context.Context, img attestor.Image) (ti
 	}
 
 	found, err := a.client.GetDockerImage(ctx, &artifactregistrypb.GetDockerImageRequest{Name: resource})
+	because := cause.Of(err)
+	if because.Lasts() {
+		return unknown(err, because.Fix, "Artifact Registry could not be asked when %s was uploaded: %s", img, because.Why)
+	}
 	switch status.Code(err) {
 	case codes.OK:
-	case codes.PermissionDenied, codes.Unauthenticated:
+	case codes.PermissionDenied:
 		return unknown(err, "grant the gate's service account roles/artifactregistry.reader on the repository",
 			"Artifact Registry refuses to say when %s was uploaded", img)
 	case codes.NotFound:
 		return unknown(err, "push the image again", "Artifact Registry has no record of %s", img)
 	default:
-		return unknown(err, "try again", "Artifact Registry could not be asked when %s was uploaded", img)
+		return unknown(err, cmp.Or(because.Fix, "try again"), "Artifact Registry could not be asked when %s was uploaded", img)
 	}
 
 	// What came back must be about the digest that was asked about.

@@ -1,17 +1,18 @@
 package vuln
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/googleapis/gax-go/v2"
-	"github.com/googleapis/gax-go/v2/apierror"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
@@ -61,17 +62,22 @@ func (o operation) explain(err error, within string) *attestor.Error {
 
 	did := fmt.Sprintf("%s in project %s", o.what, o.project)
 	e.Fix = "repeat the request; if it keeps failing see https://status.cloud.google.com"
+	because := cause.Of(err)
+	switch because.Kind {
+	case cause.NoCredentials, cause.Refused, cause.Scope, cause.Billing:
+		e.Code, e.Fix = attestor.CodeScanPermissionDenied, because.Fix
+		e.Msg = fmt.Sprintf("%s could not be asked to %s: %s", o.service, did, because.Why)
+		return e
+	}
+
 	switch code {
 	case codes.PermissionDenied:
 		return o.denied(e)
-	case codes.Unauthenticated:
-		e.Code = attestor.CodeScanPermissionDenied
-		e.Msg = fmt.Sprintf("%s did not accept the gate's credentials to %s", o.service, did)
-		e.Fix = "give the gate credentials: a service account on Cloud Run or GKE, or GOOGLE_APPLICATION_CREDENTIALS"
 	case codes.Unavailable:
-		e.Msg = fmt.Sprintf("%s could not be reached to %s (UNAVAILABLE)", o.service, did)
+		e.Msg, e.Fix = fmt.Sprintf("%s could not be reached to %s (UNAVAILABLE)", o.service, did), because.Fix
 	case codes.DeadlineExceeded:
 		e.Msg = fmt.Sprintf("%s did not answer within %s when asked to %s (DEADLINE_EXCEEDED)", o.service, within, did)
+		e.Fix = cmp.Or(because.Fix, e.Fix)
 	case codes.ResourceExhausted:
 		e.Msg = fmt.Sprintf("the quota of %s is exhausted: could not %s (RESOURCE_EXHAUSTED)", o.service, did)
 		e.Fix = fmt.Sprintf("ask more slowly, or raise the quota of %s in project %s", o.api, o.project)
@@ -95,8 +101,7 @@ func (o operation) explain(err error, within string) *attestor.Error {
 func (o operation) denied(e *attestor.Error) *attestor.Error {
 	e.Code = attestor.CodeScanPermissionDenied
 
-	// google.rpc.ErrorInfo: the reason SERVICE_DISABLED is stable, the text is not.
-	if api, ok := apierror.FromError(e.Err); ok && api.Reason() == "SERVICE_DISABLED" {
+	if cause.Of(e.Err).Kind == cause.Disabled {
 		e.Msg = fmt.Sprintf("%s is not enabled in project %s: could not %s", o.service, o.project, o.what)
 		e.Fix = fmt.Sprintf("gcloud services enable %s --project=%s", o.api, o.project)
 		return e

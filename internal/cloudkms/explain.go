@@ -1,12 +1,13 @@
 package cloudkms
 
 import (
-	"context"
-	"errors"
+	"cmp"
 	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/attestor-gate/attestor/internal/cause"
 )
 
 // A Use is what a key version is for, in the words of a message.
@@ -18,9 +19,12 @@ type Use struct {
 // Explain says what an error of Cloud KMS means and what to do about it. what is what the call was for, as in "sign
 // with it", and grant is the sentence that gives the permission which the call takes.
 func (u Use) Explain(what, grant string, err error) (msg, fix string) {
+	because := cause.Of(err)
 	switch code := status.Code(err); {
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
-		return "Cloud KMS did not answer in time", "try again"
+	case because.Kind == cause.Late:
+		return "Cloud KMS did not answer in time", because.Fix
+	case because.Lasts():
+		return "Cloud KMS could not " + what + ": " + because.Why, because.Fix
 	case code == codes.PermissionDenied:
 		return "the gate may not " + what, grant
 	case code == codes.NotFound:
@@ -33,7 +37,7 @@ func (u Use) Explain(what, grant string, err error) (msg, fix string) {
 	case code == codes.InvalidArgument:
 		return "Cloud KMS refused the request", "check that the key version is one for asymmetric signing"
 	}
-	return "Cloud KMS could not " + what, "try again"
+	return "Cloud KMS could not " + what, cmp.Or(because.Fix, "try again")
 }
 
 // unusable explains a key version that may not be used now, by the state that Cloud KMS names in its answer. A version

@@ -15,8 +15,6 @@ import (
 	"cloud.google.com/go/iam/apiv1/iampb"
 	kms "cloud.google.com/go/kms/apiv1"
 	"github.com/google/go-containerregistry/pkg/name"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
@@ -25,6 +23,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/probe"
 	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/internal/throttle"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/attestor-gate/attestor/verify"
 )
@@ -158,12 +157,7 @@ func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 				return err
 			})
 		if asked.Err != nil {
-			asked.Informational, asked.Err = true, &attestor.Error{
-				Kind: attestor.Upstream, Err: asked.Err,
-				Msg: "Resource Manager did not answer which permissions this identity has on project " + project,
-				Fix: "gcloud services enable cloudresourcemanager.googleapis.com --project " + project +
-					", and ask again",
-			}
+			asked.Informational, asked.Err = true, unasked(project, asked.Err)
 			out = append(out, asked)
 			continue
 		}
@@ -261,6 +255,12 @@ func (e *Engine) askRegistry(ctx context.Context, host string) (time.Time, error
 	}
 
 	resp, err := e.Inspector.Transport().RoundTrip(req)
+	if _, busy := errors.AsType[*throttle.Error](err); busy {
+		return time.Time{}, &attestor.Error{
+			Kind: attestor.Unavailable, Msg: "registry " + host + " asks for a later retry", Err: err,
+			Fix: "ask more slowly, or raise the registry's quota for the gate",
+		}
+	}
 	if err != nil {
 		return time.Time{}, &attestor.Error{
 			Kind: attestor.Unavailable, Msg: "registry " + host + " does not answer", Err: err,
@@ -274,13 +274,17 @@ func (e *Engine) askRegistry(ctx context.Context, host string) (time.Time, error
 		date = time.Time{} // the header is optional
 	}
 	// 401 asks for credentials, which only a repository needs.
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusUnauthorized {
-		return date, &attestor.Error{
-			Kind: attestor.Upstream, Msg: fmt.Sprintf("registry %s answers GET /v2/ with %s", host, resp.Status),
-			Fix: "check that the host in registries.allowed is a registry: curl -i " + url,
-		}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized {
+		return date, nil
 	}
-	return date, nil
+	wrong := &attestor.Error{
+		Kind: attestor.Upstream, Msg: fmt.Sprintf("registry %s answers GET /v2/ with %s", host, resp.Status),
+		Fix: "check that the host in registries.allowed is a registry: curl -i " + url,
+	}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		wrong.Kind, wrong.Fix = attestor.Unavailable, "try again; if it persists, find out why the registry fails: curl -i "+url
+	}
+	return date, wrong
 }
 
 // apart reports clocks that differ by more than is allowed. Date has whole seconds.
@@ -352,7 +356,7 @@ func (e *Engine) probeRepositories(ctx context.Context) []probe.Result {
 	client, err := artifactregistry.NewClient(ctx, guard.Options(google.ServiceRegistry, "")...)
 	if err != nil {
 		return []probe.Result{{Dependency: google.ServiceRegistry, Subject: names[0],
-			Question: "it can be asked", Err: err}}
+			Question: "it can be asked", Err: permitted(names[0], "roles/artifactregistry.reader on "+names[0], err)}}
 	}
 	defer func() { _ = client.Close() }()
 	return probeRepositories(ctx, client, names, limit.Within(e.Config.Limits.Deadline,
@@ -396,11 +400,14 @@ func probeRepositories(
 
 // probeTopic asks whether the gate may publish to its own topic.
 func (e *Engine) probeTopic(ctx context.Context) []probe.Result {
-	if e.topic == nil {
-		return nil
-	}
 	const publish = "pubsub.topics.publish"
 	question, topic := limit.Call(e.Config.Dependencies.Timeouts.PubSub), e.Config.Rejudge.Topic
+	switch {
+	case e.noTopic != nil:
+		return []probe.Result{{Dependency: google.ServicePubSub, Subject: topic, Question: publish, Err: e.noTopic}}
+	case e.topic == nil:
+		return nil
+	}
 	return []probe.Result{probe.Ask(google.ServicePubSub, topic, publish, question.Duration(), func() error {
 		ctx, cancel := question.Start(ctx)
 		defer cancel()
@@ -433,40 +440,4 @@ func (e *Engine) probeCollector(ctx context.Context) []probe.Result {
 
 	r.Informational = true
 	return []probe.Result{r}
-}
-
-// granted is the error of a permission that is not among those held, or that could not be asked for.
-func granted(held []string, permission, on, role string, err error) error {
-	if err != nil {
-		return permitted(on, role+" on "+on, err)
-	}
-	if slices.Contains(held, permission) {
-		return nil
-	}
-	return &attestor.Error{
-		Kind: attestor.Upstream, Msg: "this identity does not have " + permission + " on " + on,
-		Fix: "grant the gate's identity " + role + " on " + on,
-	}
-}
-
-// permitted explains an error of one of Google's services about what; role, with its resource, is what the call takes.
-func permitted(what, role string, err error) error {
-	if err == nil {
-		return nil
-	}
-
-	e := &attestor.Error{Kind: attestor.Upstream, Msg: what + " could not be looked up", Fix: "try again", Err: err}
-	switch code := status.Code(err); {
-	case errors.Is(err, context.DeadlineExceeded), code == codes.DeadlineExceeded:
-		e.Msg = "Google did not answer in time about " + what
-	case code == codes.PermissionDenied, code == codes.Unauthenticated:
-		e.Msg, e.Fix = "this identity may not read "+what, "grant the gate's identity "+role
-	case code == codes.NotFound:
-		e.Msg, e.Fix = what+" does not exist", "correct its name in the configuration, or create it"
-	case code == codes.Unimplemented:
-		e.Msg, e.Fix = "the permissions on "+what+" cannot be listed: the service does not support the call",
-			"ask Google itself: an emulator may lack the call"
-	}
-
-	return e
 }

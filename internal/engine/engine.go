@@ -91,6 +91,7 @@ type Engine struct {
 	teams   *teams.Teams     // nil: the configuration has all callers; set by newService
 	courier *courier.Courier // nil: nobody is told of events
 	topic   *topic           // nil: what is judged again is judged in this process
+	noTopic error            // of an examination: why there is no topic
 	closers []func() error
 
 	checked                  sync.Mutex

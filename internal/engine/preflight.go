@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/google"
 )
 
@@ -60,10 +61,11 @@ func policyError(name string, err error) error {
 		Kind: attestor.Upstream, Msg: "the Binary Authorization policy " + name + " could not be read",
 		Fix: "try again", Err: err,
 	}
+	if because := cause.Of(err); because.Fix != "" {
+		e.Msg, e.Fix = e.Msg+": "+because.Why, because.Fix
+		return e
+	}
 	switch status.Code(err) {
-	case codes.Unauthenticated:
-		e.Msg, e.Fix = "Google knows no identity of this caller, so that the Binary Authorization policy "+name+" could not be read",
-			"log in: gcloud auth application-default login"
 	case codes.PermissionDenied:
 		e.Msg, e.Fix = "this identity may not read the Binary Authorization policy "+name,
 			"grant it roles/binaryauthorization.policyViewer"

@@ -178,22 +178,22 @@ func Dial(
 	}()
 
 	if c.Analysis, err = containeranalysis.NewClient(ctx, options(ServiceAnalysis, e.Analysis)...); err != nil {
-		return nil, connecting(ServiceAnalysis, err)
+		return nil, Connecting(ServiceAnalysis, err)
 	}
 	c.Grafeas = c.Analysis.GetGrafeasClient()
 
 	if c.KMS, err = kms.NewKeyManagementClient(ctx, options(ServiceKMS, e.KMS)...); err != nil {
-		return nil, connecting(ServiceKMS, err)
+		return nil, Connecting(ServiceKMS, err)
 	}
 	if c.Binauthz, err = binaryauthorization.NewBinauthzManagementClient(ctx,
 		options(ServiceBinauthz, e.Binauthz)...); err != nil {
-		return nil, connecting(ServiceBinauthz, err)
+		return nil, Connecting(ServiceBinauthz, err)
 	}
 	return c, nil
 }
 
-// connecting explains why a client could not be made. Google's library names no error for credentials that are not there.
-func connecting(service string, err error) error {
+// Connecting explains why a client could not be made. Google's library names no error for credentials that are not there.
+func Connecting(service string, err error) error {
 	if strings.Contains(err.Error(), "could not find default credentials") {
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: "there are no Google credentials, which " + service + " asks for",

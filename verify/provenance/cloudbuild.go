@@ -15,6 +15,7 @@ import (
 	_ "cloud.google.com/go/cloudbuild/apiv1/v2/cloudbuildpb"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
 
@@ -122,6 +123,8 @@ func because(err error) string {
 		errors.Is(err, context.Canceled),
 		status.Code(err) == codes.DeadlineExceeded:
 		return " in the time allowed"
+	case cause.Of(err).Lasts():
+		return ": " + cause.Of(err).Why
 	case status.Code(err) == codes.PermissionDenied:
 		return ": permission denied"
 	}
@@ -129,6 +132,9 @@ func because(err error) string {
 }
 
 func fixList(err error, project string) string {
+	if because := cause.Of(err); because.Fix != "" {
+		return because.Fix
+	}
 	if status.Code(err) == codes.PermissionDenied {
 		return "gcloud projects add-iam-policy-binding " + project +
 			" --member=serviceAccount:GATE --role=roles/containeranalysis.occurrences.viewer"
