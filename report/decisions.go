@@ -62,6 +62,9 @@ func History(ds []attestor.Decision) Document {
 	}
 
 	d.Parts[0].Layout, d.Parts[0].Tables = AsList, []Table{table}
+	if len(ds) > 1 {
+		d.Parts[0].Notes = []string{totals(ds, "decision")}
+	}
 	return d
 }
 
@@ -145,7 +148,7 @@ func images(ds []attestor.Decision) Part {
 	}
 
 	if len(ds) > 1 {
-		p.Notes = []string{totals(ds)}
+		p.Notes = []string{totals(ds, "image")}
 	}
 
 	return p
@@ -213,8 +216,9 @@ func shortDigest(s string) string {
 	return s
 }
 
-// totals counts the images by verdict.
-func totals(ds []attestor.Decision) string {
+// totals counts decisions by verdict. what is what there is one of for each: an image that was asked about, or a decision
+// of the record, which may have several on one image.
+func totals(ds []attestor.Decision, what string) string {
 	count := map[attestor.Outcome]int{}
 	broken, dry := 0, true
 	// "Would be refused" is said only if every refusal was a dry run: one refusal in
@@ -234,7 +238,7 @@ func totals(ds []attestor.Decision) string {
 		refused = "would be refused"
 	}
 
-	line := fmt.Sprintf("%s: %d passed, %d %s, %d could not be decided", describe.Plural(len(ds), "image"),
+	line := fmt.Sprintf("%s: %d passed, %d %s, %d could not be decided", describe.Plural(len(ds), what),
 		count[attestor.Pass], count[attestor.Deny], refused, count[attestor.Undecided])
 	if broken > 0 {
 		line += fmt.Sprintf(", %d admitted by break-glass", broken)

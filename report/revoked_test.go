@@ -134,3 +134,20 @@ func TestARevocationIsNoRefusalInReports(t *testing.T) {
 		t.Errorf("%d images, %d passed, %d refused, %d revoked, reasons %+v", s.Images, s.Passed, s.Refused, s.Revoked, s.Reasons)
 	}
 }
+
+// TestAHistoryCountsDecisions: an image may have several of them, so that the last line of a history counts no images;
+// that of an answer about several images does.
+func TestAHistoryCountsDecisions(t *testing.T) {
+	twice := []attestor.Decision{passed(1), passed(1), overridden(4)}
+	for name, got := range map[string]string{
+		"text":     document(t, report.Text, report.History(twice), report.Options{Width: 400}),
+		"markdown": document(t, report.Markdown, report.History(twice), report.Options{}),
+	} {
+		if !strings.Contains(got, "3 decisions: 2 passed") || strings.Contains(got, "3 images") {
+			t.Errorf("%s:\n%s", name, got)
+		}
+	}
+	if got := encode(t, report.Text, report.Options{}, twice...); !strings.Contains(got, "3 images: 2 passed") {
+		t.Errorf("an answer about images:\n%s", got)
+	}
+}

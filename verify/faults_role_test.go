@@ -20,13 +20,24 @@ func TestWhatARefusalAsksFor(t *testing.T) {
 		text   string
 		want   string
 	}{
-		"may not":  {"eu.gcr.io", http.StatusForbidden, `Permission "artifactregistry.repositories.downloadArtifacts" denied on resource`, "grant the gate's service account roles/artifactregistry.reader"},
-		"nobody":   {"europe-docker.pkg.dev", http.StatusForbidden, "Unauthenticated request. Unauthenticated requests do not have permission", "gcloud auth application-default login"},
+		"may not": {
+			"eu.gcr.io", http.StatusForbidden, `Permission "artifactregistry.repositories.downloadArtifacts" denied on resource`,
+			"grant the gate's service account roles/artifactregistry.reader",
+		},
+		"nobody": {
+			"europe-docker.pkg.dev", http.StatusForbidden, "Unauthenticated request. Unauthenticated requests do not have permission",
+			"gcloud auth application-default login",
+		},
 		"rejected": {"gcr.io", http.StatusUnauthorized, "", "gcloud auth application-default login"},
-		"off":      {"europe-docker.pkg.dev", http.StatusForbidden, "Artifact Registry API has not been used in project 123 before or it is disabled", "gcloud services enable artifactregistry.googleapis.com"},
-		"another":  {"registry.example", http.StatusUnauthorized, "", "docker login registry.example"},
+		"off": {
+			"europe-docker.pkg.dev", http.StatusForbidden, "Artifact Registry API has not been used in project 123 before or it is disabled",
+			"gcloud services enable artifactregistry.googleapis.com",
+		},
+		"another": {"registry.example", http.StatusUnauthorized, "", "docker login registry.example"},
 	} {
-		got := verify.MissingRole(tt.host, &ggcr.Error{StatusCode: tt.status, Errors: []ggcr.Diagnostic{{Code: ggcr.DeniedErrorCode, Message: tt.text}}})
+		got := verify.MissingRole(tt.host, &ggcr.Error{
+			StatusCode: tt.status, Errors: []ggcr.Diagnostic{{Code: ggcr.DeniedErrorCode, Message: tt.text}},
+		})
 		if !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)
 		}

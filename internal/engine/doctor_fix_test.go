@@ -56,16 +56,44 @@ var askedOf = []struct {
 	denied, missing    string
 	late               bool // it is asked only if the others are good
 }{
-	{"signing key: cloudkms.cryptoKeyVersions.viewPublicKey", "GetPublicKey", "cryptoKeys/gate", "roles/cloudkms.publicKeyViewer", "correct the attestor's signer", false},
-	{"signing key: cloudkms.cryptoKeyVersions.useToSign", "TestIamPermissions", "cryptoKeys/gate", "roles/cloudkms.signer", "correct the attestor's signer", true},
-	{"log key: cloudkms.cryptoKeyVersions.viewPublicKey", "GetPublicKey", "cryptoKeys/log", "roles/cloudkms.signerVerifier", "correct its name", false},
-	{"log key: cloudkms.cryptoKeyVersions.useToSign", "TestIamPermissions", "cryptoKeys/log", "roles/cloudkms.signerVerifier", "correct its name", true},
-	{"Binary Authorization: binaryauthorization.attestors.get", "GetAttestor", "", "roles/binaryauthorization.attestorsViewer", "attestors create", false},
-	{"Container Analysis: containeranalysis.notes.get", "GetNote", "", "roles/containeranalysis.notes.attacher", "create an attestation note", true},
-	{"Container Analysis: containeranalysis.notes.attachOccurrence, containeranalysis.notes.listOccurrences", "TestIamPermissions", "/notes/", "roles/containeranalysis.notes.attacher", "create the note", true},
-	{"Container Analysis: containeranalysis.occurrences.list", "ListOccurrences", "", "roles/containeranalysis.occurrences.viewer", "check the project", false},
-	{"Container Analysis: containeranalysis.occurrences.create, containeranalysis.occurrences.get, containeranalysis.occurrences.delete",
-		"google.cloud.resourcemanager.v3.Projects/TestIamPermissions", "", "services enable cloudresourcemanager", "correct the project", false},
+	{
+		"signing key: cloudkms.cryptoKeyVersions.viewPublicKey", "GetPublicKey", "cryptoKeys/gate",
+		"roles/cloudkms.publicKeyViewer", "correct the attestor's signer", false,
+	},
+	{
+		"signing key: cloudkms.cryptoKeyVersions.useToSign", "TestIamPermissions", "cryptoKeys/gate",
+		"roles/cloudkms.signer", "correct the attestor's signer", true,
+	},
+	{
+		"log key: cloudkms.cryptoKeyVersions.viewPublicKey", "GetPublicKey", "cryptoKeys/log",
+		"roles/cloudkms.signerVerifier", "correct its name", false,
+	},
+	{
+		"log key: cloudkms.cryptoKeyVersions.useToSign", "TestIamPermissions", "cryptoKeys/log",
+		"roles/cloudkms.signerVerifier", "correct its name", true,
+	},
+	{
+		"Binary Authorization: binaryauthorization.attestors.get", "GetAttestor", "",
+		"roles/binaryauthorization.attestorsViewer", "attestors create", false,
+	},
+	{
+		"Container Analysis: containeranalysis.notes.get", "GetNote", "",
+		"roles/containeranalysis.notes.attacher", "create an attestation note", true,
+	},
+	{
+		"Container Analysis: containeranalysis.notes.attachOccurrence, containeranalysis.notes.listOccurrences",
+		"TestIamPermissions", "/notes/", "roles/containeranalysis.notes.attacher", "create the note", true,
+	},
+	{
+		"Container Analysis: containeranalysis.occurrences.list", "ListOccurrences", "",
+		"roles/containeranalysis.occurrences.viewer", "check the project", false,
+	},
+	{
+		"Container Analysis: containeranalysis.occurrences.create, containeranalysis.occurrences.get, " +
+			"containeranalysis.occurrences.delete",
+		"google.cloud.resourcemanager.v3.Projects/TestIamPermissions", "",
+		"services enable cloudresourcemanager", "correct the project", false,
+	},
 	{"Pub/Sub: pubsub.topics.publish", "", "", "roles/pubsub.publisher", "correct its name", false},
 }
 
