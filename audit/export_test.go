@@ -101,6 +101,9 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 	return nil
 }
 
+// HeldBy reports whether stored findings have one with an id and of a package.
+func HeldBy(cve, pkg string, stored []byte) (bool, error) { return finding{cve, pkg}.heldBy(stored) }
+
 // IndexAll brings the search index up to date.
 func (s *Store) IndexAll(ctx context.Context) error { return s.indexAll(ctx) }
 

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -42,23 +43,84 @@ func (f finding) in(findings []found) bool {
 	})
 }
 
-// mayBeIn reports whether stored findings can have f. Most have not, and need not be
-// decoded then, which takes a hundred times as long.
-func (f finding) mayBeIn(stored []byte) bool {
-	// Only what JSON writes as it is, and what has one form in lower case, is compared.
-	plain := func(b []byte) bool {
-		return !bytes.ContainsFunc(b, func(r rune) bool { return r >= 0x80 }) && !bytes.ContainsAny(b, `\`)
-	}
-	if !plain(stored) || !plain([]byte(f.cve)) || !plain([]byte(f.pkg)) {
-		return true
-	}
-	lower := bytes.ToLower(stored)
-	for _, part := range []string{f.cve, f.pkg} {
-		if part != "" && !bytes.Contains(lower, []byte(`"`+strings.ToLower(part)+`"`)) {
-			return false
+// heldBy reports whether stored findings have f. They are JSON of the record's own, since the hash of a blob is compared
+// before. Decoding them takes thirty times as long as looking for what they have of f.
+func (f finding) heldBy(stored []byte) (bool, error) {
+	if unescaped(stored) && unescaped([]byte(f.cve+f.pkg)) {
+		// Most have not, and lack what has one form in upper and lower case: of CVE-2026-1234 all but its beginning.
+		if !bytes.Contains(stored, []byte(uncased(f.cve))) || !bytes.Contains(stored, []byte(uncased(f.pkg))) {
+			return false, nil
+		}
+		if held, known := f.among(stored); known {
+			return held, nil
 		}
 	}
-	return true
+
+	var findings []found
+	if err := json.Unmarshal(stored, &findings); err != nil {
+		return false, err
+	}
+	return f.in(findings), nil
+}
+
+// unescaped reports whether JSON has only text that is what it means, and that has one form in lower case.
+func unescaped(b []byte) bool {
+	if bytes.IndexByte(b, '\\') >= 0 {
+		return false
+	}
+
+	var all uint64
+	for ; len(b) >= 8; b = b[8:] {
+		all |= binary.LittleEndian.Uint64(b)
+	}
+	for _, c := range b {
+		all |= uint64(c)
+	}
+	return all&0x8080808080808080 == 0
+}
+
+// uncased is the longest part of a value without letters, with the quotation marks of a text of JSON.
+func uncased(value string) (longest string) {
+	if value == "" {
+		return ""
+	}
+	letter := func(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
+	for part := range strings.FieldsFuncSeq(`"`+value+`"`, letter) {
+		if len(part) > len(longest) {
+			longest = part
+		}
+	}
+	return longest
+}
+
+// Members of a stored finding, the first of which each begins with. In plain JSON they are no part of a text, which would
+// have its quotation marks escaped, and no object within a finding has them.
+const (
+	idMember      = `"id":"`
+	packageMember = `"package":"`
+)
+
+// among is [finding.heldBy] for plain findings. known is false where they are not written as this version does, or are none.
+func (f finding) among(stored []byte) (held, known bool) {
+	_, rest, more := bytes.Cut(stored, []byte(idMember))
+	for known = more; more; {
+		var one []byte
+		one, rest, more = bytes.Cut(rest, []byte(idMember))
+
+		// Both must be of one finding.
+		id, _, _ := bytes.Cut(one, []byte(`"`))
+		if f.cve != "" && !bytes.EqualFold(id, []byte(f.cve)) {
+			continue
+		}
+		if f.pkg != "" {
+			_, after, _ := bytes.Cut(one, []byte(packageMember))
+			if pkg, _, _ := bytes.Cut(after, []byte(`"`)); !bytes.EqualFold(pkg, []byte(f.pkg)) {
+				continue
+			}
+		}
+		return true, true
+	}
+	return false, known
 }
 
 const (
@@ -93,16 +155,11 @@ func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen map[strin
 	}
 	slices.Sort(hashes)
 	return s.eachBlob(ctx, slices.Compact(hashes), func(hash string, data []byte) error {
-		if !p.finding.mayBeIn(data) {
-			seen[hash] = false
-			return nil
-		}
-
-		var findings []found
-		if err := json.Unmarshal(data, &findings); err != nil {
+		held, err := p.finding.heldBy(data)
+		if err != nil {
 			return fmt.Errorf("decoding findings %s: %w", hash, err)
 		}
-		seen[hash] = p.finding.in(findings)
+		seen[hash] = held
 		return nil
 	})
 }

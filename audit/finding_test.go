@@ -1,0 +1,137 @@
+package audit_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/audit"
+)
+
+// TestFindingsAreFoundWithoutDecoding: what is found in the bytes of stored findings is what is found in the findings.
+func TestFindingsAreFoundWithoutDecoding(t *testing.T) {
+	t.Parallel()
+	published := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	full := attestor.Vulnerability{ID: "CVE-2026-1", Note: "projects/p/notes/CVE-2026-9", Package: "openssl", PackageType: "OS",
+		Version: "CVE-2026-8", Path: "libz", Published: &published, DiffIDs: []attestor.Digest{"sha256:0"},
+		VEX: []attestor.VEX{{Status: "fixed", Project: "package", Note: "id"}}}
+	lists := map[string][]attestor.Vulnerability{
+		"none":        {},
+		"nil":         nil,
+		"one":         {full},
+		"two":         {full, {ID: "CVE-2026-2", Package: "libz"}},
+		"upper case":  {{ID: "cve-2026-1", Package: "OpenSSL"}},
+		"no package":  {{ID: "CVE-2026-1"}, {ID: "CVE-2026-2", Package: "openssl"}},
+		"no id":       {{Package: "openssl"}, {ID: "CVE-2026-1"}},
+		"escaped":     {{ID: "CVE-2026-1", Package: `a"b`}, {ID: "x", Package: `,"id":"CVE-2026-2`}, {ID: "<CVE>", Package: "libz"}},
+		"not ASCII":   {{ID: "CVE-2026-1", Package: "lib\u017f"}, {ID: "\u212aCVE", Package: "libz"}},
+		"not UTF-8":   {{ID: "CVE-2026-1\xff", Package: "libz"}},
+		"a part":      {{ID: "CVE-2026-11", Package: "openssl1"}},
+		"the other's": {{ID: "openssl", Package: "CVE-2026-1"}},
+	}
+	values := []string{"", "CVE-2026-1", "cve-2026-1", "CVE-2026-2", "CVE-2026-8", "CVE-2026-9", "openssl", "OPENSSL", "libz", "libs", "LIB\u017f",
+		"kcve", `a"b`, "<cve>", "CVE-2026-1\ufffd", "package", "id", "fixed", `x","package":"libz`}
+	for name, list := range lists {
+		compact, err := json.Marshal(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		indented, err := json.MarshalIndent(list, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var decoded []attestor.Vulnerability
+		if err := json.Unmarshal(compact, &decoded); err != nil {
+			t.Fatal(err)
+		}
+
+		for _, cve := range values {
+			for _, pkg := range values {
+				want := false
+				for _, v := range decoded {
+					want = want || (cve == "" || strings.EqualFold(v.ID, cve)) && (pkg == "" || strings.EqualFold(v.Package, pkg))
+				}
+				for form, stored := range map[string][]byte{"compact": compact, "indented": indented} {
+					if got, err := audit.HeldBy(cve, pkg, stored); got != want || err != nil {
+						t.Errorf("%s, %s: %q in %q: %v, %v, want %v", name, form, cve, pkg, got, err, want)
+					}
+				}
+			}
+		}
+	}
+	if _, err := audit.HeldBy("CVE-2026-1", "", []byte(`{-2026-1"`)); err == nil {
+		t.Error("what is no JSON has no error")
+	}
+}
+
+// A finding begins with its id, and nothing within it has a member of that name or of a package's: stored findings are
+// told apart by these.
+func TestMembersThatTellFindingsApart(t *testing.T) {
+	t.Parallel()
+	member := func(f reflect.StructField) string {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		return name
+	}
+	finding := reflect.TypeFor[attestor.Vulnerability]()
+	for i, want := range map[int]string{0: "id"} {
+		if got := member(finding.Field(i)); got != want {
+			t.Errorf("field %d is %q, want %q", i, got, want)
+		}
+	}
+	for _, name := range []string{"ID", "Package"} {
+		if f, _ := finding.FieldByName(name); f.Type.Kind() != reflect.String || strings.Contains(f.Tag.Get("json"), "omitempty") {
+			t.Errorf("%s is a %v with %q: want a text that is always there", name, f.Type, f.Tag)
+		}
+	}
+
+	seen := map[reflect.Type]bool{}
+	var within func(reflect.Type)
+	within = func(of reflect.Type) {
+		switch of.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array:
+			within(of.Elem())
+		case reflect.Map, reflect.Interface:
+			t.Errorf("a finding has a %v: its members may have any name", of)
+		case reflect.Struct:
+			if seen[of] || of == reflect.TypeFor[time.Time]() {
+				return
+			}
+			seen[of] = true
+			for i := range of.NumField() {
+				if name := member(of.Field(i)); name == "id" || name == "package" {
+					t.Errorf("%v has a member %q", of, name)
+				}
+				within(of.Field(i).Type)
+			}
+		default:
+		}
+	}
+	for i := range finding.NumField() {
+		within(finding.Field(i).Type)
+	}
+	if !seen[reflect.TypeFor[attestor.VEX]()] {
+		t.Error("the test does not look into VEX: it proves less")
+	}
+}
+
+// BenchmarkFindings looks for what 120 stored findings do not have.
+func BenchmarkFindings(b *testing.B) {
+	list := make([]attestor.Vulnerability, 120)
+	for i := range list {
+		list[i] = attestor.Vulnerability{ID: "CVE-2026-0", Note: "projects/goog-vulnz/notes/CVE-2026-0", Package: "openssl", Version: "3.0.11-1~deb12u2",
+			DiffIDs: []attestor.Digest{attestor.DigestOf(nil)}}
+	}
+	stored, err := json.Marshal(list)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(stored)))
+	for range b.N {
+		if held, err := audit.HeldBy("CVE-2026-1", "", stored); held || err != nil {
+			b.Fatal(held, err)
+		}
+	}
+}
