@@ -212,28 +212,7 @@ func (p *pipeline) commands(t *testing.T) map[string]string {
 		"_SCAN": b.Substitutions["_SCAN"], "_NOTE": "projects/dev/notes/scanner", "PROJECT_ID": "dev", "_GATE": "http://" + p.service,
 		"BUILD_ID": "b1", "COMMIT_SHA": "c1",
 	}
-	out := map[string]string{}
-	for _, s := range b.Steps {
-		fill := func(text string) string {
-			text = strings.ReplaceAll(text, "/workspace/", p.dir+"/")
-			return substitution.ReplaceAllStringFunc(text, func(m string) string {
-				if v, ok := values[strings.Trim(m, "${}")]; ok {
-					return v
-				}
-				return m
-			})
-		}
-		if s.Entrypoint != "" {
-			out[s.ID] = fill(s.Args[len(s.Args)-1])
-			continue
-		}
-		words := []string{"attestor"}
-		for _, a := range s.Args {
-			words = append(words, "'"+fill(a)+"'")
-		}
-		out[s.ID] = strings.Join(words, " ")
-	}
-	return out
+	return b.commands(p.dir, values)
 }
 
 // TestScanImport: an image that Google's scanner cannot judge passes once a whole report of it is imported, and by no
