@@ -36,6 +36,7 @@ type stages struct {
 	scan      time.Duration   // how long a scan takes
 	waited    atomic.Int64
 	known     attestor.Standing // what Attest was told
+	panics    string            // the call that does
 	calls     []string
 	records   []attestor.Record
 	made      []attestor.Attestation // by Attest; guarded by mu
@@ -46,6 +47,9 @@ func (s *stages) call(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls = append(s.calls, name)
+	if name == s.panics {
+		panic("a bug in " + name)
+	}
 }
 
 func (s *stages) Govern(of string) (attestor.Policy, bool) {

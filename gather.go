@@ -1,10 +1,11 @@
 package attestor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"runtime/debug"
 	"time"
 )
 
@@ -55,7 +56,56 @@ func (p *attempt) gather(ctx context.Context) error {
 		p.dec.Image.Artifact = resolved.Artifact
 	}
 
+	return p.lookUp(ctx, early, resolved, needs)
+}
+
+// lookUp asks about all children of what was resolved, and about the attestations that stand, side by side.
+func (p *attempt) lookUp(ctx context.Context, early *lookups, resolved Resolved, needs Needs) error {
+	standing := ask(func() (Standing, error) { return early.standing(ctx, resolved.images()) })
+
+	requests := p.scanRequests(resolved, needs)
+	scans := ask(func() ([]Scan, error) {
+		defer p.time("scan")()
+		return early.scans(ctx, requests)
+	})
+
+	inspected := make([]*future[PlatformEvidence], len(resolved.Children))
+	for i, child := range resolved.Children {
+		inspected[i] = ask(func() (PlatformEvidence, error) {
+			defer p.time("inspect")()
+			return p.gate.c.Inspector.Inspect(ctx, resolved, child, needs), nil
+		})
+	}
+
+	// The policy judges once everything was found, or was found to be unknown. All are waited for, also after one that
+	// failed: nothing is left running.
+	found, failed := scans.wait()
 	p.ev.Platforms = make([]PlatformEvidence, len(resolved.Children))
+	for i, child := range resolved.Children {
+		evidence, err := inspected[i].wait()
+		if failed = cmp.Or(failed, err); failed != nil {
+			continue
+		}
+
+		// The child is the one that was asked about, whatever the evidence says.
+		evidence.Child, evidence.Scan = child, found[i]
+		p.ev.Platforms[i] = evidence
+		p.dec.Platforms = append(p.dec.Platforms, evidence.Summary(p.ev.Time))
+	}
+
+	// On error nothing is known to stand: Attest looks again, and reports. A panic is a defect of the gate, which no
+	// later answer may hide.
+	stands, err := standing.wait()
+	if err == nil {
+		p.standing = stands
+	} else if errors.Is(err, errPanic) {
+		failed = cmp.Or(failed, err)
+	}
+	return failed
+}
+
+// scanRequests are the questions about the scans of the children, in their order.
+func (p *attempt) scanRequests(resolved Resolved, needs Needs) []ScanRequest {
 	scanned := ScannedChild(scannedOfIndex, resolved.Children, resolved.Left)
 
 	// Of an index without such a child nobody knows which child the index's findings are
@@ -64,13 +114,6 @@ func (p *attempt) gather(ctx context.Context) error {
 	if resolved.Index && scanned < 0 && !hasPlatform(scannedOfIndex, resolved.Left) {
 		parent = resolved.Image
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		// On error nothing is known to stand: Attest looks again, and reports.
-		if standing, err := early.standing(ctx, resolved.images()); err == nil {
-			p.standing = standing
-		}
-	})
 
 	requests := make([]ScanRequest, len(resolved.Children))
 	for i, child := range resolved.Children {
@@ -83,30 +126,7 @@ func (p *attempt) gather(ctx context.Context) error {
 			requests[i].Index = resolved.Image
 		}
 	}
-	scans := ask(func() ([]Scan, error) {
-		defer p.time("scan")()
-		return early.scans(ctx, requests), nil
-	})
-
-	for i, child := range resolved.Children {
-		wg.Go(func() {
-			stop := p.time("inspect")
-			evidence := p.gate.c.Inspector.Inspect(ctx, resolved, child, needs)
-			stop()
-
-			found, _ := scans.wait() // as many as there are requests
-			evidence.Child, evidence.Scan = child, found[i]
-			p.ev.Platforms[i] = evidence
-		})
-	}
-
-	// The policy judges once everything was found, or was found to be unknown.
-	wg.Wait()
-	_, _ = scans.wait() // also where there is no child: nothing is left running
-	for _, e := range p.ev.Platforms {
-		p.dec.Platforms = append(p.dec.Platforms, e.Summary(p.ev.Time))
-	}
-	return nil
+	return requests
 }
 
 // pin finds the digest that is asked about. A tag is looked up here and nowhere
@@ -152,10 +172,20 @@ type future[T any] struct {
 	err   error
 }
 
+// errPanic marks an answer that is missing since the look-up panicked.
+var errPanic = errors.New("panic")
+
+// ask starts f. Its panic is the answer's error: on a goroutine of its own it would end the process, and every other
+// request with it.
 func ask[T any](f func() (T, error)) *future[T] {
 	a := &future[T]{done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
+		defer func() {
+			if r := recover(); r != nil {
+				a.err = fmt.Errorf("looking up evidence: %w: %v\n%s", errPanic, r, debug.Stack())
+			}
+		}()
 		a.value, a.err = f()
 	}()
 	return a
@@ -220,14 +250,13 @@ func (l *lookups) standing(ctx context.Context, images []Image) (Standing, error
 
 // scans answers from what was started early where that was the same question. The answer to the early question
 // about an index would say nothing of a child.
-func (l *lookups) scans(ctx context.Context, requests []ScanRequest) []Scan {
+func (l *lookups) scans(ctx context.Context, requests []ScanRequest) ([]Scan, error) {
 	if len(requests) == 1 {
 		if r := requests[0]; r.Image == l.image && r.Index.IsZero() && r.Parent.IsZero() {
-			scans, _ := l.scan.wait()
-			return scans
+			return l.scan.wait()
 		}
 	}
-	return scansOf(ctx, l.gate.c.Scanner, requests)
+	return scansOf(ctx, l.gate.c.Scanner, requests), nil
 }
 
 // scansOf asks a scanner, and holds it to one answer for each request: an answer that is missing is no scan, and one
@@ -264,7 +293,7 @@ func (r Resolved) images() []Image {
 	return out
 }
 
-// Summary is the short form for answers, which tells ages as they are now.
+// Summary is the short form for answers, with ages at now.
 func (e PlatformEvidence) Summary(now time.Time) PlatformSummary {
 	s := PlatformSummary{
 		Child: e.Child, User: e.User,

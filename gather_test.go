@@ -2,7 +2,9 @@ package attestor_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -260,4 +262,36 @@ func TestATagIsPinnedToItsOwnRepository(t *testing.T) {
 			t.Errorf("%s: got %+v", name, d)
 		}
 	}
+}
+
+// A panic on a goroutine of its own would end the process, and every other request with it. Nothing is attested after one,
+// whichever look-up it was.
+func TestLookUpsThatPanic(t *testing.T) {
+	one := []attestor.Child{{Platform: "linux/amd64", Digest: digest(1)}}
+	several := []attestor.Child{{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)}}
+	for _, name := range []string{"pin", "resolve", "inspect", "scan", "standing"} {
+		for _, children := range [][]attestor.Child{one, several} {
+			s := newStages(t)
+			s.resolved.Children, s.resolved.Index = children, len(children) > 1
+			s.panics = name
+			d, err := admitOrPanic(t, s)
+			if err == nil || !strings.Contains(err.Error(), "a bug in "+name) || d.Verdict == attestor.Pass {
+				t.Errorf("%s of %d: verdict %q, error %v; want an error that names the panic", name, len(children), d.Verdict, err)
+			}
+			if n := s.called("attest"); n > 0 {
+				t.Errorf("%s of %d: attested %d times", name, len(children), n)
+			}
+		}
+	}
+}
+
+// admitOrPanic is admit, with a panic on the request's own goroutine as an error, as the server has it.
+func admitOrPanic(t *testing.T, s *stages) (d attestor.Decision, err error) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return admit(t, s, nil)
 }

@@ -126,6 +126,21 @@ func TestLongKeyIDsAreShownWhole(t *testing.T) {
 	}
 }
 
+// TestStandingThatPanics: the look-ups of attestations run on goroutines of their own, where a panic would end the process.
+// It is an error, with nothing that stands.
+func TestStandingThatPanics(t *testing.T) {
+	w := newWorld(t, emulator.Behaviour{})
+	v, err := attest.NewVerifier(attest.VerifierConfig{
+		Grafeas: w.Grafeas, BinAuthz: w.Binauthz, Limit: limit.Call(time.Minute),
+		Now: func() time.Time { panic("a bug") },
+	})
+	must(t, err)
+	s, err := v.Standing(t.Context(), []string{attestorName}, []attestor.Image{image(t, 1)})
+	if err == nil || !strings.Contains(err.Error(), "a bug") || s.Known || len(s.Valid) > 0 {
+		t.Errorf("standing %+v, error %v; want the panic as an error", s, err)
+	}
+}
+
 // TestMemoryIsBounded: however many images are attested, the names of their
 // occurrences take a bounded memory.
 func TestMemoryIsBounded(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/cloudkms"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // kmsKeyIDPrefix and the key version's name make the id by which gcloud adds
@@ -89,7 +90,7 @@ func (s *kmsSigner) load(ctx context.Context, again bool) (signerKey, error) {
 		if k := s.loaded.Load(); k != nil { // read since the caller looked
 			return *k, nil
 		}
-		return s.read(context.WithoutCancel(ctx))
+		return together.Try(func() (signerKey, error) { return s.read(context.WithoutCancel(ctx)) })
 	})
 
 	select {

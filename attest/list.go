@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 const (
@@ -45,10 +46,10 @@ func (v *Verifier) lists(ctx context.Context, note string, ds []attestor.Digest)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for i, part := range parts {
-		g.Go(func() (err error) {
+		g.Go(together.Caught(func() (err error) {
 			found[i], err = v.list(gctx, note, part)
 			return err
-		})
+		}))
 	}
 
 	// A service that does not take the filter is asked about each digest. That is
@@ -74,13 +75,13 @@ func (v *Verifier) listsSingly(
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	for i, d := range ds {
-		g.Go(func() error {
+		g.Go(together.Caught(func() error {
 			found, err := v.list(ctx, note, []attestor.Digest{d})
 			if err == nil {
 				out[i] = found[0]
 			}
 			return err
-		})
+		}))
 	}
 
 	if err := g.Wait(); err != nil {

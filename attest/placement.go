@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // A placement is the state of one task: the occurrences that are stored, the
@@ -157,14 +158,14 @@ func (p *placement) sign(ctx context.Context) error {
 	// Each form is signed by the same key, side by side.
 	g, gctx := errgroup.WithContext(ctx)
 	for i, f := range p.target.forms {
-		g.Go(func() error {
+		g.Go(together.Caught(func() error {
 			sig, err := conf.Signer.sign(gctx, p.target.warrant, f, alg)
 			if err != nil {
 				return err
 			}
 			p.signatures[i] = &grafeaspb.Signature{PublicKeyId: conf.PublicKeyID, Signature: sig}
 			return nil
-		})
+		}))
 	}
 
 	if err := g.Wait(); err != nil {

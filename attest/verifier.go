@@ -18,6 +18,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 const (
@@ -81,11 +82,11 @@ func (v *Verifier) standing(
 	found := make([][]checked, len(attestors))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, name := range attestors {
-		g.Go(func() error {
+		g.Go(together.Caught(func() error {
 			var err error
 			_, found[i], err = v.find(gctx, name, digests(images))
 			return err
-		})
+		}))
 	}
 
 	if err := g.Wait(); err != nil {
@@ -131,16 +132,16 @@ func (v *Verifier) find(ctx context.Context, name string, ds []attestor.Digest) 
 	var t *trust
 	var occurrences [][]*grafeaspb.Occurrence
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
+	g.Go(together.Caught(func() (err error) {
 		t, err = v.trust(gctx, name, start.Add(-keysFor))
 		return err
-	})
+	}))
 
 	if old != nil {
-		g.Go(func() (err error) {
+		g.Go(together.Caught(func() (err error) {
 			occurrences, err = v.lists(gctx, old.note, ds)
 			return err
-		})
+		}))
 	}
 
 	// The list went by the note that was known before. Where the attestor has another
@@ -200,7 +201,9 @@ func (v *Verifier) trust(ctx context.Context, name string, since time.Time) (*tr
 
 func (v *Verifier) joinRead(ctx context.Context, name string) (*trust, error) {
 	var t *trust
-	done := v.reads.DoChan(name, func() (any, error) { return v.read(ctx, name) })
+	done := v.reads.DoChan(name, func() (any, error) {
+		return together.Try(func() (any, error) { return v.read(ctx, name) })
+	})
 	select {
 	case r := <-done:
 		if r.Err != nil {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // base finds the approved base that s is built on. Only layers decide: by digest, or
@@ -140,7 +140,7 @@ func (m match) evidence() attestor.Base {
 // digest need no proof.
 func (i *Inspector) hashed(ctx context.Context, s subject, m match) *attestor.Problem {
 	found := make([]*attestor.Problem, m.layers)
-	var wg sync.WaitGroup
+	var wg together.Group
 	for n, l := range (*s.doc.Layers)[:m.layers] {
 		if l.Digest != m.base.layers[n] {
 			wg.Go(func() { found[n] = i.unpacksTo(ctx, s, m, n) })

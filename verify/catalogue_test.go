@@ -1,8 +1,10 @@
 package verify_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -124,6 +126,31 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 				t.Errorf("base = %+v", ev.Base)
 			}
 		})
+	}
+}
+
+// recklessHistory panics when it is read.
+type recklessHistory struct{ history }
+
+func (*recklessHistory) TagHistory(context.Context, string, string) ([]attestor.TagPoint, error) {
+	panic("a bug")
+}
+
+// The look-ups of bases run on goroutines of their own, where a panic would end the process. What they did not find out is
+// unknown, and the log says why.
+func TestHistoryThatPanics(t *testing.T) {
+	host := newRegistry(t, nil)
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("base")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("base", "x")})
+	var log bytes.Buffer
+
+	i := newInspector(t, host, func(c *config) {
+		c.History, c.Logger = &recklessHistory{}, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	ev := inspectOne(t, i, host+"/app:1", basesOf(host, nil))
+	wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
+	if ev.Base.Evidence != "" || !strings.Contains(log.String(), "panicked") {
+		t.Errorf("base = %+v, log %q", ev.Base, log.String())
 	}
 }
 

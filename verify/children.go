@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // Annotations with which BuildKit marks its attestation manifests.
@@ -154,7 +154,7 @@ func (i *Inspector) attestations(
 	ctx context.Context, img attestor.Image, entries, marked []descriptor,
 ) []attestor.Problem {
 	found := make([]*attestor.Problem, len(marked))
-	var wg sync.WaitGroup
+	var wg together.Group
 	for n, e := range marked {
 		wg.Go(func() {
 			if err := i.attestation(ctx, img, entries, e); err != nil {

@@ -7,10 +7,10 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 const (
@@ -130,7 +130,7 @@ func (c *catalogue) recall(ctx context.Context, s *platformBases, bases []attest
 // eachOf runs f for all of list, some side by side.
 func eachOf[T any](list []T, f func(T)) {
 	slots := make(chan struct{}, refreshesAtOnce)
-	var wg sync.WaitGroup
+	var wg together.Group
 	for _, v := range list {
 		wg.Go(func() {
 			slots <- struct{}{}
@@ -158,8 +158,11 @@ func (c *catalogue) refreshOnce(ctx context.Context, s *platformBases, ab attest
 	ch := c.lookups.DoChan(fmt.Sprint("entry\x00", entry, s.platform, past), func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.i.limits.BaseTimeout)
 		defer cancel()
+
+		// What a panic leaves unread is missing below, and counts as unknown.
 		began := c.ticks.Add(1)
-		c.refresh(work, s, ab, past)
+		_, err := together.Try(func() (struct{}, error) { c.refresh(work, s, ab, past); return struct{}{}, nil })
+		c.notePanic(work, err)
 		failed := len(c.unresolved(s, []attestor.ApprovedBase{ab}, 0)) > 0
 		s.note(entry, attempt{at: c.i.c.Now(), began: began}, failed)
 		return nil, nil
@@ -168,6 +171,14 @@ func (c *catalogue) refreshOnce(ctx context.Context, s *platformBases, ab attest
 	select {
 	case <-ctx.Done():
 	case <-ch: // a failure is kept with the tag or base, and reported from there
+	}
+}
+
+// notePanic logs the panic of work that no caller waits for: whoever judges by what it did not find out says only that it is
+// unknown.
+func (c *catalogue) notePanic(ctx context.Context, err error) {
+	if errors.Is(err, together.ErrPanic) {
+		c.i.c.Logger.ErrorContext(ctx, "looking up approved bases panicked", slog.String("error", err.Error()))
 	}
 }
 

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/referrers"
+	"github.com/attestor-gate/attestor/internal/together"
 	"github.com/attestor-gate/attestor/verify/sbom"
 )
 
@@ -43,7 +43,7 @@ func (i *Inspector) Inspect(
 	}
 
 	var userProblems, provenanceProblems, baseProblems, sbomProblems, vexProblems []attestor.Problem
-	var wg sync.WaitGroup
+	var wg together.Group
 	wg.Go(func() { ev.User, userProblems = i.user(ctx, s, needs) })
 	wg.Go(func() { ev.Provenance, provenanceProblems = i.provenance(ctx, s, needs) })
 	wg.Go(func() { ev.VEX, vexProblems = i.vex(ctx, s, needs) })

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 type tagKey struct{ repository, tag string }
@@ -99,7 +100,8 @@ func (c *catalogue) lookUp(ctx context.Context, key tagKey, paced bool) <-chan s
 		// rely on the answer.
 		began := c.ticks.Add(1)
 		if err == nil {
-			err = c.look(work, key)
+			_, err = together.Try(func() (struct{}, error) { return struct{}{}, c.look(work, key) })
+			c.notePanic(work, err)
 		}
 
 		c.change(key, func(t *tagState) {

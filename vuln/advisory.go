@@ -16,6 +16,7 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/lru"
 	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 const (
@@ -66,11 +67,11 @@ func (a *advisories) date(ctx context.Context, findings []attestor.Vulnerability
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(advisoryParallel)
 	for i, note := range missing {
-		group.Go(func() error {
+		group.Go(together.Caught(func() error {
 			var err error
 			dates[i], err = a.fetch(groupCtx, note, trusted)
 			return err
-		})
+		}))
 	}
 
 	if err := group.Wait(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 const (
@@ -145,7 +145,7 @@ func (s *Scanner) singly(read func(group) []answer, g group, refusal bool) []ans
 	singles := g.singles()
 	answers := make([]answer, len(singles))
 
-	var wg sync.WaitGroup
+	var wg together.Group
 	turns := make(chan struct{}, singlesAtOnce)
 	for i, single := range singles {
 		wg.Go(func() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // The bounds of one look-up. Exceeding one is an error, never a shorter list.
@@ -81,7 +81,7 @@ func (s *Scanner) readTogether(ctx context.Context, g group) ([]answer, error) {
 
 	// Publication dates may have to be looked up for each.
 	answers := make([]answer, len(g.questions))
-	var wg sync.WaitGroup
+	var wg together.Group
 	for i, q := range g.questions {
 		if moved[i] {
 			answers[i] = unstable()
@@ -158,10 +158,10 @@ func (s *Scanner) collect(ctx context.Context, g group) ([]collected, error) {
 	parts, pages := make([][]collected, len(g.projects)), make([]int, len(g.projects))
 	group, ctx := errgroup.WithContext(ctx)
 	for i, project := range g.projects {
-		group.Go(func() (err error) {
+		group.Go(together.Caught(func() (err error) {
 			parts[i], pages[i], err = s.list(ctx, g, project)
 			return err
-		})
+		}))
 	}
 
 	if err := group.Wait(); err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/eol"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // Config is what a [Scanner] needs.
@@ -120,7 +121,7 @@ func (s *Scanner) Scans(ctx context.Context, requests []attestor.ScanRequest) []
 
 	// Groups are of different projects or waits, and do not wait for each other.
 	groups, place := grouped(questions, waits, of)
-	var wg sync.WaitGroup
+	var wg together.Group
 	for n, g := range groups {
 		wg.Go(func() {
 			for i, scan := range s.lookUp(ctx, g) {

@@ -2,9 +2,12 @@ package vuln
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 func (q question) sortedURIs() []string { return slices.Sorted(maps.Keys(q.uris)) }
@@ -95,7 +98,13 @@ func (s *Scanner) run(ctx context.Context, g group, key string, p *poll) {
 		case <-timer.C:
 		}
 
-		latest := s.read(ctx, g)
+		// No caller is on this goroutine, so that a panic would end the process. It ends the poll, with no scan.
+		latest, err := together.Try(func() ([]answer, error) { return s.read(ctx, g), nil })
+		if err != nil {
+			s.c.Logger.ErrorContext(ctx, "reading a scan panicked", slog.String("error", err.Error()))
+			latest = failedAll(g, err)
+		}
+
 		if ctx.Err() != nil {
 			return // nobody waits; the read was cut short
 		}

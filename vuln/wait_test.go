@@ -105,6 +105,31 @@ func TestWaitOutlastsOutages(t *testing.T) {
 	}
 }
 
+// TestPollThatPanics: nobody who waits is on the poll's goroutine, where a panic would end the process. It is no scan.
+func TestPollThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, img := newFixture(t), api(t)
+		pending := f.put(t, "acme", discovery(uri(img), grafeaspb.DiscoveryOccurrence_PENDING))[0]
+		f.becomes(t, pending, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, 3*time.Second)
+		s := f.scanner(t, func(c *vuln.Config) {
+			began := time.Now()
+			c.Now = func() time.Time {
+				if time.Since(began) > 2*time.Second { // after the first read, which is on the caller's goroutine
+					panic("a bug")
+				}
+				return start
+			}
+		})
+		got := s.Scan(t.Context(), attestor.ScanRequest{Image: img, Wait: time.Minute})
+		if got.State != attestor.ScanUnavailable || got.Problem == nil || !strings.Contains(got.Problem.Message, "internal error") {
+			t.Errorf("state %q (%+v), want an unavailable scan", got.State, got.Problem)
+		}
+		if n := s.Polls(); n != 0 {
+			t.Errorf("%d polls left behind", n)
+		}
+	})
+}
+
 // TestPauses: polls come further and further apart, up to a limit.
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

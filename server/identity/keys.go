@@ -20,6 +20,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/strictjson"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // How keys age. A key server that is down locks out nobody whose key is known, but a
@@ -141,7 +142,9 @@ func (k *keys) refresh(ctx context.Context) error {
 		// Detached: the caller who started the fetch must not end it for the others.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
-		set, err := k.fetch(ctx)
+
+		// An issuer chooses these bytes, and no caller is on this goroutine: a panic would end the process.
+		set, err := together.Try(func() ([]jose.JSONWebKey, error) { return k.fetch(ctx) })
 
 		k.mu.Lock()
 		defer k.mu.Unlock()

@@ -141,3 +141,15 @@ func TestDiscovery(t *testing.T) {
 		t.Errorf("caller = %+v, %v", got, err)
 	}
 }
+
+// The keys are fetched on a goroutine of its own, where a panic would end the process.
+func TestKeysWhoseFetchPanics(t *testing.T) {
+	w := &web{pages: map[string]func(*http.Request) (*http.Response, error){
+		keysAt: func(*http.Request) (*http.Response, error) { panic("a bug") },
+	}}
+	h := webHouse(t, w, nil)
+	_, err := h.verifier.Authenticate(request(sign(t, jose.RS256, once(t, googleKey), "g1", good())))
+	if attestor.KindOf(err) != attestor.Unavailable || !strings.Contains(h.log.String(), "a bug") {
+		t.Errorf("%v; log:\n%s", err, h.log)
+	}
+}
