@@ -142,61 +142,6 @@ func checkTypes(b []byte, t reflect.Type) error {
 	return errors.Join(faults...)
 }
 
-// resolve makes paths absolute, from the directory of the file.
-func (c *Config) resolve(dir string, profile ProfileCheck) {
-	paths := []*string{&c.TrustedRoot, &c.Store.SQLite, &c.Store.Postgres, &c.Store.Replica, &c.Telemetry.HashKey}
-	if c.Identity != nil && c.Identity.Teams != nil {
-		paths = append(paths, &c.Identity.Teams.Directory)
-	}
-	for i := range c.Policies {
-		paths = append(paths, &c.Policies[i])
-	}
-	for i := range c.Attestors {
-		paths = append(paths, &c.Attestors[i].KeyFile)
-	}
-	for i := range c.BuilderKeys {
-		paths = append(paths, &c.BuilderKeys[i].File)
-	}
-	if c.Log != nil && !strings.HasPrefix(c.Log.Key, "gcpkms://") {
-		paths = append(paths, &c.Log.Key)
-	}
-	if c.VSA != nil {
-		paths = append(paths, &c.VSA.Passed.KeyFile)
-		if c.VSA.Refused != nil {
-			paths = append(paths, &c.VSA.Refused.KeyFile)
-		}
-		for i := range c.VSA.Former {
-			paths = append(paths, &c.VSA.Former[i])
-		}
-	}
-	if c.Admission != nil {
-		paths = append(paths, &c.Admission.Cert, &c.Admission.Key, &c.Admission.ClientCA)
-	}
-	if c.Telemetry.OTLP != nil {
-		paths = append(paths, &c.Telemetry.OTLP.CA)
-	}
-
-	if c.Events != nil {
-		for _, r := range c.Events.Receivers {
-			if r.Webhook != nil {
-				paths = append(paths, &r.Webhook.SecretFile, &r.Webhook.CA)
-			}
-		}
-	}
-	paths = append(paths, &c.EndOfLife.Table)
-
-	// A profile that is not built in is a file.
-	if strings.ContainsAny(c.PostureProfile, `./\`) || profile(c.PostureProfile) != nil {
-		paths = append(paths, &c.PostureProfile)
-	}
-
-	for _, p := range paths {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(dir, *p)
-		}
-	}
-}
-
 // setDefaults gives what was left out its default. Defaults of parts that have their
 // own, such as the circuits of package dependency, stay with them.
 func (c *Config) setDefaults(getenv func(string) string) {
