@@ -119,7 +119,7 @@ func (o operation) denied(e *attestor.Error) *attestor.Error {
 // reasonOf is the part of an error that may be shown.
 func reasonOf(err error) attestor.Reason {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
-		r := attestor.Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix}
+		r := attestor.Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix, RetryAfter: e.RetryAfter()}
 		if r.Code == "" {
 			r.Code = attestor.CodeScanUnavailable
 		}

@@ -172,6 +172,21 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestQuotaSaysHowLong: who may ask again only in a minute must know, and not come every ten seconds.
+func TestQuotaSaysHowLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, img := newFixture(t), api(t)
+		f.SetBehaviour(emulator.Behaviour{Quotas: []emulator.Quota{{Method: list, Limit: 1, Per: time.Minute}}})
+		s := f.scanner(t, nil)
+		s.Scan(t.Context(), attestor.ScanRequest{Image: img})
+
+		got := s.Scan(t.Context(), attestor.ScanRequest{Image: img})
+		if got.State != attestor.ScanUnavailable || got.Problem == nil || got.Problem.RetryAfter != 60 {
+			t.Errorf("state %q, problem %+v; want to be asked again in 60 s", got.State, got.Problem)
+		}
+	})
+}
+
 func testFailure(t *testing.T, fault emulator.Fault, code attestor.Code, calls int, says []string) {
 	f, img := newFixture(t), api(t)
 	f.put(t, "acme", complete(uri(img)))
