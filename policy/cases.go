@@ -27,12 +27,11 @@ type CaseFile struct {
 
 // A Case is one image.
 type Case struct {
-	Name   string `json:"name" jsonschema:"required" jsonschema_description:"What the case shows."`
-	Image  string `json:"image,omitempty" jsonschema_description:"The repository. Absent: one that the first policy's first pattern matches."`
-	Date   Date   `json:"date,omitzero" jsonschema_description:"Another day than the file's."`
-	Record string `json:"record,omitempty" jsonschema_description:"A JSON file with recorded evidence, or a line of an export, to start from instead."`
-	Change yaml.
-		Node `json:"change" jsonschema_description:"What of the image's evidence is different: mappings are merged, null removes, all else replaces."`
+	Name      string               `json:"name" jsonschema:"required" jsonschema_description:"What the case shows."`
+	Image     string               `json:"image,omitempty" jsonschema_description:"The repository. Absent: one that the first policy's first pattern matches."`
+	Date      Date                 `json:"date,omitzero" jsonschema_description:"Another day than the file's."`
+	Record    string               `json:"record,omitempty" jsonschema_description:"A JSON file with recorded evidence, or a line of an export, to start from instead."`
+	Change    yaml.Node            `json:"change" jsonschema_description:"What of the image's evidence is different: mappings are merged, null removes, all else replaces."`
 	Platform  yaml.Node            `json:"platform" jsonschema_description:"What is different on each platform."`
 	Platforms map[string]yaml.Node `json:"platforms,omitempty" jsonschema_description:"An index with these platforms, each with what is different there."`
 	Want      Want                 `json:"want" jsonschema:"required" jsonschema_description:"What must come of it."`
@@ -84,6 +83,8 @@ func Test(path string) (CaseReport, error) {
 	}
 	var file CaseFile
 	d, errs := decode(path, text, &file)
+
+	// decode's faults are in errs; what is found from here on is added to them.
 	d.errs = nil
 	d.evidenceTypes(&file)
 	if file.Kind != TestKind && d.has("kind") {
@@ -95,6 +96,8 @@ func Test(path string) (CaseReport, error) {
 		return CaseReport{}, errs.sorted()
 	}
 	dir := filepath.Dir(path)
+
+	// Paths in a file are relative to it, so that it gives the same result from any directory.
 	policies := make([]string, len(file.Policies))
 	for i, p := range file.Policies {
 		policies[i] = filepath.Join(dir, p)
@@ -115,6 +118,7 @@ func Test(path string) (CaseReport, error) {
 		report.Results = append(report.Results, r)
 	}
 
+	// A code that no case gives is named: nobody has shown that the policy refuses by it.
 	for _, c := range set.reachable() {
 		if given[c] {
 			report.Covered = append(report.Covered, c)
@@ -183,6 +187,7 @@ func runCase(set *Set, file *CaseFile, c *Case, dir string) CaseResult {
 		return r
 	}
 
+	// Without a policy that governs it, an image is denied, as in service.
 	checks := []attestor.Check{
 		{
 			Name:    attestor.CheckPolicy,
@@ -201,6 +206,7 @@ func runCase(set *Set, file *CaseFile, c *Case, dir string) CaseResult {
 		problems = append(problems, fmt.Sprintf("verdict %s, want %s", r.Got, c.Want.Verdict))
 	}
 
+	// Exactly these codes: one more would be a refusal that the author does not know of.
 	if want := sortedCodes(c.Want.Codes); !slices.Equal(r.Codes, want) {
 		problems = append(problems, fmt.Sprintf("codes %v, want %v", r.Codes, want))
 	}
@@ -241,6 +247,8 @@ func (c *Case) evidence(set *Set, file *CaseFile, dir string) (attestor.Evidence
 	if !c.Date.IsZero() {
 		date = c.Date
 	}
+
+	// Noon, so that dates of exceptions and policies have begun and not ended, wherever the test runs.
 	at := date.start.Add(12 * time.Hour)
 	start, err := c.start(set, at, dir)
 	if err != nil {
@@ -251,6 +259,8 @@ func (c *Case) evidence(set *Set, file *CaseFile, dir string) (attestor.Evidence
 	if err != nil {
 		return attestor.Evidence{}, err
 	}
+
+	// The case is merged last: it wins over what the file gives to all.
 	for _, change := range []*yaml.Node{&file.Given, &c.Change} {
 		if err := patch(all, change); err != nil {
 			return attestor.Evidence{}, err
@@ -307,6 +317,8 @@ func readEvidence(path string) (attestor.Evidence, error) {
 	if err := json.Unmarshal(f, &line); err != nil {
 		return attestor.Evidence{}, err
 	}
+
+	// A line of an export holds the evidence as a part of the decision.
 	if line.Recorded != nil {
 		return *line.Recorded, nil
 	}
@@ -340,6 +352,7 @@ func merge(into, change map[string]any) {
 		next, isMap := v.(map[string]any)
 		old, hasMap := into[k].(map[string]any)
 		switch {
+		// RFC 7386, section 2: null removes the member.
 		case v == nil:
 			delete(into, k)
 		case isMap && hasMap:
@@ -368,6 +381,8 @@ func (c *Case) patchPlatforms(all map[string]any) error {
 			if err != nil {
 				return err
 			}
+
+			// Digests must differ: children with the same one would be one image.
 			child["platform"], child["digest"] = name, string(numbered("3456789abcdef"[i%13]))
 			n := c.Platforms[name]
 			if err := patch(child, &n); err != nil {

@@ -45,6 +45,7 @@ func baseCheck() check {
 func baseNeeds(s *Spec, n *attestor.Needs) {
 	n.BaseRequired, n.BaseEvidence = s.Base.Required, s.Base.Evidence
 	for _, a := range s.Base.Approved {
+		// Also where the check is not required: the end of life of a base that is found counts all the same.
 		n.Bases = append(n.Bases, attestor.ApprovedBase{
 			Name: a.Name, Repository: a.Repository, Tags: a.Tags, Digests: a.Digests,
 			MaxBehind: time.Duration(a.MaxBehind), SignedBy: a.SignedBy.rule(),
@@ -117,6 +118,7 @@ func notApproved(want *Base, b attestor.Base) finding {
 		message = fmt.Sprintf("the base %s (%s) is not one of this policy's", b.Reference, b.Name)
 	}
 
+	// Hints are claims of the author's: they explain, and count for nothing.
 	message += "; allowed: " + strings.Join(names, ", ")
 	if len(b.Hints) > 0 {
 		message += "; the image's author claims " + strings.Join(b.Hints, ", ")
@@ -194,10 +196,12 @@ func (j *judgement) age(a *Approved, b attestor.Base) []finding {
 
 	tags, behind := strings.Join(a.Tags, " or "), time.Duration(a.MaxBehind)
 	switch {
+	// Without tags the list above is all that is approved.
 	case len(a.Tags) == 0:
 		return outdated("base %s is not one of the digests that the policy lists", a.Name)
 	case b.Current:
 		return nil
+	// Where no older digest is allowed, since when it is old makes no difference.
 	case b.Superseded == nil && behind <= 0:
 		return outdated("base %s is not the digest that %s names now; no older one is allowed", a.Name, tags)
 	case b.Superseded == nil:
@@ -247,6 +251,7 @@ func (v *validator) approved(path string, a *Approved) {
 				clip(a.Repository),
 			)
 		} else {
+			// Kept in its canonical form, in which the evidence names repositories.
 			a.Repository = ref.Repository()
 		}
 	}
@@ -307,6 +312,8 @@ func basesCovered(earlier, next attestor.Needs) bool {
 	if !earlier.BaseRequired || !next.BaseEvidence.Satisfies(earlier.BaseEvidence) {
 		return false
 	}
+
+	// Tags must be the same: what other tags named, and since when, was not looked up.
 	for _, b := range next.Bases {
 		if !slices.ContainsFunc(earlier.Bases, func(a attestor.ApprovedBase) bool {
 			return a.Name == b.Name && a.Repository == b.Repository && a.SignedBy.Text() == b.SignedBy.Text() &&

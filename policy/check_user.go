@@ -81,6 +81,8 @@ func (j *judgement) user(e *attestor.PlatformEvidence) {
 	}
 
 	found = append(found, uid(want, e.User, found)...)
+
+	// Of a user whose uid is not known the group proves nothing, and the error is enough.
 	if e.User.UID != nil {
 		found = append(found, group(want, e.User, ofGroup)...)
 	}

@@ -59,6 +59,7 @@ func scanNeeds(s *Spec, n *attestor.Needs) {
 func scanLacks(earlier, next attestor.Needs) string {
 	e, n := earlier.Scan, next.Scan
 	switch {
+	// Both directions: more scanners may have found what is not asked about, fewer may have missed it.
 	case !covers(e.Trusted, n.Trusted) || !covers(n.Trusted, e.Trusted) || !covers(e.Projects, n.Projects) ||
 		!covers(n.Projects, e.Projects):
 		return "other scanners or projects were asked"
@@ -165,6 +166,7 @@ func (v *validator) vulnerabilities(spec *Spec) {
 	v.allowed(path+".allowedCves", s)
 	v.scan(path+".scan", &s.Scan)
 
+	// Blocked and excepted at once is a contradiction that only the author can resolve.
 	isBlocked := asSet(s.BlockedCVEs)
 	for i, e := range spec.Exceptions {
 		blocked := isBlocked[e.Subject] || e.Subject == string(attestor.CodeCVEBlocked)

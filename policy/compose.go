@@ -86,10 +86,14 @@ func (c *composer) merge(into, from *yaml.Node, file, path string) {
 		at := join(path, key.Value)
 		mine := valueAt(into, key.Value)
 		switch {
+		// What the policy does not have is the fragment's.
 		case mine == nil:
 			into.Content = append(into.Content, c.copy(key, file), c.copy(value, file))
+		// Both may add to a mapping; what they add is compared key by key.
 		case mine.Kind == yaml.MappingNode && value.Kind == yaml.MappingNode:
 			c.merge(mine, value, file, at)
+		// Only lists in which each entry stands for itself are joined: elsewhere an entry could widen what the policy
+		// says.
 		case path == "spec" && slices.Contains(joinedKeys(), key.Value) &&
 			mine.Kind == yaml.SequenceNode && value.Kind == yaml.SequenceNode:
 			for _, item := range value.Content {
@@ -97,6 +101,8 @@ func (c *composer) merge(into, from *yaml.Node, file, path string) {
 			}
 		default:
 			c.d.errorAt(mine, at, "is written twice", nil, "")
+
+			// The error is about two places: the other one stands in the message.
 			e := &c.d.errs[len(c.d.errs)-1]
 			e.File = cmp.Or(c.owners[mine], c.d.file)
 			e.Message = fmt.Sprintf("is written here and in %s:%d: a value is written once, in the policy or in one "+
@@ -140,6 +146,8 @@ func render(root *yaml.Node, owners map[*yaml.Node]string, file string) ([]byte,
 	if err != nil {
 		return nil, nil, err
 	}
+
+	// The lines are those of the text that was written, so that it is read again.
 	var again yaml.Node
 	if err := yaml.Unmarshal(text, &again); err != nil {
 		return nil, nil, err

@@ -73,6 +73,8 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 	if err != nil {
 		return fail(1, 1, err.Error())
 	}
+
+	// Of several documents only the first would be in force, and its author would not know.
 	var doc, more yaml.Node
 	if err := loader.Load(&doc); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -127,6 +129,8 @@ func (d *decoder) at(path, format string, args ...any) {
 		return
 	}
 	path = d.valuePath(path)
+
+	// What is missing has no place: the nearest mapping that should hold it does.
 	p, known := d.places[path]
 	for parent := path; !known && parent != ""; p, known = d.places[parent] {
 		parent = parent[:max(strings.LastIndexAny(parent, ".["), 0)]
@@ -151,6 +155,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 
+	// Noted before the value is read, so that a fault in it has a place.
 	d.places[path] = place{n.Line, n.Column, d.owners[n]}
 	if n.Style&yaml.TaggedStyle != 0 &&
 		!strings.HasPrefix(n.ShortTag(), "!!") { // it would be ignored, whatever its author meant by it
@@ -173,6 +178,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 
 	_, textual := v.Addr().Interface().(encoding.TextUnmarshaler)
 	switch {
+	// Empty is neither absent, which would get the default, nor a value.
 	case n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null":
 		d.errorAt(n, path, "is empty: want "+want(v.Type()), enumValues(v.Type()), "")
 	case textual, v.Type() == reflect.TypeFor[OrAll]() && n.Kind == yaml.ScalarNode:
@@ -201,6 +207,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		names = append(names, name)
 	}
 
+	// An unknown field is an error: a demand with a spelling mistake would demand nothing.
 	seen := map[string]bool{}
 	for key, value := range d.pairs(n, path) {
 		i, known := fields[key.Value]
@@ -214,6 +221,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, path string) {
 		}
 	}
 
+	// Defaults come last, since only now it is known what is absent.
 	for i, name := range names {
 		if !seen[name] {
 			d.absent(n, v.Field(i), v.Type().Field(i), path, name)
@@ -244,6 +252,7 @@ func aliased(n *yaml.Node) *yaml.Node {
 
 // absent fills in a default, or says that there is none.
 func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, path, name string) {
+	// Of a fragment nothing is known to be absent: the policy or another fragment may have it.
 	if d.partial {
 		return
 	}
@@ -253,6 +262,7 @@ func (d *decoder) absent(n *yaml.Node, v reflect.Value, f reflect.StructField, p
 		d.errorAt(n, path, fmt.Sprintf("%s is missing: want %s", name, want(f.Type)), enumValues(f.Type), "")
 	case def != "":
 		d.tagged(n, v, join(path, name), def)
+	// The fields of an absent mapping have defaults too, and may be required.
 	case v.Kind() == reflect.Struct && !isText(v) && f.Type != reflect.TypeFor[yaml.Node]():
 		d.object(&yaml.Node{Kind: yaml.MappingNode, Line: n.Line, Column: n.Column}, v, join(path, name))
 	}
@@ -309,6 +319,7 @@ func (d *decoder) pairs(n *yaml.Node, path string) func(func(k, v *yaml.Node) bo
 				continue
 			}
 
+			// YAML 1.2.2, section 3.2.1.1: keys of a mapping are unique. Libraries keep one of two in silence.
 			if seen[key.Value] {
 				d.errorAt(key, path, fmt.Sprintf("duplicate %q", clip(key.Value)), nil, "")
 			}
@@ -326,6 +337,7 @@ func (d *decoder) list(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 
+	// Allocated by what the document holds, never by a number that it says.
 	out := reflect.MakeSlice(v.Type(), 0, min(len(n.Content), maxNodes))
 	for i, item := range n.Content {
 		element := reflect.New(v.Type().Elem()).Elem()
@@ -348,6 +360,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(reflect.MakeMap(v.Type()))
 	keys := enumValues(v.Type().Key())
 	for key, value := range d.pairs(n, path) {
+		// A key that is no value of the enumeration would be a setting that nothing reads.
 		if keys != nil && !slices.Contains(keys, key.Value) {
 			d.errorAt(key, path, fmt.Sprintf("unknown key %q", clip(key.Value)), keys, nearest.To(key.Value, keys))
 			continue
@@ -372,6 +385,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 
+	// Words are compared exactly: another case is another word, and an error.
 	if values := enumValues(v.Type()); values != nil {
 		if !slices.Contains(values, n.Value) {
 			d.errorAt(n, path, fmt.Sprintf("%q is not allowed", clip(n.Value)), values, nearest.To(n.Value, values))

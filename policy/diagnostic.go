@@ -83,5 +83,7 @@ func (e Errors) sorted() Errors {
 			cmp.Compare(a.Message, b.Message),
 		)
 	})
+
+	// A fragment with a fault is read by every policy that uses it: the fault is told once.
 	return slices.CompactFunc(e, func(a, b Diagnostic) bool { return a.String() == b.String() })
 }

@@ -29,10 +29,8 @@ type Metadata struct {
 
 // Spec is what a policy demands.
 type Spec struct {
-	Mode attestor.
-		Mode `json:"mode" jsonschema:"required" jsonschema_description:"enforce, or dryRun: judge and record, refuse nothing, sign nothing."`
-	Images []attestor.
-		Pattern `json:"images" jsonschema:"required" jsonschema_description:"The repositories that this policy governs: * within a path segment, ** across. The most specific pattern of all policies wins."`
+	Mode                 attestor.Mode        `json:"mode" jsonschema:"required" jsonschema_description:"enforce, or dryRun: judge and record, refuse nothing, sign nothing."`
+	Images               []attestor.Pattern   `json:"images" jsonschema:"required" jsonschema_description:"The repositories that this policy governs: * within a path segment, ** across. The most specific pattern of all policies wins."`
 	Platforms            OrAll                `json:"platforms" jsonschema:"default=all" jsonschema_description:"all, or the platforms (os/architecture[/variant]) that are judged and attested."`
 	Scope                *Scope               `json:"scope,omitempty" jsonschema_description:"Where images must come from, and how old their upload may be."`
 	Base                 Base                 `json:"base" jsonschema:"required" jsonschema_description:"What images must be built on."`
@@ -56,30 +54,27 @@ type Spec struct {
 
 // Scope limits where images come from.
 type Scope struct {
-	TrustedDirectories []attestor.
-				Pattern `json:"trustedDirectories,omitempty" limit:"-" jsonschema_description:"Patterns, one of which must match the image's repository. Can have a day."`
-	MaxUploadAge Duration `json:"maxUploadAge" limit:"0" jsonschema:"default=0" jsonschema_description:"Longest time since Artifact Registry received the image. 0: no limit. Can have a day."`
+	TrustedDirectories []attestor.Pattern `json:"trustedDirectories,omitempty" limit:"-" jsonschema_description:"Patterns, one of which must match the image's repository. Can have a day."`
+	MaxUploadAge       Duration           `json:"maxUploadAge" limit:"0" jsonschema:"default=0" jsonschema_description:"Longest time since Artifact Registry received the image. 0: no limit. Can have a day."`
 }
 
 // Base says what images must be built on.
 type Base struct {
-	Required bool `json:"required" limit:"false" jsonschema:"required" jsonschema_description:"Whether an approved base must be proven. Can have a day."`
-	Evidence attestor.
-			Level `json:"evidence" limit:"attested" jsonschema:"default=diffids-verified" jsonschema_description:"The least proof that is accepted: layers-exact, diffids-verified or attested, strongest first. Can have a day."`
-	Approved []Approved `json:"approved,omitempty" jsonschema_description:"The catalogue of bases."`
+	Required bool           `json:"required" limit:"false" jsonschema:"required" jsonschema_description:"Whether an approved base must be proven. Can have a day."`
+	Evidence attestor.Level `json:"evidence" limit:"attested" jsonschema:"default=diffids-verified" jsonschema_description:"The least proof that is accepted: layers-exact, diffids-verified or attested, strongest first. Can have a day."`
+	Approved []Approved     `json:"approved,omitempty" jsonschema_description:"The catalogue of bases."`
 }
 
 // Approved is one base.
 type Approved struct {
-	Name       string   `json:"name" jsonschema:"required" jsonschema_description:"What decisions call this base."`
-	Repository string   `json:"repository" jsonschema:"required" jsonschema_description:"Its repository, with registry, without tag."`
-	Tags       []string `json:"tags,omitempty" jsonschema_description:"Tags whose current digest is approved."`
-	Digests    []attestor.
-			Digest `json:"digests,omitempty" jsonschema_description:"Digests of indexes or manifests that are approved as long as they stand here."`
-	MaxBehind     Duration   `json:"maxBehind" limit:"" jsonschema:"default=0d" jsonschema_description:"How long after its tag moved on an older digest is still good. Can have a day."`
-	EndOfLife     Date       `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it: holds in place of what is known of its operating system; lint warns from then on."`
-	SignedBy      *SignedBy  `json:"signedBy,omitempty" jsonschema_description:"Who must have signed it. Absent: a signature is not required."`
-	EffectiveFrom *Effective `json:"effectiveFrom,omitempty" jsonschema_description:"From when images are refused for what is wrong with this base. Absent: now."`
+	Name          string            `json:"name" jsonschema:"required" jsonschema_description:"What decisions call this base."`
+	Repository    string            `json:"repository" jsonschema:"required" jsonschema_description:"Its repository, with registry, without tag."`
+	Tags          []string          `json:"tags,omitempty" jsonschema_description:"Tags whose current digest is approved."`
+	Digests       []attestor.Digest `json:"digests,omitempty" jsonschema_description:"Digests of indexes or manifests that are approved as long as they stand here."`
+	MaxBehind     Duration          `json:"maxBehind" limit:"" jsonschema:"default=0d" jsonschema_description:"How long after its tag moved on an older digest is still good. Can have a day."`
+	EndOfLife     Date              `json:"endOfLife,omitzero" jsonschema_description:"When its publisher stops maintaining it: holds in place of what is known of its operating system; lint warns from then on."`
+	SignedBy      *SignedBy         `json:"signedBy,omitempty" jsonschema_description:"Who must have signed it. Absent: a signature is not required."`
+	EffectiveFrom *Effective        `json:"effectiveFrom,omitempty" jsonschema_description:"From when images are refused for what is wrong with this base. Absent: now."`
 }
 
 // SignedBy is a key or a keyless identity.
@@ -107,29 +102,24 @@ type User struct {
 
 // Vulnerabilities says which findings are accepted.
 type Vulnerabilities struct {
-	MaximumFixableSeverity attestor.
-				Ceiling `json:"maximumFixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists. Can have a day."`
-	MaximumUnfixableSeverity attestor.
-					Ceiling `json:"maximumUnfixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists. Can have a day."`
-	UnspecifiedSeverity Binary        `json:"unspecifiedSeverity" limit:"allow" jsonschema:"default=deny" jsonschema_description:"What to do about findings without a severity. Can have a day."`
-	BaseFindings        *BaseFindings `json:"baseFindings,omitempty" jsonschema_description:"Limits of their own for findings in layers that are proven to be the approved base's."`
-	AllowedCVEs         []AllowedCVE  `json:"allowedCves,omitempty" jsonschema_description:"Findings that are accepted for a time: exceptions in short form."`
-	BlockedCVEs         []string      `json:"blockedCves,omitempty" limit:"-" jsonschema_description:"Findings that are refused whatever their severity; no exception excuses them. Can have a day."`
-	KnownExploited      Response      `json:"knownExploited" limit:"allow" jsonschema:"default=allow" jsonschema_description:"What to do about findings that are known to be exploited. Can have a day."`
-	MaximumEPSS         *float64      `json:"maximumEPSS,omitempty" limit:"-" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Highest probability of exploitation allowed, 0 to 1. Can have a day."`
-	GracePeriod         map[attestor.
-				Severity]Duration `json:"gracePeriod,omitempty" jsonschema_description:"By severity: how long after its advisory was published a finding above a limit only warns."`
-	VEX       *VEX      `json:"vex,omitempty" jsonschema_description:"Whose statements that a finding does not matter are believed."`
-	EndOfLife Treatment `json:"endOfLife,omitempty" limit:"ignore" jsonschema_description:"What to do about an operating system past the last day on which fixes are published for everybody, read from the image's os-release. Absent: deny, where the scan says which system it is. Can have a day."`
-	Scan      Scan      `json:"scan" jsonschema_description:"What counts as a scan."`
+	MaximumFixableSeverity   attestor.Ceiling               `json:"maximumFixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists. Can have a day."`
+	MaximumUnfixableSeverity attestor.Ceiling               `json:"maximumUnfixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists. Can have a day."`
+	UnspecifiedSeverity      Binary                         `json:"unspecifiedSeverity" limit:"allow" jsonschema:"default=deny" jsonschema_description:"What to do about findings without a severity. Can have a day."`
+	BaseFindings             *BaseFindings                  `json:"baseFindings,omitempty" jsonschema_description:"Limits of their own for findings in layers that are proven to be the approved base's."`
+	AllowedCVEs              []AllowedCVE                   `json:"allowedCves,omitempty" jsonschema_description:"Findings that are accepted for a time: exceptions in short form."`
+	BlockedCVEs              []string                       `json:"blockedCves,omitempty" limit:"-" jsonschema_description:"Findings that are refused whatever their severity; no exception excuses them. Can have a day."`
+	KnownExploited           Response                       `json:"knownExploited" limit:"allow" jsonschema:"default=allow" jsonschema_description:"What to do about findings that are known to be exploited. Can have a day."`
+	MaximumEPSS              *float64                       `json:"maximumEPSS,omitempty" limit:"-" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Highest probability of exploitation allowed, 0 to 1. Can have a day."`
+	GracePeriod              map[attestor.Severity]Duration `json:"gracePeriod,omitempty" jsonschema_description:"By severity: how long after its advisory was published a finding above a limit only warns."`
+	VEX                      *VEX                           `json:"vex,omitempty" jsonschema_description:"Whose statements that a finding does not matter are believed."`
+	EndOfLife                Treatment                      `json:"endOfLife,omitempty" limit:"ignore" jsonschema_description:"What to do about an operating system past the last day on which fixes are published for everybody, read from the image's os-release. Absent: deny, where the scan says which system it is. Can have a day."`
+	Scan                     Scan                           `json:"scan" jsonschema_description:"What counts as a scan."`
 }
 
 // BaseFindings are the limits for what an approved base brings along.
 type BaseFindings struct {
-	MaximumFixableSeverity attestor.
-				Ceiling `json:"maximumFixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists. Can have a day."`
-	MaximumUnfixableSeverity attestor.
-					Ceiling `json:"maximumUnfixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists. Can have a day."`
+	MaximumFixableSeverity   attestor.Ceiling `json:"maximumFixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where a fix exists. Can have a day."`
+	MaximumUnfixableSeverity attestor.Ceiling `json:"maximumUnfixableSeverity" limit:"ALLOW_ALL" jsonschema:"required" jsonschema_description:"Highest severity allowed where none exists. Can have a day."`
 }
 
 // AllowedCVE is an exception for one vulnerability.

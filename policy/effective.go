@@ -59,6 +59,7 @@ func (d *decoder) limit(n *yaml.Node, v reflect.Value, path, nothing string) {
 	u := upcoming{Effective: long.EffectiveFrom, path: path, limit: true, given: given, text: nothing}
 	u.until = reflect.New(v.Type()).Elem()
 	switch {
+	// A value before the date is read with a decoder of its own, so that its places are those of the short form.
 	case given:
 		u.text = written(&long.Until)
 		if d.part(&long.Until, u.until, path+".until") {
@@ -66,6 +67,7 @@ func (d *decoder) limit(n *yaml.Node, v reflect.Value, path, nothing string) {
 			probe.value(&long.Until, u.until, path)
 			u.places = probe.places
 		}
+	// Some limits have no value that refuses nothing: the author must say what counts until then.
 	case nothing == "":
 		d.errorAt(n, path+".until", "until is missing: want the value that counts before the date", nil, "")
 	case nothing != "-":
@@ -189,8 +191,10 @@ func (p *Policy) makeStages(dates []upcoming) {
 		doc := p.doc
 		for i, u := range dates {
 			switch pending := i >= k; {
+			// A limit whose date lies ahead has its earlier value.
 			case pending && u.limit:
 				setAt(&doc, u.path, u.until)
+			// A part whose date has come refuses as one without a date.
 			case !pending && !u.limit:
 				setAt(&doc, u.path+".effectiveFrom", reflect.Zero(reflect.TypeFor[*Effective]()))
 			}

@@ -123,6 +123,8 @@ func (j *judgement) lapsed(e *exception.Exception) *attestor.Reason {
 
 func (j *judgement) expiring(e *exception.Exception) {
 	warning := time.Duration(j.spec.ExceptionWarning)
+
+	// Warned of while it still counts, so that its end surprises nobody.
 	if left := e.End().Sub(j.at); left <= warning {
 		j.remark(attestor.Reason{Code: attestor.CodeExceptionExpiring, Subject: e.ID,
 			Message: fmt.Sprintf("the exception of %s ends with %s", e.Owner, e.Day()),
@@ -168,6 +170,8 @@ func (j *judgement) evaluated(e *exception.Exception) bool {
 		if c.Name != e.Check || !e.CoversPlatform(c.Platform) {
 			continue
 		}
+
+		// What was not judged on one platform may be there: an exception is stale only where all was looked at.
 		if c.Status == attestor.StatusError || c.Status == attestor.StatusSkipped {
 			return false
 		}

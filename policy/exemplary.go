@@ -21,6 +21,8 @@ func (p *Policy) Exemplary(repository string, at time.Time) attestor.Evidence {
 	}
 
 	img, _ := ref.Pinned()
+
+	// An hour ago: younger than what limits on ages are set to, and not in the future.
 	hour := at.Add(-time.Hour)
 	platform := "linux/amd64"
 	if len(s.Platforms) > 0 {

@@ -88,6 +88,7 @@ func (doc *document) fragment() (*fragment, Errors) {
 		v.match("metadata.name", file.Metadata.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 	}
 
+	// Read even where something is wrong, so that policies that use it are not told that it does not exist.
 	f := &fragment{name: file.Metadata.Name, file: doc.source.Name, digest: doc.digest, spec: valueAt(doc.root, "spec"),
 		line: d.places["metadata.name"].line, column: d.places["metadata.name"].column}
 	if f.spec == nil {
@@ -128,6 +129,7 @@ type used struct {
 // current reports whether the fragments of a policy are what they were.
 func (p *Policy) current(shared fragmentsByName) bool {
 	return !slices.ContainsFunc(p.uses, func(u used) bool {
+		// The file counts too: a fragment that moved has other places for faults.
 		f := shared[u.name]
 		return f == nil || f.digest != u.digest || f.file != u.file
 	})
@@ -145,6 +147,7 @@ func (doc *document) policy(table []check, shared fragmentsByName, broken bool) 
 		return nil, c.d.errs
 	}
 
+	// Decisions record the composed text, which means the same without its fragments.
 	text, origins := doc.source.Text, []Line(nil)
 	if len(uses) > 0 {
 		var err error

@@ -56,6 +56,8 @@ func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string, a
 	if p == nil || p.ref.Name == "" {
 		return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil, nil)
 	}
+
+	// The policy in full is judged; dates only take back what it refuses.
 	whole := p.stages[len(p.stages)-1]
 	j := &judgement{
 		policy: p, spec: whole, at: at, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions)),
@@ -191,8 +193,8 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	found = j.dated(answer{name, platform}, found)
 
-	// Evidence that was not gathered for this question cannot refuse by it, and must not pass by it either: whatever
-	// was found becomes an error.
+	// Evidence that was not gathered for this question cannot refuse by it: whatever was found becomes an error. Where it
+	// holds nothing against the image, the check passes by what is known; a simulation answers so, and signs nothing.
 	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
 		found = []finding{deny(
 			attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why,
@@ -248,6 +250,7 @@ func rank(s attestor.Status) int {
 		return 1
 	case attestor.StatusWarn:
 		return 2
+	// A denial outweighs an error: asking again does not help, whatever else would be found out.
 	case attestor.StatusDeny:
 		return 4
 	}
@@ -337,6 +340,8 @@ func (j *judgement) platforms() {
 	if len(found) > 0 {
 		j.conclude(attestor.CheckPlatforms, "", found)
 	}
+
+	// A problem of one platform refuses that one, and with it the image: no platform is left out for it.
 	for _, e := range j.ev.Platforms {
 		if own := j.problems(attestor.CheckPlatforms, e.Problems); len(own) > 0 {
 			j.conclude(attestor.CheckPlatforms, e.Platform, own)

@@ -76,6 +76,7 @@ func (l *loader) load(sources []Source) (*Set, error) {
 		return nil, noPolicy
 	}
 
+	// What this load does not find is forgotten, so that a file that was removed is not kept.
 	former := *l
 	l.policies, l.fragments = map[string]*Policy{}, map[string]*fragment{}
 	documents := l.read(sources, former)
@@ -96,6 +97,7 @@ func (l *loader) load(sources []Source) (*Set, error) {
 		}
 	}
 
+	// Each file writes to its own place, so that the order of errors does not depend on the processors.
 	policies, wrong := make([]*Policy, len(sources)), make([]Errors, len(sources))
 	broken := len(errs) > 0
 	l.parsed += together(len(sources), func(i int) (parsed bool) {
@@ -114,6 +116,8 @@ func (l *loader) load(sources []Source) (*Set, error) {
 		if p == nil {
 			continue
 		}
+
+		// Only a policy without a fault is kept for the next load: a fault must be told again.
 		if len(wrong[i]) == 0 {
 			l.policies[s.Name] = p
 		}
@@ -127,6 +131,7 @@ func (l *loader) load(sources []Source) (*Set, error) {
 		set.policies = append(set.policies, p)
 	}
 
+	// All or nothing: with one file broken, a repository could be governed by a laxer policy than its author meant.
 	set.index()
 	errs = append(errs, set.ties()...)
 	switch {
@@ -151,6 +156,8 @@ func (l *loader) read(sources []Source, former loader) []*document {
 
 	l.parsed += together(len(sources), func(i int) bool {
 		s := sources[i]
+
+		// By digest, never by time or size: a file can be written twice in one second.
 		if p := former.policies[s.Name]; l.fragments[s.Name] != nil || p != nil && p.source == s.digested() {
 			return false
 		}
@@ -183,6 +190,7 @@ func together(n int, do func(i int) bool) int {
 func (l *loader) policy(
 	s Source, doc *document, former *Policy, shared fragmentsByName, broken bool,
 ) (p *Policy, errs Errors, parsed bool) {
+	// An unchanged file with a changed fragment is another policy.
 	if doc == nil && former.current(shared) {
 		return former, nil, false
 	}
@@ -207,6 +215,7 @@ func parseOne(table []check, s Source, root *yaml.Node, owners map[*yaml.Node]st
 		return nil, errs
 	}
 
+	// The validator runs on what could be read, so that all faults are told at once.
 	d.errs = nil
 	v := validator{decoder: d, table: table, doc: &p.doc}
 	v.all()
@@ -214,6 +223,8 @@ func parseOne(table []check, s Source, root *yaml.Node, owners map[*yaml.Node]st
 	if errs = append(errs, v.errs...); len(errs) > 0 {
 		return p, errs
 	}
+
+	// Only a policy without a fault is compiled: one with a fault judges nothing.
 	p.makeStages(v.upcoming)
 	p.needs, p.exceptions = p.stagesNeed(), p.doc.Spec.exceptions(table)
 	return p, nil
@@ -261,6 +272,7 @@ func expand(paths []string) ([]string, error) {
 		}
 	}
 
+	// A file that is named twice is one policy, not two of the same name.
 	slices.Sort(files)
 	if files = slices.Compact(files); len(files) > maxFiles {
 		return nil, fmt.Errorf("reading policies: %d files, at most %d are allowed", len(files), maxFiles)
@@ -284,6 +296,8 @@ func readBounded(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading policies: %w", err)
 	}
+
+	// One byte more than is allowed: the decoder refuses the file by its length.
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if closed := f.Close(); err == nil {
 		err = closed

@@ -41,6 +41,7 @@ func (p *Policy) stagesNeed() attestor.Needs {
 		n.UploadTime = n.UploadTime || before.UploadTime
 		n.Scan.Required = n.Scan.Required || before.Scan.Required
 		switch {
+		// The check may be required today and not later: its bases are looked up until then.
 		case before.BaseRequired && !n.BaseRequired:
 			n.BaseRequired, n.BaseEvidence, n.Bases = true, before.BaseEvidence, before.Bases
 		case before.BaseRequired && n.BaseEvidence.Satisfies(before.BaseEvidence):

@@ -28,6 +28,8 @@ func (c *contents) license(p *attestor.Package, by string) {
 			l = c.want.Licenses.classify(expression)
 			c.licenses[expression] = l
 		}
+
+		// One denied license is enough: the package is refused once, and not for each that it states.
 		if l.denied != "" {
 			c.add(deny(
 				attestor.CodeLicenseDenied, clip(p.String()),
@@ -83,12 +85,15 @@ const (
 // parseLicense parses an expression by the grammar of SPDX 2.3, annex D: WITH binds closest, then AND, then OR. Each
 // license and exception has to be on the SPDX list, or a LicenseRef.
 func parseLicense(text string) (expression, error) {
+	// Documents are hostile input: length and depth bound the parser's time and stack.
 	if len(text) > maxExpressionText {
 		return expression{}, fmt.Errorf("the expression has %d bytes", len(text))
 	}
 	words := strings.Fields(strings.NewReplacer("(", " ( ", ")", " ) ").Replace(text))
 	p := &licenseParser{words: words}
 	e, err := p.or(0)
+
+	// Words that are left over are no expression: they could hide a license.
 	if err == nil && p.next < len(words) {
 		err = fmt.Errorf("%q is not expected", words[p.next])
 	}
@@ -178,6 +183,8 @@ func (e *expression) satisfiable(denied []string) (string, bool) {
 	by, ok := "", !e.any
 	for i := range e.parts {
 		part, fine := e.parts[i].satisfiable(denied)
+
+		// The first part decides: of AND one that cannot be complied with, of OR one that can.
 		if fine == e.any {
 			return part, fine
 		}
@@ -216,7 +223,6 @@ func modern(id string) string {
 	if with {
 		id += " with " + exception
 	}
-
 	return id
 }
 

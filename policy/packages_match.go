@@ -31,6 +31,7 @@ func (j *judgement) contents(e *attestor.PlatformEvidence, counting []*attestor.
 		}
 	}
 
+	// The scan counts too: a document may leave out a package that the scanner saw.
 	for i := range e.Scan.Findings {
 		v := &e.Scan.Findings[i]
 		p := attestor.Package{Name: strings.ReplaceAll(v.Package, ":", "/"), Version: v.Version}
@@ -51,6 +52,8 @@ type contents struct {
 // match holds the lists against one package of a document.
 func (c *contents) match(p *attestor.Package, by string, counts bool) {
 	c.denied(p, nil, by)
+
+	// What nobody answers for can speak against an image, never for it.
 	if !counts {
 		return
 	}
@@ -138,6 +141,7 @@ func (d *DeniedPackage) matches(p *attestor.Package, types []string) (how string
 	case anyVersion(d.Versions) ||
 		slices.ContainsFunc(d.Versions, func(v string) bool { return sameVersion(v, p.Version) }):
 		return how, true
+	// A version that is not stated may be the denied one.
 	case p.Version == "":
 		return how + " (its version is not stated)", true
 	}
@@ -149,6 +153,8 @@ func (a *AllowedPackage) matches(p *attestor.Package, types []string) bool {
 	if p.Type != strings.ToLower(a.Type) && !slices.Contains(types, strings.ToLower(a.Type)) {
 		return false
 	}
+
+	// Exactly, without folding: two names that a package manager keeps apart are two packages.
 	if p.Name != a.Name && (!distribution(strings.ToLower(a.Type)) || strings.Contains(a.Name, "/") ||
 		p.Bare() != a.Name) {
 		return false

@@ -33,6 +33,8 @@ func (j *judgement) earlierStage(e *attestor.PlatformEvidence) (level int, satis
 	}
 
 	d := want.demand(j.ev.Image.Repository(), j.spec.Provenance.SLSALevel)
+
+	// Only the newest of each verifier and policy counts: a refusal takes back the pass before it.
 	newest := d.Newest(all)
 	if len(newest) == 0 {
 		return 0, false, ", nor a verification summary by " + anyOf(want.Verifiers) + " about this image"
@@ -44,6 +46,8 @@ func (j *judgement) earlierStage(e *attestor.PlatformEvidence) (level int, satis
 			return 0, false, fmt.Sprintf(", and the verification summary by %q does not satisfy: %s",
 				clip(p.Verifier.ID), unmet)
 		}
+
+		// Of several the lowest level is proven: none may raise another's.
 		if proven := vsa.Build(p.VerifiedLevels); i == 0 || proven < level {
 			level = proven
 		}

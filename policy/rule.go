@@ -60,6 +60,7 @@ func newRuleEnv() (*cel.Env, error) {
 		cel.Variable("sbom", object(RuleSBOM{})), cel.Variable("vex", cel.ListType(object(RuleVEX{}))),
 		cel.Variable("provenance", cel.ListType(object(RuleProvenance{}))), cel.Variable("time", cel.TimestampType),
 		ext.Strings(), ext.Sets(), cel.OptionalTypes(),
+		// Bounds of the parser, which a policy's author, or who sends one to be simulated, could exhaust.
 		cel.ParserExpressionSizeLimit(maxExpression), cel.ParserRecursionLimit(100),
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 	)
@@ -111,12 +112,15 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 		v.at(path, "is of type %s; a rule is true or false", checked.OutputType())
 		return out
 	}
+
+	// Refused at load, where its author sees it, and not at each image.
 	cost, err := env.EstimateCost(checked, sizes{})
 	if err != nil || cost.Max > maxEstimatedCost {
 		v.at(path, "could cost too much to evaluate: do not compare each element of a list with each of another")
 		return out
 	}
 
+	// The estimate assumes sizes; the limit holds whatever the evidence's sizes are.
 	program, err := env.Program(checked, cel.CostLimit(maxEvaluationCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		v.at(path, "cannot be prepared: %v", err)
@@ -192,6 +196,7 @@ func (j *judgement) rules() {
 	}
 	for i := range j.ev.Platforms {
 		e := &j.ev.Platforms[i]
+		// Made once for all rules of a platform: lists of findings are long.
 		variables := ruleVariables(&j.ev, e, j.spec.Provenance)
 		if slices.ContainsFunc(j.policy.rules, func(r rule) bool { return len(r.sbom) > 0 }) {
 			variables["sbom"] = j.spec.ruleSBOM(e)
@@ -207,6 +212,8 @@ func (j *judgement) rules() {
 			if r.vex {
 				found = append(found, j.unreadVEX(r.Name, e)...)
 			}
+
+			// Set only in a probe before the rule's date: until then it does not refuse. Errors stay.
 			if j.spec.Rules[n].EffectiveFrom != nil {
 				found = slices.DeleteFunc(found, func(f finding) bool { return f.status == attestor.StatusDeny })
 			}
@@ -228,6 +235,7 @@ func (r *rule) evaluate(variables map[string]any, clipped []string) []finding {
 		).as(attestor.StatusError)}
 	}
 
+	// Anything else, such as an unknown value, is not true.
 	if result != types.True {
 		return []finding{deny(attestor.CodeRuleViolated, r.Name, r.Message, fix)}
 	}
@@ -268,6 +276,5 @@ func (j *judgement) unreadVEX(rule string, e *attestor.PlatformEvidence) []findi
 			"statements are known",
 			"repeat the request when the documents can be read; the evidence says why they could not")
 	}
-
 	return nil
 }

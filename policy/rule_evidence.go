@@ -145,6 +145,8 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence, want *Pr
 
 	for i, v := range e.Scan.Findings {
 		severity := v.Severity
+
+		// Expressions compare with the severities of docs/rules.md: another word would slip past all of them.
 		if !severity.Known() {
 			severity = attestor.Unspecified
 		}
@@ -164,6 +166,7 @@ func ruleVariables(ev *attestor.Evidence, e *attestor.PlatformEvidence, want *Pr
 	}
 	provenance := make([]RuleProvenance, len(e.Provenance))
 	for i, p := range e.Provenance {
+		// Builder and level are those that the policy accepts as proven, not what the statement claims.
 		at := want.proven(&p)
 		provenance[i] = RuleProvenance{
 			Builder:   at.builder,
@@ -226,6 +229,8 @@ func (s *Spec) ruleSBOM(e *attestor.PlatformEvidence) (out RuleSBOM) {
 	counting := s.SBOM.counting(e.SBOMs)
 	for i := range e.SBOMs {
 		doc := &e.SBOMs[i]
+
+		// By default a claim: only the signer's documents are packages that a rule may rely on.
 		list := &out.Claims
 		if slices.Contains(counting, doc) {
 			list = &out.Packages
@@ -236,7 +241,6 @@ func (s *Spec) ruleSBOM(e *attestor.PlatformEvidence) (out RuleSBOM) {
 			*list = append(*list, RulePackage{Type: p.Type, Name: p.Name, Version: p.Version, Licenses: p.Licenses})
 		}
 	}
-
 	return out
 }
 

@@ -59,6 +59,7 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 		}}
 	}
 
+	// JSON Schema has no type for keys: each allowed one is a property.
 	if t.Kind() == reflect.Map && enumValues(t.Key()) != nil {
 		properties := jsonschema.NewProperties()
 		for _, key := range enumValues(t.Key()) {
@@ -101,6 +102,8 @@ func datedLimits(s *jsonschema.Schema, t reflect.Type, effective *jsonschema.Sch
 			Type: "object", Properties: jsonschema.NewProperties(), AdditionalProperties: jsonschema.FalseSchema,
 			Required: []string{"value", "effectiveFrom"},
 		}
+
+		// As the loader has it: such a limit has no value that refuses nothing.
 		if nothing == "" {
 			long.Required = append(long.Required, "until")
 		}

@@ -73,6 +73,7 @@ func (s *Set) matches(repository string) []Match {
 		}
 		for i := range out {
 			if out[i].Policy == g.policy {
+				// Of several patterns of one policy its most specific one counts.
 				if g.pattern.Compare(out[i].Pattern) > 0 {
 					out[i].Pattern = g.pattern
 				}
@@ -145,6 +146,8 @@ func (s *Set) tiesOf(g governed, errs *Errors) {
 			return
 		}
 		s.compared++
+
+		// The cheap questions come first: Overlaps is asked of few pairs.
 		if g.pattern.Compare(o.pattern) != 0 || !endAlike(g.pattern, o.pattern) || !g.pattern.Overlaps(o.pattern) {
 			return
 		}
@@ -178,6 +181,7 @@ func (s *Set) seal() {
 	slices.SortFunc(s.policies, func(a, b *Policy) int { return cmp.Compare(a.ref.Name, b.ref.Name) })
 	var b strings.Builder
 	for _, p := range s.policies {
+		// The file's name counts too: a policy that moved to another file is a change that records show.
 		fmt.Fprintln(&b, p.ref.Digest, p.file)
 	}
 	s.digest = attestor.DigestOf([]byte(b.String()))

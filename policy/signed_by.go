@@ -27,6 +27,8 @@ func (v *validator) signedBy(path string, s *SignedBy) {
 	k := path + ".keyless"
 	v.text(k+".issuer", s.Keyless.Issuer)
 	v.text(k+".subject", s.Keyless.Subject)
+
+	// An issuer alone is every user of it: Google's or GitHub's have anybody.
 	if v.has(k+".subject") == v.has(k+".subjectRegexp") {
 		v.at(k, "want exactly one of subject and subjectRegexp")
 	}

@@ -75,6 +75,7 @@ func SimulateAt(set *Set, records iter.Seq2[attestor.Record, error], at time.Tim
 			continue
 		}
 
+		// An image counts by its newest decision: those before it were of other scans.
 		s.later.Add(j.image, j.later)
 		if old, seen := images[j.image]; !seen || old.time.Before(j.time) {
 			images[j.image] = rejudged{time: j.time, before: j.before, after: j.after}
@@ -184,6 +185,7 @@ func (s *Simulation) add(r attestor.Record) (j rejudged, inside bool) {
 		return j, true
 	}
 
+	// The reasons are those of the answer that refuses: a new pass has none, and the old ones say what changed.
 	reasons := refusing(checks)
 	if after == attestor.Pass {
 		reasons = refusing(r.Decision.Checks)
@@ -200,6 +202,7 @@ func (s *Simulation) again(
 ) (after attestor.Outcome, checks []attestor.Check, by string, inside bool) {
 	repository := r.Evidence.Image.Repository()
 	if repository == "" {
+		// The image was not resolved then: what was asked about says which policy governs it.
 		repository = repositoryOf(r.Decision.Image.Reference)
 	}
 	if m := s.set.matches(repository); len(m) > 0 {
@@ -208,6 +211,8 @@ func (s *Simulation) again(
 		return v.Outcome(), v.Checks(), p.ref.Name, true
 	}
 
+	// A set of some policies is not about what others govern; one that has the policy, and no longer covers the image,
+	// denies it.
 	if r.Decision.Policy == nil || s.set.byName[r.Decision.Policy.Name] == nil {
 		return "", nil, "", false
 	}
@@ -231,7 +236,6 @@ func (s *Simulation) missing(r attestor.Record, p *Policy) map[string]string {
 	key := [2]attestor.Digest{digest, p.ref.Digest}
 	lacks, known := s.lacking[key]
 	if !known {
-
 		// A text that does not load asked for nothing that is known, so that its evidence is complete for nothing.
 		var needs attestor.Needs
 		recorded := readDocument(Source{Name: "recorded", Text: r.PolicyText}, digest)
@@ -249,6 +253,8 @@ func (s *Simulation) flip(f attestor.Flip) {
 	for _, r := range f.Reasons {
 		codes[r.Code] = true
 	}
+
+	// Cut only now: codes are counted of all reasons.
 	f.Reasons = f.Reasons[:min(len(f.Reasons), maxFlipReasons)]
 	key := flipKey(f)
 	if i, seen := s.flips[key]; seen {
@@ -327,6 +333,8 @@ func ReadRecords(r io.Reader) iter.Seq2[attestor.Record, error] {
 
 			err := dec.Decode(&line)
 			switch {
+			// The end of the limit reads like the end of the file: a record that is too long must not end the list in
+			// silence.
 			case err == io.EOF && limited.N > 0:
 				return
 			case err != nil:

@@ -62,7 +62,6 @@ func (m *Merger) Report() Report {
 			}
 		}
 	}
-
 	return out
 }
 

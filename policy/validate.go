@@ -36,6 +36,8 @@ func (v *validator) all() {
 	v.attest(s)
 	v.breakGlass(s.BreakGlass)
 	v.effective()
+
+	// A policy that asks for nothing would sign whatever is pushed.
 	if !requires(v.table, s) {
 		v.at("spec", "demands nothing: no base, no user, no scan, no directory, no provenance and no rule")
 	}
@@ -45,6 +47,7 @@ func (v *validator) header() {
 	for _, f := range []struct{ path, got, want string }{
 		{"apiVersion", v.doc.APIVersion, APIVersion}, {"kind", v.doc.Kind, Kind},
 	} {
+		// A file of a later version may mean something else by the same words.
 		if v.has(f.path) && f.got != f.want {
 			v.at(f.path, "%q is not known: want %s", clip(f.got), f.want)
 		}
@@ -141,9 +144,8 @@ func (v *validator) checkName(at string, name, path string) {
 	if names := excusable(v.table, &v.doc.Spec); !slices.Contains(names, name) {
 		p := v.places[at]
 		v.errs = append(v.errs, Diagnostic{File: cmp.Or(p.file, v.file), Line: p.line, Column: p.column, Path: path,
-			Message: quoted(
-				name,
-			) + " is not a check that can be excused", Allowed: names, Nearest: nearest.To(name, names)})
+			Message: quoted(name) + " is not a check that can be excused", Allowed: names,
+			Nearest: nearest.To(name, names)})
 	}
 }
 
@@ -170,6 +172,8 @@ func (v *validator) exceptionList(s *Spec) {
 		v.text(path+".id", e.ID)
 		v.text(path+".owner", e.Owner)
 		v.text(path+".reason", e.Reason)
+
+		// Decisions name exceptions by their ids: one id must mean one exception.
 		if e.ID != "" && ids[e.ID] {
 			v.at(path+".id", "duplicate %q", clip(e.ID))
 		}

@@ -61,6 +61,8 @@ func (j *judgement) ended(s *attestor.System) []finding {
 	f := deny(attestor.CodeEndOfLife, clip(s.Name()),
 		fmt.Sprintf("%s has got no fixes for everybody since %s%s", clip(s.Name()), clip(s.End), bySource(s)),
 		next+"; where fixes are bought, give the end in spec.base.approved[].endOfLife")
+
+	// Absent is no known treatment, so that treat denies.
 	f, _ = f.treat(j.spec.Vulnerabilities.EndOfLife)
 	return []finding{f}
 }
@@ -107,6 +109,8 @@ func (j *judgement) endUnknown(e *attestor.PlatformEvidence) []finding {
 		Fix: "give the end of its base in spec.base.approved[].endOfLife, " +
 			"or a table that has it in the configuration (endOfLife.table)",
 	}}
+
+	// With onUnsupported: deny the scan's check refuses already.
 	if e.Scan.State == attestor.ScanUnsupported && j.spec.Vulnerabilities.Scan.OnUnsupported != RespondDeny {
 		f.note, f.reason.Code, f.reason.Subject = false, attestor.CodeEndOfLife, "unsupported"
 		f.reason.Message += ", and the scanner does not support it"
@@ -143,6 +147,5 @@ func (j *judgement) systemProblems(all []finding) []finding {
 		f.reason.Fix = cmp.Or(f.reason.Fix, "ask again")
 		out = append(out, f)
 	}
-
 	return out
 }

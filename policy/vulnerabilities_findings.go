@@ -98,6 +98,8 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 
 	severities := attestor.Severities()
 	level := func(v *attestor.Vulnerability) int { return slices.Index(severities, v.Severity) }
+
+	// Malware often has no severity: by severity alone it would come last, and be cut.
 	malware := func(v *attestor.Vulnerability) int {
 		if v.IsMalicious() {
 			return 0
@@ -112,7 +114,6 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 			cmp.Compare(a.Version, b.Version), cmp.Compare(a.FixedVersion, b.FixedVersion), cmp.Compare(a.Path, b.Path),
 		)
 	})
-
 	return out
 }
 
@@ -148,10 +149,12 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	if blocked {
 		f := add(attestor.CodeCVEBlocked, "; the policy blocks it by name")
 
-		// Naming malware here must not make it a finding that a date can waive, which it is not without its name.
+		// Neither an exception nor a VEX statement excuses what is blocked by name. Naming malware here must not make it
+		// a finding that a date can waive, which it is not without its name.
 		f.final, f.excuse, f.floor = true, nil, v.IsMalicious()
 	}
 
+	// Every fault is listed, not the first: an exception for one must not hide another.
 	s.severity(v, add)
 
 	// "Not reported" is not "not exploited": it is counted, and said in a remark.
@@ -191,6 +194,8 @@ func (s *findingsOf) malicious(v *attestor.Vulnerability) finding {
 // severity compares with the limits, the base's own where they are set.
 func (s *findingsOf) severity(v *attestor.Vulnerability, add func(code attestor.Code, rest string) *finding) {
 	fixable, unfixable, whose := s.want.MaximumFixableSeverity, s.want.MaximumUnfixableSeverity, ""
+
+	// A finding that lies in a layer of the image's own too is not the base's.
 	if b := s.want.BaseFindings; b != nil && s.inherited(v) {
 		fixable, unfixable, whose = b.MaximumFixableSeverity, b.MaximumUnfixableSeverity, " in the base"
 	}

@@ -37,6 +37,8 @@ func (s *findingsOf) fix(v *attestor.Vulnerability) string {
 func (s *findingsOf) rebase(otherwise string) string {
 	b := s.ev.Base
 	repo, digest, _ := strings.Cut(b.Reference, "@")
+
+	// An image that is on the newest base gains nothing by a rebuild.
 	if b.Newest != "" && string(b.Newest) != digest && b.Newest != b.Digest {
 		return "rebuild on the base's current version: FROM " + repo + "@" + string(b.Newest)
 	}
@@ -75,6 +77,7 @@ func wordForm(kind string) *regexp.Regexp {
 
 // command is how the package manager updates the package, as an addition to a sentence; "" where that is not known.
 func (s *findingsOf) command(v *attestor.Vulnerability) string {
+	// People copy commands: where name or version has another form, none is given.
 	version := v.FixedVersion
 	if !wordForm(v.PackageType).MatchString(v.Package) || version != "" && !plainNumber.MatchString(version) {
 		return ""
@@ -166,6 +169,7 @@ func languageCommand(kind, name, version string) string {
 
 // shortestWay sums up what would turn a denial into a pass.
 func (s *findingsOf) shortestWay(kept []finding) (attestor.Reason, bool) {
+	// Only findings that still refuse: what exceptions and modes lifted needs no work.
 	type in struct{ id, pkg string }
 	refused := map[in]bool{}
 	for _, f := range kept {

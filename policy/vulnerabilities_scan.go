@@ -110,6 +110,8 @@ func (j *judgement) scanNotFound(e *attestor.PlatformEvidence, image string) fin
 
 	by := e.Scan.By()
 	first := attestor.ScannedChild(by.Platform, children, j.ev.Left)
+
+	// Another child with a scan shows that the scanner has been here: this child's will not come.
 	elsewhere := slices.ContainsFunc(j.ev.Platforms, func(p attestor.PlatformEvidence) bool {
 		switch p.Scan.State {
 		case "", attestor.ScanNotFound, attestor.ScanUnavailable:

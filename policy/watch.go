@@ -137,6 +137,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 
+		// By the monotonic clock: a wall clock that is set back does not stop the reading of files.
 		due := time.Since(whole) >= w.c.Interval
 		if due {
 			whole = time.Now()
@@ -171,14 +172,17 @@ func (w *Watcher) reload(ctx context.Context, whole bool) (changed, again bool) 
 
 	seen := fingerprint(sources)
 	switch {
+	// In force already, or broken and reported.
 	case seen == w.current:
 		w.pending = ""
 		return false, false
+	// Read once: a file that is half written reads otherwise the next time.
 	case seen != w.pending:
 		w.pending = seen
 		return false, true
 	}
 
+	// Set before loading: a text that does not load is not loaded again each second.
 	w.current, w.pending = seen, ""
 	set, err := w.loader.load(sources)
 	if err == nil && w.c.Check != nil {
@@ -233,6 +237,7 @@ func (w *Watcher) read(whole bool) ([]Source, error) {
 	files := make(map[string]readFile, len(names))
 	sources := make([]Source, 0, len(names))
 	for _, name := range names {
+		// Before the file is read: a change between the two is seen the next time.
 		info, err := os.Stat(name)
 		if err != nil {
 			return nil, fmt.Errorf("reading policies: %w", err)
