@@ -119,6 +119,28 @@ func TestWarrantsHaveOneSource(t *testing.T) {
 	}
 }
 
+// TestPartsOfAWarrantSignNothing: a decision without an image, an image without a decision and a form that nobody reads
+// have nothing to sign, whatever mistake put them together.
+func TestPartsOfAWarrantSignNothing(t *testing.T) {
+	img, err := attestor.ParseImage("registry.example/app@sha256:" + strings.Repeat("1", 64))
+	must(t, err)
+	for _, form := range []int{1, 2} {
+		if b, err := attest.Signed("id", img, form); err != nil || !strings.Contains(string(b), string(img.Digest())) {
+			t.Errorf("form %d: %q, %v", form, b, err)
+		}
+	}
+	for name, signs := range map[string]func() ([]byte, error){
+		"no decision": func() ([]byte, error) { return attest.Signed("", img, 1) },
+		"no image":    func() ([]byte, error) { return attest.Signed("id", attestor.Image{}, 1) },
+		"no form":     func() ([]byte, error) { return attest.Signed("id", img, 0) },
+		"no such one": func() ([]byte, error) { return attest.Signed("id", img, 3) },
+	} {
+		if b, err := signs(); err == nil || len(b) != 0 {
+			t.Errorf("%s: %q would be signed", name, b)
+		}
+	}
+}
+
 // TestZeroAuthorization permits nothing, and costs nothing.
 func TestZeroAuthorization(t *testing.T) {
 	w := newWorld(t, emulator.Behaviour{})

@@ -32,6 +32,12 @@ func SignNothing(ctx context.Context, s Signer) ([]byte, error) {
 	return s.sign(ctx, warrant{}, plain, alg)
 }
 
+// Signed is what a warrant of parts would have signed: in the form n, the first of which is 1.
+func Signed(decision string, img attestor.Image, n int) ([]byte, error) {
+	w := warrant{decision: decision, image: img}
+	return w.message(form(n))
+}
+
 // SeenAfter has an Attester remember n attestations and reports how many it has.
 func SeenAfter(a *Attester, n int) int {
 	for i := range n {
