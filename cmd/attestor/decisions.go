@@ -21,7 +21,8 @@ func decisionsCommand() *cobra.Command {
 	c := &cobra.Command{Use: "decisions", Short: "Search, export and verify the record", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
 	c.AddCommand(decisionsListCommand(), decisionsExportCommand(), decisionsPruneCommand(),
-		decisionsProveCommand(), decisionsVerifyCommand(), decisionsLogKeyCommand(), decisionsPoliciesCommand())
+		decisionsProveCommand(), decisionsVerifyCommand(), decisionsLogKeyCommand(), decisionsPoliciesCommand(),
+		decisionsUnrecordedCommand())
 	return c
 }
 

@@ -157,6 +157,59 @@ func (s *Server) Replica() (*Server, error) {
 	return r, nil
 }
 
+// Synchronous makes every commit that asks for durability wait until the replica has it, and
+// returns when that is in force.
+func (s *Server) Synchronous(ctx context.Context) error {
+	return s.change(ctx, "ALTER SYSTEM SET synchronous_standby_names = '*'",
+		"SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND current_setting('synchronous_standby_names') = '*'")
+}
+
+// Cut ends what a replica gets, as a network that fails would: it goes on answering reads. It returns when the
+// replica's receiver is gone.
+func (s *Server) Cut(ctx context.Context) error {
+	return s.change(ctx, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT count(*) = 0 FROM pg_stat_wal_receiver")
+}
+
+// Promote makes a replica a server of its own, and returns when it takes writes.
+func (s *Server) Promote(ctx context.Context) error {
+	return s.change(ctx, "SELECT pg_promote(wait => false)", "SELECT NOT pg_is_in_recovery()")
+}
+
+// change runs a statement, has the configuration read, and returns when a condition holds.
+func (s *Server) change(ctx context.Context, statement, holds string) error {
+	db, err := sql.Open("pgx", s.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.ExecContext(ctx, statement); err != nil {
+		return fmt.Errorf("%s: %w", statement, err)
+	}
+	if _, err := db.ExecContext(ctx, "SELECT pg_reload_conf()"); err != nil {
+		return err
+	}
+
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var done bool
+		if err := db.QueryRowContext(ctx, holds).Scan(&done); err != nil {
+			return fmt.Errorf("%s: %w", holds, err)
+		}
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", holds, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// Address is where it listens.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
 // Stop ends it at once, as a crash would.
 func (s *Server) Stop() {
 	if s.cmd == nil || s.cmd.Process == nil {
