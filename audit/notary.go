@@ -269,9 +269,14 @@ func (s *Store) keepLog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, signFor)
 	defer cancel()
 
+	// The size is read before the head: the log only grows, so that a head that is smaller was put back.
+	signed := s.notary.size()
 	head, err := translog.ReadHead(ctx, s.read)
 	if err != nil {
 		return s.fail("reading the log", err)
+	}
+	if head.Size < signed {
+		return s.notary.putBack(head.Size, signed, s.now())
 	}
 	s.notary.waiting(head.Size, s.now())
 	if head.Size > 0 {
@@ -280,6 +285,26 @@ func (s *Store) keepLog(ctx context.Context) error {
 		}
 	}
 	return s.notary.publish(ctx)
+}
+
+// size is of the newest signed checkpoint.
+func (n *notary) size() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.newest.Size
+}
+
+// putBack notes that the database has fewer entries than were signed: new ones would take the places of those that are
+// gone, and would wait for a signature until there are as many again.
+func (n *notary) putBack(entries, signed int64, now time.Time) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failed = fmt.Errorf("the log does not continue the checkpoint of size %d that was signed: it has %d entries, so "+
+		"that the database was put back, or a replica was promoted that lacked the rest", signed, entries)
+	if n.since.IsZero() {
+		n.since = now
+	}
+	return n.failed
 }
 
 // waiting notes that a tree of size entries exists.

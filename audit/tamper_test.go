@@ -429,3 +429,36 @@ func TestNothingIsSignedBesideWhatIsKept(t *testing.T) {
 		}
 	})
 }
+
+// A gate that runs while its database is put back says so at once, and not when there are as many entries again.
+func TestTheLogIsPutBackUnderARunningGate(t *testing.T) {
+	t.Parallel()
+	onBothSigned(t, func(t *testing.T, s *audit.Store, c *clock) {
+		keep := func() (err error) {
+			ctx, stop := context.WithCancel(t.Context())
+			s.KeepLog(ctx, func(e error) { err = e; stop() })
+			return err
+		}
+		finish(t, s, record(1, attestor.Pass))
+		var size int64
+		var peaks string
+		if err := s.Reader().QueryRowContext(t.Context(), "SELECT size, peaks FROM log_head").Scan(&size, &peaks); err != nil {
+			t.Fatal(err)
+		}
+		finish(t, s, record(2, attestor.Pass), record(3, attestor.Deny))
+		if err := keep(); err != nil {
+			t.Fatal(err)
+		}
+
+		if _, err := s.Writer().ExecContext(t.Context(), "UPDATE log_head SET size = $1, peaks = $2", size, peaks); err != nil {
+			t.Fatal(err)
+		}
+		if err := keep(); err == nil || !strings.Contains(err.Error(), "does not continue the checkpoint") {
+			t.Errorf("a log that was put back is kept with %v", err)
+		}
+		c.set(c.now().Add(time.Minute))
+		if state, _ := s.LogState(); !state.Failed || state.Behind < time.Minute {
+			t.Errorf("%+v, want that it failed a minute ago", state)
+		}
+	})
+}
