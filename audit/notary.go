@@ -299,7 +299,7 @@ func (n *notary) size() int64 {
 func (n *notary) putBack(entries, signed int64, now time.Time) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.failed = fmt.Errorf("the log does not continue the checkpoint of size %d that was signed: it has %d entries, so "+
+	n.failed = fmt.Errorf("the log does not continue the checkpoint of size %d that was signed: its size is %d, so "+
 		"that the database was put back, or a replica was promoted that lacked the rest", signed, entries)
 	if n.since.IsZero() {
 		n.since = now

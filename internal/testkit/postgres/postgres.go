@@ -175,6 +175,20 @@ func (s *Server) Promote(ctx context.Context) error {
 	return s.change(ctx, "SELECT pg_promote(wait => false)", "SELECT NOT pg_is_in_recovery()")
 }
 
+// Followed returns when a replica has what the server has now.
+func (s *Server) Followed(ctx context.Context, replica *Server) error {
+	db, err := sql.Open("pgx", s.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	var at string
+	if err := db.QueryRowContext(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&at); err != nil {
+		return err
+	}
+	return replica.change(ctx, "SELECT 1", "SELECT pg_last_wal_replay_lsn() >= '"+at+"'::pg_lsn")
+}
+
 // change runs a statement, has the configuration read, and returns when a condition holds.
 func (s *Server) change(ctx context.Context, statement, holds string) error {
 	db, err := sql.Open("pgx", s.DSN("postgres"))
