@@ -13,6 +13,7 @@ import (
 	binauthz "cloud.google.com/go/binaryauthorization/apiv1"
 	containeranalysis "cloud.google.com/go/containeranalysis/apiv1"
 	grafeas "cloud.google.com/go/grafeas/apiv1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
@@ -147,6 +148,24 @@ func (a *Attester) Standing(
 		a.remember(v)
 	}
 	return s, nil
+}
+
+// Warm reads what each attestor's first attestation needs, its keys and that of its signer, before anybody waits for it.
+// What fails is read again by whoever needs it, and is told there.
+func (a *Attester) Warm(ctx context.Context) {
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for _, c := range a.attestors {
+		g.Go(func() error {
+			_, _ = a.verifier.trust(ctx, c.Name, a.c.Now().Add(-keysFor)) // read as a decision does
+			return nil
+		})
+		g.Go(func() error {
+			_, _ = c.Signer.load(ctx, false) // read as a decision does
+			return nil
+		})
+	}
+	_ = g.Wait() // no error is returned
 }
 
 // configured finds an attestor that a policy names.

@@ -53,8 +53,8 @@ func newFailover(t *testing.T) *failover {
 }
 
 // under asks both instances about images from many sides while act runs, until every image was decided after it, and
-// each instance has made enough decisions. Refusals of broken images are overridden. An image is always sent to the same instance, so that it may be attested to once only. It returns the
-// decisions that were told.
+// each instance has made enough decisions. Refusals of broken images are overridden. An image is always sent to the same
+// instance, so that it may be attested to once only. It returns the decisions that were told.
 func (f *failover) under(t *testing.T, images []string, act func()) (decided []attestor.Decision) {
 	t.Helper()
 	const sides, enough = 8, 40

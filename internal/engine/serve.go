@@ -50,6 +50,9 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 				slog.String("error", err.Error()))
 		}
 	}()
+	if e.Attester != nil {
+		go e.Attester.Warm(background)
+	}
 	go e.recoverUntilDone(background)
 	go e.refreshBases(background)
 	if e.Config.Store.SQLite != "" { // a file is for one instance
