@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 )
 
@@ -72,9 +73,13 @@ func constant(a *hclsyntax.Attribute) string {
 
 // TestModuleReadmes writes, or compares, each README.md.
 func TestModuleReadmes(t *testing.T) {
-	for path, d := range readDirs(t) {
+	dirs := readDirs(t)
+	for path, d := range dirs {
 		name := filepath.Join(path, "README.md")
 		want := d.readme(t)
+		if strings.Contains(filepath.ToSlash(path), "/modules/") {
+			want += exampleOf(t, dirs, path)
+		}
 		if *updateReadmes {
 			if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
 				t.Fatal(err)
@@ -140,6 +145,28 @@ func (d dir) readme(t *testing.T) string {
 		}
 	}
 	return b.String()
+}
+
+// exampleOf is how an example calls a module, as it is written there: the examples are planned by other tests.
+func exampleOf(t *testing.T, dirs map[string]dir, module string) string {
+	t.Helper()
+	for _, path := range slices.Sorted(maps.Keys(dirs)) {
+		d := dirs[path]
+		calls := d.of("module")
+		for _, name := range slices.Sorted(maps.Keys(calls)) {
+			b := calls[name]
+			source := constant(b.Body.Attributes["source"])
+			if !strings.HasPrefix(source, ".") || filepath.Join(path, source) != filepath.Clean(module) {
+				continue
+			}
+			r := hcl.RangeBetween(b.TypeRange, b.CloseBraceRange)
+			file := filepath.Base(r.Filename)
+			return fmt.Sprintf("\n## Example\n\nFrom [%[1]s](../../examples/%[1]s/%[2]s), where the other names are made:\n\n```terraform\n%[3]s\n```\n",
+				filepath.Base(path), file, r.SliceBytes(d.text[r.Filename]))
+		}
+	}
+	t.Errorf("no example calls %s", module)
+	return ""
 }
 
 func cell(s string) string {
