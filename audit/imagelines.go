@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor/internal/tally"
@@ -15,6 +16,12 @@ import (
 // other field is an error of kind Unsupported, since the newest decision that it
 // selects may be another one.
 func (s *Store) Images(ctx context.Context, f Filter) iter.Seq2[tally.Line, error] {
+	return s.ImagesOf(ctx, f, nil)
+}
+
+// ImagesOf is [Store.Images] for the lines whose row is selected; nil: all. Of the others no more than the row is
+// decoded, which is a fraction of a line.
+func (s *Store) ImagesOf(ctx context.Context, f Filter, of func(tally.Row) bool) iter.Seq2[tally.Line, error] {
 	return func(yield func(tally.Line, error) bool) {
 		if !s.none && !Summable(f) {
 			yield(tally.Line{}, noSums())
@@ -26,7 +33,7 @@ func (s *Store) Images(ctx context.Context, f Filter) iter.Seq2[tally.Line, erro
 			return
 		}
 
-		q := imageQuery{since: f.Since, keep: keep}
+		q := imageQuery{since: f.Since, keep: keep, of: of}
 		if f.Full() {
 			q.repository = f.Repository
 		}
@@ -34,11 +41,53 @@ func (s *Store) Images(ctx context.Context, f Filter) iter.Seq2[tally.Line, erro
 	}
 }
 
+// CountImages counts what [Store.Images] iterates over. The database counts by repository, and no line is read.
+func (s *Store) CountImages(ctx context.Context, f Filter) (int, error) {
+	if !s.none && !Summable(f) {
+		return 0, noSums()
+	}
+	keep, err := s.kept(ctx, f)
+	if err != nil {
+		return 0, s.fail("counting images", err)
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var st statement
+	st.add("SELECT repository, COUNT(*) FROM images WHERE TRUE")
+	if !f.Since.IsZero() {
+		st.add(" AND at >= ?", f.Since.UnixMicro())
+	}
+	if f.Full() {
+		st.add(" AND repository = ?", f.Repository)
+	}
+	st.add(" GROUP BY repository")
+	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
+	if err != nil {
+		return 0, s.fail("counting images", err)
+	}
+	defer func() { _ = rows.Close() }() // rows.Err has the error
+
+	total := 0
+	for rows.Next() {
+		var repository string
+		var n int
+		if err := rows.Scan(&repository, &n); err != nil {
+			return 0, s.fail("counting images", err)
+		}
+		if keep(repository) { // what a caller may not read is not counted for him either
+			total += n
+		}
+	}
+	return total, s.failed("counting images", rows.Err())
+}
+
 // An imageQuery selects images. Zero fields select all.
 type imageQuery struct {
 	since, until time.Time
 	repository   string
 	keep         func(repository string) bool
+	of           func(tally.Row) bool
 	rank         *int64
 	warned       bool
 	limit        int
@@ -126,12 +175,30 @@ func (s *Store) imageLines(
 		}
 		var l tally.Line
 		line, _ := s.unpack(t)
+		if q.of != nil {
+			if row, ok := rowOf(line); ok && !q.of(row) {
+				continue
+			}
+		}
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			return lines, position{}, n, fmt.Errorf("decoding the line of %s: %w", end.id, err)
+		}
+		if q.of != nil && !q.of(l.Row) {
+			continue
 		}
 		lines = append(lines, l)
 	}
 	return lines, end, n, rows.Err()
+}
+
+// rowOf decodes the row of a line, which is written first; false: it is not there, and the whole line says what it has.
+func rowOf(line string) (row tally.Row, ok bool) {
+	const first = `{"row":`
+	if !strings.HasPrefix(line, first) {
+		return tally.Row{}, false
+	}
+	err := json.NewDecoder(strings.NewReader(line[len(first):])).Decode(&row)
+	return row, err == nil
 }
 
 // Latest is the time of the newest decision since a time, or the zero time where there

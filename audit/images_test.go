@@ -85,6 +85,7 @@ func TestSumsAreWhatTheDecisionsSay(t *testing.T) {
 				if d := gocmp.Diff(want, lines(t, s, f), cmpopts.EquateEmpty()); d != "" {
 					t.Errorf("%s, %v: lines (-want +got):\n%s", when, f.Values(), d)
 				}
+				countedAndSelected(t, s, f, want)
 			}
 		}
 
@@ -129,6 +130,26 @@ func TestSumsAreWhatTheDecisionsSay(t *testing.T) {
 			t.Errorf("%d sums of no image, %v", n, err)
 		}
 	})
+}
+
+// countedAndSelected: what is counted, and what is selected by its row before it is decoded, is what is iterated over.
+func countedAndSelected(t *testing.T, s *audit.Store, f audit.Filter, want []tally.Line) {
+	t.Helper()
+	if n, err := s.CountImages(t.Context(), f); n != len(want) || err != nil {
+		t.Errorf("%v: %d images counted, %v; want %d", f.Values(), n, err, len(want))
+	}
+	refused := func(r tally.Row) bool { return r.Verdict != attestor.Pass }
+	var got []tally.Line
+	for l, err := range s.ImagesOf(t.Context(), f, refused) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, l)
+	}
+	selected := slices.DeleteFunc(slices.Clone(want), func(l tally.Line) bool { return !refused(l.Row) })
+	if d := gocmp.Diff(selected, got, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("%v: selected lines (-want +got):\n%s", f.Values(), d)
+	}
 }
 
 // factsOf are the sums of lines.

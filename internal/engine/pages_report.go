@@ -96,7 +96,7 @@ func (p *pageHandler) download(
 		if owner != "" {
 			d,
 				failed = report.RecordStream(p.newest(r.Context(), f,
-				func(l tally.Line) bool { return ownedBy(l, owner) }))
+				func(r tally.Row) bool { return ownedBy(r, owner) }))
 			break
 		}
 		d, failed = report.RecordStream(p.engine.Store.Decisions(audit.MayLag(r.Context()), f))
@@ -112,13 +112,13 @@ func (p *pageHandler) download(
 // notPassing are the newest decisions on the images of an owner, or of all, that do not pass.
 func (p *pageHandler) notPassing(ctx context.Context, f filter.Filter, owner string) ([]attestor.Decision, error) {
 	// The lines are small: how many there are is known before a decision is read.
-	open := func(l tally.Line) bool { return l.Row.Verdict != attestor.Pass && ownedBy(l, owner) }
+	open := func(r tally.Row) bool { return r.Verdict != attestor.Pass && ownedBy(r, owner) }
 	n := 0
-	for l, err := range lines(ctx, p.engine.Store, f) {
+	for l, err := range lines(ctx, p.engine.Store, f, open) {
 		if err != nil {
 			return nil, err
 		}
-		if open(l) {
+		if open(l.Row) {
 			n++
 		}
 	}
@@ -145,15 +145,15 @@ func (p *pageHandler) notPassing(ctx context.Context, f filter.Filter, owner str
 
 // newest iterates over the newest decision on each image that which selects.
 func (p *pageHandler) newest(
-	ctx context.Context, f filter.Filter, which func(tally.Line) bool,
+	ctx context.Context, f filter.Filter, which func(tally.Row) bool,
 ) iter.Seq2[attestor.Decision, error] {
 	return func(yield func(attestor.Decision, error) bool) {
-		for l, err := range lines(ctx, p.engine.Store, f) {
+		for l, err := range lines(ctx, p.engine.Store, f, which) {
 			if err != nil {
 				yield(attestor.Decision{}, err)
 				return
 			}
-			if !which(l) {
+			if !which(l.Row) {
 				continue
 			}
 
@@ -169,7 +169,7 @@ func (p *pageHandler) newest(
 }
 
 // ownedBy reports whether an image is of an owner; "" is all owners.
-func ownedBy(l tally.Line, owner string) bool { return owner == "" || tally.Part(l.Row.By()) == owner }
+func ownedBy(r tally.Row, owner string) bool { return owner == "" || tally.Part(r.By()) == owner }
 
 // ownerSummary sums up the images of one owner. Decisions by day are not known by owner, and so are not among it.
 func ownerSummary(
@@ -191,8 +191,8 @@ func ownerSummary(
 	overridden.BreakGlass, revoked.Revoked = true, true
 	return report.Aggregate(report.Kept{
 		Lines: func(yield func(tally.Line, error) bool) {
-			for l, err := range lines(ctx, s, f) {
-				if err == nil && !ownedBy(l, owner) {
+			for l, err := range lines(ctx, s, f, func(r tally.Row) bool { return ownedBy(r, owner) }) {
+				if err == nil && !ownedBy(l.Row, owner) {
 					continue
 				}
 				mine[l.Row.Image] = true
