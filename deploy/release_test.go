@@ -71,10 +71,10 @@ func release(t *testing.T, w workshop, commit string, env ...string) map[string]
 	return files
 }
 
-// TestRelease makes a release twice, in two places, and compares every byte.
 // maxBinary is how large the stripped program may be on any platform. Who fetches it in each build waits for it.
 const maxBinary = 75e6
 
+// TestRelease makes a release twice, in two places, and compares every byte.
 func TestRelease(t *testing.T) {
 	slow.Skip(t)
 	host := registries.Serve(t, registries.Memory(false))
