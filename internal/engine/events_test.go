@@ -56,7 +56,7 @@ func newHook(t *testing.T, answer func(w http.ResponseWriter, n int)) *hook {
 	t.Helper()
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
-	h := &hook{got: make(chan told, 10_000), secret: "whsec_" + base64.StdEncoding.EncodeToString(key)}
+	h := &hook{got: make(chan told, 20_000), secret: "whsec_" + base64.StdEncoding.EncodeToString(key)}
 	verifier, err := standardwebhooks.NewWebhook(h.secret)
 	if err != nil {
 		t.Fatal(err)

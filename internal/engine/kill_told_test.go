@@ -109,6 +109,17 @@ func (k *killer) implied(t *testing.T, db *sql.DB) map[string]impliedEvent {
 		}
 	}
 
+	// The first policies of a record change nothing.
+	changed, err := db.QueryContext(t.Context(), "SELECT id FROM policy_changes WHERE n > 1")
+	k.ok(err)
+	defer changed.Close()
+	for changed.Next() {
+		var id string
+		k.ok(changed.Scan(&id))
+		out["policy-changed-"+id] = impliedEvent{event.PolicyChanged, ""}
+	}
+	k.ok(changed.Err())
+
 	// An admission that was lost and not revoked is still there. An override was refused to begin with: then
 	// the decision that admitted is the one that changed it last.
 	lost, err := db.QueryContext(t.Context(), `SELECT changed, repository, digest FROM admissions

@@ -3,7 +3,6 @@ package engine_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"runtime"
 	"strconv"
 	"sync"
@@ -14,7 +13,6 @@ import (
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/config"
 	"github.com/attestor-gate/attestor/internal/samples"
-	"github.com/attestor-gate/attestor/internal/testkit/slow"
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
@@ -22,16 +20,7 @@ import (
 // 20s. Every answer is right, and when all is quiet again there are as many
 // goroutines as before, and memory has not grown with what was asked.
 func TestSoak(t *testing.T) {
-	d := 10 * time.Minute
-	if s := os.Getenv("GATE_SOAK"); s != "" {
-		var err error
-		if d, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	} else {
-		slow.Skip(t)
-	}
-
+	d := soakFor(t)
 	const sides, images = 64, 500
 	w := newWorld(t, worldOptions{config: func(c *config.Config) {
 		c.Limits.CallerRate, c.Limits.Queue = 1e6, sides
