@@ -104,7 +104,8 @@ func TestExceptionsNamePackages(t *testing.T) {
 // TestOnePackageIsToldOnce: who says that a package is there, why it is denied and what is not known of it are told,
 // once however often a document lists it.
 func TestOnePackageIsToldOnce(t *testing.T) {
-	p := with(t, sbomRequired, "  packages: {deny: [{name: openssl, reason: it is old}, {name: curl, type: deb}]}")
+	p := with(t, sbomRequired, "  packages: {deny: [{name: openssl, reason: it is old}, {name: curl, type: deb}, "+
+		"{name: debian/zlib}, {name: busybox}]}")
 	openssl, curl := debian("openssl"), attestor.Package{Name: "curl", Version: "1"}
 	for _, tt := range []struct {
 		change    func(*attestor.Evidence)
@@ -114,9 +115,12 @@ func TestOnePackageIsToldOnce(t *testing.T) {
 		{listing("", openssl), "which nobody answers for,", "stated"},
 		{listing(sbomSigner, curl), "its type is not stated", ": it is old"},
 		{scannedAs("OS", "openssl", "1"), "the scan lists openssl@1", "answers for"},
+		{scannedAs("OS", "zlib", "1"), "its namespace is not stated", ": it is old"},
+		{listing(sbomSigner, attestor.Package{Type: "apk", Name: "alpine/busybox", Version: "1"}), "denies", ": it is old"},
 	} {
 		got := reasonsOf(t, p.Judge(passing(p, tt.change)), attestor.CodePackageDenied)
-		if len(got) != 1 || !strings.Contains(got[0].Message, tt.says) || strings.Contains(got[0].Message, tt.not) {
+		if len(got) != 1 || !strings.Contains(got[0].Message, tt.says) || strings.Contains(got[0].Message, tt.not) ||
+			strings.HasSuffix(got[0].Message, ": ") {
 			t.Errorf("%+v, want one reason that says %q and not %q", got, tt.says, tt.not)
 		}
 	}
@@ -221,6 +225,10 @@ func TestEdgesOfEarlierStages(t *testing.T) {
 		"the image's, which is not":        {resources, summarized(good), false},
 		"what names no repository":         {resources, summarized(elsewhere("https://registry.example/stage/api")), false},
 		"what names none, and none listed": {staged, summarized(elsewhere("urn:nothing")), false},
+		"what names none, where any is listed": {edit("maxAge: 2d", `maxAge: 2d, resources: ["**"]`),
+			summarized(elsewhere("urn:nothing")), false},
+		"any repository": {edit("maxAge: 2d", `maxAge: 2d, resources: ["**"]`),
+			summarized(elsewhere("oci://registry.example/other/api")), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := with(t, tt.line)

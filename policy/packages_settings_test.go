@@ -86,7 +86,8 @@ func TestPackageSettingsAndTheirTwins(t *testing.T) {
 		{[]string{"    vex: {accept: [fixed], projects: [acme-one], order: [acme-one]}"},
 			"spec.vulnerabilities.vex.order[0]", nil},
 		{[]string{"  sbom: {required: true, signedBy: {key: ' '}}"}, "spec.sbom.signedBy.key", []string{"is empty"}},
-		{[]string{"  sbom: {required: true, signedBy: {key: ' '}}"}, "spec.sbom.signedBy", nil}, // one fault is told once
+		{[]string{"  sbom: {required: true, signedBy: {key: ''}}"}, "spec.sbom.signedBy.key", []string{"is empty"}},
+		{[]string{"  sbom: {required: true, signedBy: {key: ''}}"}, "spec.sbom.signedBy", nil}, // one fault is told once
 		{[]string{"  sbom: {required: true, signedBy: {keyless: {issuer: i, subjectRegexp: ''}}}"},
 			"spec.sbom.signedBy.keyless.subjectRegexp", []string{"is empty"}},
 		{[]string{"  sbom: {required: true, signedBy: {key: k, trustedRoot: ''}}"}, "spec.sbom.signedBy.trustedRoot",
@@ -148,6 +149,8 @@ func TestPackageDemands(t *testing.T) {
 		{[]string{"  sbom: {required: false}"}, []string{"sbom: not required, and believed only against an image"}},
 		{[]string{sbomRequired, "  packages: {deny: [{name: a}, {name: b}]}"}, []string{
 			"sbom: one in SPDX or CycloneDX, signed by the key /keys/sbom.pub", "packages: none of a, b"}},
+		{[]string{sbomRequired, "  packages: {deny: [{name: a}]}"}, []string{
+			"sbom: one in SPDX or CycloneDX, signed by the key /keys/sbom.pub", "packages: none of a"}},
 		{[]string{sbomRequired, "  packages: {allow: [{name: a, type: deb}]}"}, []string{
 			"sbom: one in SPDX or CycloneDX, signed by the key /keys/sbom.pub", "packages: only the 1 that are listed"}},
 		{[]string{sbomRequired, "  packages: {licenses: {deny: [MIT, ISC], unknown: warn}}"}, []string{
@@ -257,6 +260,39 @@ func TestWhyPackagesAreNotJudged(t *testing.T) {
 		c := check(t, p.Judge(passing(p, tt.change)), attestor.CheckPackages)
 		if c.Status != attestor.StatusSkipped || len(c.Reasons) != 1 || !strings.Contains(c.Reasons[0].Message, tt.want) {
 			t.Errorf("%q: %s %+v, want it skipped: %s", tt.sbom, c.Status, c.Reasons, tt.want)
+		}
+	}
+}
+
+// TestAnSBOMAloneSpeaksForAnImage: a policy must require something. An SBOM that is required is enough, one that is not
+// is nothing, and an exception from what nobody asks has no effect.
+func TestAnSBOMAloneSpeaksForAnImage(t *testing.T) {
+	alone := func(lines string) string {
+		return "apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: p}\nspec:\n  mode: enforce\n" +
+			"  images: [\"registry.example/acme/**\"]\n  base: {required: false}\n  user: {nonRoot: false}\n" +
+			"  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH, scan: {required: false}}\n" +
+			"  attestors: [projects/p/attestors/a]\n" + lines + "\n"
+	}
+	for lines, loads := range map[string]bool{
+		sbomRequired: true, sbomOptional: false, "": false,
+		sbomOptional + "\n  packages: {deny: [{name: x}]}": false,
+	} {
+		if _, err := policy.Parse(policy.Source{Name: "p.yaml", Text: []byte(alone(lines))}); (err == nil) != loads {
+			t.Errorf("%q loads: %v, want it to load: %t", lines, err, loads)
+		}
+	}
+
+	const waiver = "  exceptions: [{check: packages, subject: X, owner: o, reason: r, expires: 2099-01-01}]"
+	for _, tt := range []struct {
+		lines []string
+		odd   bool
+	}{{[]string{waiver}, true}, {[]string{waiver, sbomOptional}, false}, {[]string{waiver, sbomRequired}, false}} {
+		odd := false
+		for _, d := range setOf(t, edited(t, tt.lines...)).Lint(today()) {
+			odd = odd || strings.Contains(d.Message, "does not ask for packages")
+		}
+		if odd != tt.odd {
+			t.Errorf("%q: an exception for what is not asked: %t, want %t", tt.lines, odd, tt.odd)
 		}
 	}
 }
