@@ -74,7 +74,7 @@ func (o Override) Overdue(now time.Time) bool {
 	return o.Closed == "" && o.Expires != nil && !now.Before(*o.Expires)
 }
 
-// A StandingOverride is an open override as a look-up of attestations tells it: its
+// A StandingOverride is an open override as a look-up of attestations shows it: its
 // attestations are valid, and admit the image by it alone.
 type StandingOverride struct {
 	Decision  string     `json:"decision"` // that granted it
@@ -85,7 +85,7 @@ type StandingOverride struct {
 	Attestors []string   `json:"attestors"`         // that attested
 }
 
-// Standing tells an open override to those who look its attestations up at now.
+// Standing is an open override in the form for those who look its attestations up at now.
 func (o Override) Standing(now time.Time) StandingOverride {
 	return StandingOverride{
 		Decision: o.Decision, By: o.By, Time: o.Time, Expires: o.Expires,

@@ -136,6 +136,7 @@ func CheckBreakGlass(c Caller, repository, reason string, p BreakGlassPolicy) er
 			Msg:  "this identity may not use break-glass for this image",
 			Fix:  "ask whoever administers the gate for the action break-glass",
 		}
+	// The policy is asked after the right: who has none does not learn what the policy allows.
 	case !p.Allowed:
 		return &Error{
 			Kind: Forbidden,

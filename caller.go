@@ -44,6 +44,7 @@ type Caller struct {
 // May reports whether the caller may do a to images of a canonical repository.
 func (c Caller) May(a Action, repository string) bool {
 	return slices.ContainsFunc(c.Grants, func(g Grant) bool {
+		// Action and repository must be of one grant: two grants do not add up to a third.
 		return slices.Contains(g.Actions, a) &&
 			slices.ContainsFunc(g.Images, func(p Pattern) bool { return p.Match(repository) })
 	})

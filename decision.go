@@ -130,7 +130,7 @@ const (
 	ExitError = 3
 )
 
-// defaultRetryAfter is told where a reason to ask again names no time.
+// defaultRetryAfter is the wait for a reason to ask again that names none.
 const defaultRetryAfter = 10 * time.Second
 
 // Answer reads the table of the contract. An outage is never 200.
@@ -142,10 +142,12 @@ func (d Decision) Answer() Answer {
 		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
 	case d.Verdict == Pass:
 		return Answer{HTTPStatus: 200, ExitCode: ExitPass}
+	// 503 only where waiting is all that is needed: a client that repeats anything else would never end.
 	case d.Verdict == Undecided && d.mayChange():
 		return Answer{HTTPStatus: 503, ExitCode: ExitError, RetryAfter: d.retryAfter()}
 	case d.Verdict == Undecided:
 		return Answer{HTTPStatus: 502, ExitCode: ExitError}
+	// The caller asked what would be decided, and gets it: the exit code has the denial.
 	case asked:
 		return Answer{HTTPStatus: 200, ExitCode: ExitDeny}
 	case d.DryRun:
@@ -158,6 +160,7 @@ func (d Decision) Answer() Answer {
 func (d Decision) attested() bool {
 	for _, c := range d.Checks {
 		if c.Name == CheckAttest {
+			// A pass without an attestation would be an override that nothing enforces.
 			return c.Status == StatusPass && len(d.Attestations) > 0
 		}
 	}

@@ -93,6 +93,8 @@ func encodeList[T any](w io.Writer, list []T) error {
 	if _, err := io.WriteString(w, "["); err != nil {
 		return err
 	}
+
+	// One encoder for all: each keeps a buffer of the longest entry.
 	one := json.NewEncoder(unended{w})
 	for i := range list {
 		if i > 0 {

@@ -103,6 +103,7 @@ func (g *Gate) decide(ctx context.Context, r Request, keep func(Decision) (bool,
 	p.policy, p.dec.Policy = policy, &ref
 	p.dec.DryRun = r.DryRun || ref.Mode != Enforce
 
+	// The wait for a scan is the caller's own, and does not use up the time for everything else.
 	gather, cancel := context.WithTimeout(ctx, g.c.Deadline+r.Wait)
 	defer cancel()
 
@@ -157,6 +158,8 @@ func (p *attempt) admissible() (Policy, error) {
 	if repo == "" {
 		return nil, &Error{Kind: Invalid, Msg: "no image was given"}
 	}
+
+	// An override needs the right to attest too: it ends in an attestation.
 	action := ActionAttest
 	if r.DryRun {
 		action = ActionCheck
@@ -200,7 +203,7 @@ func (p *attempt) admissible() (Policy, error) {
 		return nil, nil //nolint:nilnil // no policy is an answer, not an error: NO_POLICY
 	}
 
-	// Who may not override is told so before anything is fetched. The right is checked again when the digest is known.
+	// An override is refused before anything is fetched. The right is checked again when the digest is known.
 	if r.BreakGlass != "" {
 		if err := CheckBreakGlass(r.Caller, repo, r.BreakGlass, policy.BreakGlass()); err != nil {
 			return nil, err
@@ -268,6 +271,7 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 		}
 	}
 
+	// On error, too: what exists is recorded, so that a revocation finds it.
 	if made != nil {
 		p.dec.Attestations = made
 	}
@@ -342,6 +346,7 @@ func (p *attempt) authorize(v Verdict) (auth Authorization, why string, err erro
 		return Authorization{}, "", err
 	}
 
+	// Noted only now: a decision that has it and an attestation answers 200.
 	record := grant.Record()
 	p.dec.BreakGlass = &record
 	return auth, "", nil
@@ -388,6 +393,8 @@ func (p *attempt) hashEvidence() error {
 	if p.ev.Time.IsZero() || p.dec.Evidence != "" { // nothing was gathered, or it is done
 		return nil
 	}
+
+	// The bytes that are hashed are those that the record stores: EncodeTo writes what json.Marshal does.
 	h := sha256.New()
 	if err := p.ev.EncodeTo(h); err != nil {
 		return err
@@ -446,6 +453,7 @@ func reasonOf(err error, fallback Code) Reason {
 		return Reason{Code: fallback, Message: "internal error; the log has it under the request id"}
 	}
 
+	// Msg and Fix are written for callers; the cause within is for logs alone.
 	r := Reason{Code: e.Code, Message: e.Msg, Fix: e.Fix, RetryAfter: e.RetryAfter()}
 	if r.Code == "" {
 		r.Code = fallback

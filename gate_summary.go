@@ -54,6 +54,7 @@ func (p *attempt) refuse(ctx context.Context, v Verdict) {
 	}
 	defer p.time("summarize")()
 
+	// A failure only warns: the denial stands without its summary.
 	r, err := AuthorizeRefusal(p.dec.ID, v)
 	if err == nil && p.gate.c.Summarizer == nil {
 		err = noSummarizer()

@@ -138,6 +138,8 @@ func (p *attempt) pin(ctx context.Context) (Image, error) {
 	defer p.time("pin")()
 
 	img, err := p.gate.c.Inspector.Pin(ctx, p.req.Image)
+
+	// An inspector that answers for another repository has a defect; its image is not judged.
 	if err == nil && (img.IsZero() || img.Repository() != p.req.Image.Repository()) {
 		err = fmt.Errorf("it was pinned to %q", img)
 	}
@@ -147,6 +149,7 @@ func (p *attempt) pin(ctx context.Context) (Image, error) {
 // unresolved turns a failed resolution into evidence, unless the request
 // itself was at fault.
 func (p *attempt) unresolved(err error) error {
+	// An error of the request, such as no such image, is answered and no decision.
 	e, ok := errors.AsType[*Error](err)
 	if ok && e.Kind != Upstream {
 		return err

@@ -70,6 +70,7 @@ func ParseReference(s string) (Reference, error) {
 		return invalid("image %q has a scheme: remove %q", clip(s), s[:strings.Index(s, "://")+3])
 	}
 
+	// Printable ASCII alone: no control character, and no letter that only looks like another.
 	for _, r := range s {
 		if r <= ' ' || r > '~' {
 			return invalid("image %q contains a character that no reference has: %q", clip(s), r)
@@ -201,6 +202,8 @@ func ParseImage(s string) (Image, error) {
 		return Image{}, err
 	}
 	img, ok := ref.Pinned()
+
+	// Text that is not canonical would be another name for the same image in records and comparisons.
 	if !ok || img.String() != s {
 		return Image{}, &Error{
 			Kind: Invalid,

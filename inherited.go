@@ -46,6 +46,7 @@ func (in Inherited) Empty() bool { return len(in.layers) == 0 }
 // Holds reports whether a finding lies in inherited layers only. A finding
 // whose layers were not reported may lie anywhere, and is the image's own.
 func (in Inherited) Holds(v *Vulnerability) bool {
+	// One layer of the image's own is enough: the package is then there too, and survives a rebuild.
 	own := func(layer Digest) bool { return !in.layers[layer] }
 
 	return len(v.DiffIDs) > 0 && !slices.ContainsFunc(v.DiffIDs, own)

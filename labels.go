@@ -38,6 +38,7 @@ func CheckLabels(labels map[string]string) error {
 		}
 	}
 
+	// JSON can write six bytes for one.
 	written, err := json.Marshal(labels)
 	if err != nil {
 		return fmt.Errorf("encoding labels: %w", err)

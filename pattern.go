@@ -101,6 +101,7 @@ func matchSegments(pattern, path []string) bool {
 		case p < len(pattern) && matchSegment(pattern[p], path[i]):
 			p++
 			i++
+		// Only the last star is gone back to: what an earlier one could take in, the last one can too.
 		case star >= 0:
 			mark++
 			p, i = star+1, mark
@@ -109,6 +110,7 @@ func matchSegments(pattern, path []string) bool {
 		}
 	}
 
+	// What is left of the pattern must match nothing.
 	for p < len(pattern) && pattern[p] == "**" {
 		p++
 	}
@@ -149,6 +151,8 @@ func (p Pattern) Compare(q Pattern) int {
 			return a - b
 		}
 	}
+
+	// With equal beginnings the longer pattern says more.
 	return len(p.segments) - len(q.segments)
 }
 

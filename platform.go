@@ -36,6 +36,8 @@ const scannedOfIndex = "linux/amd64"
 // other child's.
 func ScannedChild(platform string, children, left []Child) int {
 	same := func(c Child) bool { return SamePlatform(platform, c.Platform) }
+
+	// Which of several came first in the index is not known here, so that none is taken for it.
 	if slices.ContainsFunc(left, same) {
 		return -1
 	}

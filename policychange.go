@@ -48,6 +48,7 @@ func DiffPolicies(before, after []PolicyInForce) []PolicyDiff {
 		byName[p.Name] = PolicyDiff{Name: p.Name, Before: p.Digest}
 	}
 	for _, p := range after {
+		// Of a policy that is new the zero value has no digest before.
 		d := byName[p.Name]
 		d.Name, d.After = p.Name, p.Digest
 		byName[p.Name] = d

@@ -22,6 +22,7 @@ func (g *Gate) Recover(ctx context.Context, r Record, judged Policy) (Decision, 
 		images = append(images, r.Evidence.Image.Sibling(d))
 	}
 
+	// What exists decides, not what the begun record names: each attestation is verified with the attestor's keys.
 	standing, err := g.c.Attester.Standing(ctx, attestors, images)
 	if err != nil {
 		return Decision{}, fmt.Errorf("recovering %s: %w", r.Decision.ID, err)

@@ -155,6 +155,8 @@ func (v *Revoker) Finish(ctx context.Context, r RevocationRecord) (RevocationRec
 	deleted, err := v.c.Remove(ctx, r)
 	r.Attestations = append([]Attestation{}, deleted.Attestations...) // never null in JSON
 	r.Summaries, r.Left = deleted.Summaries, deleted.Left
+
+	// The record stays begun, so that the rest is deleted later.
 	if err != nil {
 		return r, err
 	}

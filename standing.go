@@ -50,6 +50,7 @@ func (s Standing) Missing(attestors []string, images []Image) ([]string, error) 
 		return nil, errors.New("no image by digest was given")
 	}
 
+	// Each attestor for each image: one that attested to the index alone has not attested to its children.
 	var missing []string
 	for _, name := range attestors {
 		if slices.ContainsFunc(images, func(img Image) bool { return len(s.By(name, img)) == 0 }) {

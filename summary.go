@@ -105,6 +105,7 @@ func AuthorizeRefusal(decision string, v Verdict) (Refusal, error) {
 		return Refusal{}, fmt.Errorf("publishing a refusal: the image is not resolved")
 	case v.policy.Mode != Enforce:
 		return Refusal{}, fmt.Errorf("publishing a refusal of %s: policy %q does not enforce", v.image, v.policy.Name)
+	// That an image was refused is said in public only where the policy asks for it.
 	case v.attest.Summary == nil || !v.attest.Summary.Refusals:
 		return Refusal{}, fmt.Errorf("publishing a refusal of %s: policy %q does not ask for it",
 			v.image, v.policy.Name)

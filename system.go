@@ -48,6 +48,8 @@ func (s *System) Ended(t time.Time) bool {
 	if s.End == "" {
 		return false
 	}
+
+	// The day itself still counts, in UTC.
 	end, err := time.Parse(time.DateOnly, s.End[:min(len(s.End), len(time.DateOnly))])
 	return err != nil || !t.Before(end.AddDate(0, 0, 1))
 }

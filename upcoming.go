@@ -66,6 +66,7 @@ func (c *UpcomingCounts) Add(image string, reasons []Reason) {
 			c.days[key] = day
 		}
 
+		// An image counts once for a day, whatever number of its reasons refuse then.
 		codes, seen := day.images[image]
 		if !seen {
 			codes = map[Code]bool{}

@@ -216,6 +216,7 @@ func refuses(c Check) bool { return c.Status.Refuses() }
 
 // sum is the most severe answer: one denial outweighs any error, one error any pass, and silence is a denial.
 func sum(checks []Check) Outcome {
+	// A pass is what is left when nothing refuses; silence is caught before the loop.
 	outcome := Pass
 	if len(checks) == 0 {
 		return Deny

@@ -21,6 +21,8 @@ func githubHost(issuer string) string {
 	if issuer == "https://token.actions.githubusercontent.com" {
 		return "github.com"
 	}
+
+	// One label before .ghe.com: with a dot or a slash it could be anybody's host.
 	rest, ok := strings.CutPrefix(issuer, "https://token.actions.")
 	tenant, isTenant := strings.CutSuffix(rest, ".ghe.com")
 	if !ok || !isTenant || tenant == "" || strings.Trim(tenant, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {

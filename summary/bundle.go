@@ -83,6 +83,8 @@ func open(raw []byte, pub crypto.PublicKey, d attestor.Digest) (s vsa.Statement,
 	if err != nil {
 		return vsa.Statement{}, fmt.Errorf("loading the public key: %w", err)
 	}
+
+	// The key has no period of validity of its own: which key counts is the configuration's to say.
 	trusted := root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) {
 		return root.NewExpiringKey(key, time.Time{}, time.Time{}), nil
 	})

@@ -63,6 +63,8 @@ func (p *Publisher) find(ctx context.Context, place attestor.Image, keys []Key) 
 			}
 		}
 	}
+
+	// The manifest decides between two of one moment, so that every instance takes the same for the newest.
 	slices.SortFunc(out, func(a, b found) int {
 		return cmp.Or(
 			b.statement.Predicate.TimeVerified.Compare(a.statement.Predicate.TimeVerified),
@@ -109,6 +111,8 @@ func (p *Publisher) readOne(
 	if s, err := open(raw, pub, place.Digest()); err == nil {
 		f = found{by: k.Where(), statement: s, manifest: attestor.Digest(desc.Digest.String()), place: place}
 	}
+
+	// What a digest and a key say does not change; that it is not the gate's own is kept as well.
 	p.read.Put(key, f, 1)
 	return f, nil
 }
@@ -161,6 +165,7 @@ func (p *Publisher) Stands(
 ) ([]attestor.Summary, error) {
 	var out []attestor.Summary
 	for _, img := range images {
+		// By the present key of passes alone: consumers have no other.
 		all, err := p.find(ctx, n.Place(img), []Key{p.c.Passed})
 		if err != nil {
 			return nil, err

@@ -148,6 +148,8 @@ func NewFormerKey(path string) (Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the public key: %w", err)
 	}
+
+	// One block and nothing behind it: of two keys in a file only one would be used.
 	block, rest := pem.Decode(raw)
 	if len(raw) > maxPublicKey || block == nil || block.Type != "PUBLIC KEY" || strings.TrimSpace(string(rest)) != "" {
 		return nil, notPublic(path, "is not one PEM block PUBLIC KEY")

@@ -71,6 +71,8 @@ func (k *kmsKey) public(ctx context.Context) (crypto.PublicKey, error) {
 	if err := suitable(pub); err != nil {
 		return nil, k.badAnswer("answered with " + err.Error())
 	}
+
+	// Kept only now, when the key may be used: a failure is asked again.
 	k.loaded.Store(pub)
 	return pub, nil
 }
@@ -122,6 +124,8 @@ func (k *kmsKey) mayUse(ctx context.Context) error {
 	if err != nil {
 		return k.failed("ask who may use it", "roles/cloudkms.signer", err)
 	}
+
+	// The service answers with those of the permissions that the caller has.
 	if !slices.Contains(resp.GetPermissions(), signPermission) {
 		return signingError("the gate may not sign with "+k.Where(), k.grant("roles/cloudkms.signer"), nil)
 	}

@@ -30,6 +30,7 @@ func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (at
 		wanted = append(wanted, groupFile)
 	}
 
+	// Both files are looked for in one walk: reading a layer is what costs.
 	texts := i.accounts(ctx, s, wanted)
 
 	var problems []attestor.Problem
@@ -141,6 +142,7 @@ func (i *Inspector) accounts(ctx context.Context, s subject, wanted []accountFil
 			break
 		}
 
+		// An error of this layer is one of every file that is not found yet: the layer may write it.
 		e, err := i.layers.effect(ctx, s, n)
 		for _, q := range searches {
 			switch {
@@ -193,6 +195,7 @@ func (q *search) descend(n int, l descriptor, e layerEffect) error {
 		)
 	}
 
+	// The topmost layer that writes the file decides what is in it.
 	switch {
 	case q.found != nil:
 	case f.present:
@@ -267,6 +270,7 @@ func accountEntry(content []byte, name string, fields, longest int) ([]string, e
 			continue
 		}
 
+		// Of two entries, which one counts differs between runtimes.
 		if entry != nil {
 			return nil, errors.New("it has two entries of that name")
 		}

@@ -20,7 +20,7 @@ type announcement struct {
 
 type announcementKey struct{}
 
-// announced is for the guard to note in what it is told.
+// announced returns a context through which the guard notes the digest that the registry announces.
 func announced(ctx context.Context) (context.Context, *announcement) {
 	a := &announcement{}
 	return context.WithValue(ctx, announcementKey{}, a), a

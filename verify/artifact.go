@@ -69,12 +69,14 @@ func (i *Inspector) artifact(ctx context.Context, img attestor.Image, d document
 	}
 
 	switch {
+	// Too many to read each: it is judged as an image, and refused.
 	case len(manifests) > i.limits.Descriptors:
 		return "", nil
 	case len(manifests) == 0 && cache:
 		return artifactCache, nil
 	case len(*d.Manifests) == 0 && referrersTag.MatchString(tag):
 		return artifactReferrers, nil
+	// What is in doubt is judged as an image.
 	case len(manifests) < len(*d.Manifests) || len(manifests) == 0:
 		return "", nil
 	}

@@ -34,6 +34,7 @@ func (i *Inspector) base(ctx context.Context, s subject, needs attestor.Needs) (
 		p, b.Evidence = i.hashed(ctx, s, m), attestor.DiffIDsVerified
 	}
 
+	// A base that is contradicted or not proven is none: only the hints stay, for the message.
 	if p != nil {
 		return attestor.Base{Hints: b.Hints}, []attestor.Problem{*p}
 	}
@@ -251,6 +252,7 @@ func (i *Inspector) attested(
 			continue
 		}
 		for _, ab := range needs.Bases {
+			// The builder is one that the policy names, and the statement was verified: it may say which base it used.
 			d, ok := p.Materials[ab.Repository]
 			if !ok {
 				continue
@@ -265,6 +267,8 @@ func (i *Inspector) attested(
 		return attestor.Base{}, nil
 	}
 	b := best.evidence()
+
+	// No layer is known to be the base's, so that no finding is inherited.
 	b.Evidence, b.Layers = attestor.Attested, 0
 	return i.signed(ctx, best, b)
 }

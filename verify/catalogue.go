@@ -101,6 +101,8 @@ func (s *platformBases) add(key baseKey, b *baseImage) {
 	defer s.mu.Unlock()
 
 	delete(s.failed, key)
+
+	// Filed once: two that read it at the same time must not list it twice.
 	if _, ok := s.images[key]; ok {
 		return
 	}
@@ -212,6 +214,8 @@ func (c *catalogue) read(ctx context.Context, s *platformBases, key baseKey) (*b
 	if err != nil {
 		return nil, err
 	}
+
+	// By digest, so that the bytes are those that the policy or a tag named.
 	raw, err := c.i.fetch.byDigest(ctx, img)
 	if err != nil {
 		return nil, err
@@ -279,6 +283,7 @@ func entryFor(img attestor.Image, index document, p platform) (*descriptor, erro
 		return nil, nil //nolint:nilnil // the base has no such platform, which is an answer
 	}
 
+	// Which of two a runtime takes is not said: neither is approved.
 	if len(entries) > 1 {
 		return nil, fault(attestor.CodePlatformDuplicate, fmt.Sprintf("%s has two images for %s", img, p),
 			"approve a base with one image for each platform", nil)

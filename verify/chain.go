@@ -12,6 +12,7 @@ type chain [sha256.Size]byte
 
 // next extends a chain by one digest.
 func (c chain) next(d attestor.Digest) chain {
+	// 71 bytes are sha256: and 64 hex digits, the only form of a digest here.
 	var buf [sha256.Size + 1 + 71]byte
 	n := copy(buf[:], c[:])
 	n += copy(buf[n:], " ")

@@ -54,9 +54,12 @@ func (i *Inspector) children(
 			report(err, string(e.Digest))
 			continue
 		}
+
+		// The platform is the index's claim; the child's own config must agree when it is read.
 		child := attestor.Child{Platform: e.Platform.String(), Digest: e.Digest}
 		err := e.Platform.check(subject)
 		switch {
+		// Without a platform it cannot be left out: some runtime may choose it.
 		case err != nil && err.Code == attestor.CodePlatformMissing:
 			report(err, string(e.Digest))
 		case !e.Platform.selected(needs.Platforms):
@@ -228,6 +231,7 @@ func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (
 		return document{}, err
 	}
 
+	// OCI image specification, descriptor: a size that differs means that the content is not to be trusted.
 	if size >= 0 && int64(len(c.bytes)) != size {
 		return document{}, fault(
 			attestor.CodeManifestInvalid,

@@ -24,6 +24,7 @@ func claims(c imageConfig, d document) attestor.ImageConfig {
 	}
 	var names, secrets []string
 	for _, e := range c.Config.Env {
+		// The value is looked at and dropped: it may be a secret, and records are read by many.
 		name, value, _ := strings.Cut(e, "=")
 		names = append(names, name)
 		if looksSecret(name, value) {
@@ -64,6 +65,8 @@ func boundedMap(m map[string]string) map[string]string {
 		return nil
 	}
 	out := map[string]string{}
+
+	// Sorted, so that the same image always gives the same evidence.
 	keys := slices.Sorted(maps.Keys(m))
 	for _, k := range keys[:min(len(keys), maxClaims)] {
 		out[boundedText(k)] = boundedText(m[k])

@@ -26,10 +26,10 @@ const (
 	unstated compression = ""
 )
 
-// headBytes is how much of a blob its compression is told by, as in containerd.
+// headBytes is how much of a blob its compression is recognized by, as in containerd.
 const headBytes = 10
 
-// detect tells a compression by the first bytes of a blob, as containerd
+// detect recognizes a compression by the first bytes of a blob, as containerd
 // (pkg/archive/compression) and Docker (moby/go-archive) do. Docker alone knows
 // bzip2 and xz; containerd would take those blobs for plain tars.
 func detect(head []byte) compression {
@@ -75,7 +75,7 @@ func stated(mediaType string) compression {
 }
 
 // maxZstdWindow is the largest window that the zstd program decompresses
-// without being told to. A frame decides how much memory its window takes.
+// by default. A frame decides how much memory its window takes.
 const maxZstdWindow = 128 << 20
 
 // decompress reads what is left of r by the compression that detect found. The

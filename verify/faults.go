@@ -44,6 +44,7 @@ func classify(err error, what, repository string) *attestor.Error {
 		return answered(e, what, repository, err)
 	}
 
+	// From here on the client gives no types.
 	text := err.Error()
 	switch {
 	case errors.Is(err, errHostRefused):
@@ -113,6 +114,8 @@ func busy(e *throttle.Error, registry string, err error) *attestor.Error {
 // answered turns the status of an answer without the requested content into a fault.
 func answered(e *transport.Error, what, repository string, err error) *attestor.Error {
 	host, _, _ := strings.Cut(repository, "/")
+
+	// The client asks /v2/ before anything else: an answer to that is not about the image.
 	ping := e.Request != nil && e.Request.URL.Path == "/v2/"
 
 	switch status := e.StatusCode; {

@@ -107,6 +107,7 @@ func (f *fetcher) byTagOnce(ctx context.Context, repository, tag string) (conten
 		return content{}, classify(err, ref.String(), repository)
 	}
 
+	// Kept by its digest alone: the tag may name another one a moment later.
 	f.cache.Put(contentKey{repository: repository, digest: c.digest}, c, int64(len(c.bytes))+lru.Entry)
 	return c, nil
 }
@@ -164,6 +165,8 @@ func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int6
 			return content{}, err
 		}
 		defer rc.Close()
+
+		// One byte more than is said shows a blob that is longer.
 		b, err := io.ReadAll(io.LimitReader(rc, size+1))
 		if err != nil {
 			return content{}, err
@@ -241,6 +244,8 @@ func (f *fetcher) start(
 		}
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limits.FetchTimeout)
 		defer cancel()
+
+		// Only a success is kept: a failure may be the registry's for a moment.
 		c, err := guarded(func() (content, error) { return read(work) })
 		if err != nil {
 			what := img.String()

@@ -96,6 +96,7 @@ func (i *Inspector) provenanceHints(ctx context.Context, s subject) []hint {
 				continue
 			}
 
+			// Unsigned, so that it is a hint: what it names is read, and proven by layers, or counts for nothing.
 			c, err := i.fetch.blob(ctx, s.image.Sibling(l.Digest), l.Size, maxProvenanceBytes)
 			if err != nil {
 				continue
@@ -173,9 +174,8 @@ func (i *Inspector) texts(s subject, needs attestor.Needs, hints []hint) []strin
 	if m, ok := i.bases.find(i.bases.basesOf(s.platform), s, needs, true, nil); ok && !m.exact {
 		texts = append(
 			texts,
-			"diffIDs of "+m.entry.Name+" ("+m.base.image(
-				m.base.root(),
-			).String()+"), whose layers these are not by digest",
+			"diffIDs of "+m.entry.Name+" ("+m.base.image(m.base.root()).String()+
+				"), whose layers these are not by digest",
 		)
 	}
 	return texts
@@ -203,6 +203,8 @@ func (c *catalogue) follow(ctx context.Context, s *platformBases, hints []hint, 
 
 		for _, ab := range needs.Bases {
 			key := baseKey{ab.Repository, h.digest}
+
+			// A hint that names a repository is tried there alone.
 			if ab.SignedBy == nil || len(ab.Tags) == 0 || approved && ab.Repository != h.repository || followed[key] ||
 				len(followed) >= maxFollowed {
 				continue

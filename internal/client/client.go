@@ -108,12 +108,15 @@ func (c *Client) Admit(ctx context.Context, r attestor.Request) (attestor.Decisi
 	}
 	for {
 		left := max(until.Sub(c.now()), 0)
+		// The service bounds the wait of one request, so that a longer one is divided.
 		d, retry, err := c.attest(ctx, r, min(left, serverWait))
 		if e, ok := errors.AsType[*Error](err); ok {
 			retry = e.RetryAfter // the queue is full, memory is short: nothing was decided
 		}
 
 		left = until.Sub(c.now())
+
+		// The last answer counts, whatever it is: an answer to come again is no pass.
 		if retry <= 0 || left <= 0 {
 			return d, err
 		}
@@ -180,6 +183,7 @@ func (c *Client) attest(
 		return attestor.Decision{}, 0, err
 	}
 
+	// At least a second, so that a service that names no time is not asked in a loop.
 	if resp.status == http.StatusServiceUnavailable {
 		retry = max(resp.retryAfter, time.Second)
 	}
@@ -203,10 +207,12 @@ func answers(d attestor.Decision, r attestor.Request) error {
 		return wrong("the service was asked about %s and answered about %q", r.Image, d.Image.Reference)
 	case pinnedElsewhere(r.Image, got):
 		return wrong("the service was asked about %s and answered about %s", r.Image, got)
+	// An image would have been signed that was only to be looked at.
 	case r.DryRun && !d.DryRun:
 		return wrong("the service was asked for a dry run and answered with a decision that counts")
 	case !r.DryRun && d.DryRun && enforced:
 		return wrong("the service was asked for a decision and answered with a dry run")
+	// A pass must name what judged and which bytes.
 	case d.Verdict == attestor.Pass && (d.Policy == nil || !pinned(got)):
 		return wrong("the service says that %s passed, and names no policy or no digest", r.Image)
 	case d.Verdict == attestor.Pass && !d.DryRun && len(d.Attestations) == 0:
@@ -352,6 +358,8 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 	}
 
 	out := response{status: resp.StatusCode, header: resp.Header, body: b}
+
+	// RFC 9110, 10.2.3, also allows a date, which the gate does not send.
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds >= 0 {
 		out.retryAfter = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
 	}

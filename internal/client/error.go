@@ -27,6 +27,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // refused: the gate, Cloud Run in front of it, or a web application firewall.
 func (r response) problem() error {
 	var p struct{ Title, Detail, Fix string }
+
+	// Only the gate answers problems in this form (RFC 9457): text of anything else is not shown as the gate's.
 	typ, _, _ := strings.Cut(r.header.Get("Content-Type"), ";")
 	if typ == "application/problem+json" && json.Unmarshal(r.body, &p) == nil {
 		return &Error{ExitCode: exitFor(r.status), RetryAfter: r.retryAfter, Err: &attestor.Error{

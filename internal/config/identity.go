@@ -35,6 +35,8 @@ func (i Identity) problems() []error {
 
 func (c Caller) problems() []string {
 	var out []string
+
+	// Two ways to name one caller could be read as either, or as both.
 	if count(c.Email != "", c.Subject != "", len(c.Claims)+len(c.Patterns) > 0) != 1 {
 		out = append(out, "want one of email, subject, and claims or patterns")
 	}

@@ -54,6 +54,8 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 	if err != nil {
 		return Config{}, fmt.Errorf("%s:\n%w", path, err)
 	}
+
+	// Paths first: what is checked is what will be opened.
 	c.resolve(filepath.Dir(path), profile)
 
 	if err := c.Finish(getenv, profile); err != nil {
@@ -114,6 +116,7 @@ func strictly[T any](b []byte, into *T) error {
 		return err
 	}
 
+	// A second document would be configuration that nothing reads.
 	var rest any
 	if err := loader.Load(&rest); !errors.Is(err, io.EOF) {
 		return errors.New("there is a second document; only one is read")

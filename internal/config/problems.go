@@ -135,6 +135,7 @@ func (c Config) attestorProblems() []error {
 			out = append(out, fmt.Errorf("attestors[%d].name: %q is not projects/PROJECT/attestors/NAME", i, a.Name))
 		case seen[a.Name]:
 			out = append(out, fmt.Errorf("attestors[%d].name: duplicate %q", i, a.Name))
+		// With both, which of them signs would depend on the program.
 		case (a.KMS == "") == (a.KeyFile == ""):
 			out = append(out, fmt.Errorf("attestors[%d]: want one of kms and keyFile", i))
 		}
@@ -166,6 +167,7 @@ func (s Store) problems(getenv func(string) string) []error {
 	switch {
 	case count(s.SQLite != "", s.Postgres != "", s.None) != 1:
 		return []error{errors.New("store: want one of sqlite, postgres and none")}
+	// K_SERVICE is set by Cloud Run (container runtime contract).
 	case s.SQLite != "" && getenv("K_SERVICE") != "":
 		return []error{errors.New("store.sqlite: Cloud Run's disk is lost when an instance ends; use store.postgres, " +
 			"or store.none")}

@@ -49,6 +49,8 @@ func (s VSA) problems(attestors []Attestor) []error {
 		}{"vsa.refused", *s.Refused})
 	}
 	used := map[SummaryKey]string{}
+
+	// One key for two kinds of statements would let a signature of one be shown as the other.
 	for i, a := range attestors {
 		used[SummaryKey{KMS: a.KMS, KeyFile: a.KeyFile}] = fmt.Sprintf("attestors[%d]", i)
 	}

@@ -40,6 +40,7 @@ func Findings(d attestor.Decision, severities ...attestor.ReasonSeverity) []Find
 				continue
 			}
 
+			// Only reasons with the same fix are one: a person does one thing for all of them.
 			k := key{c.Name, string(r.Code), string(r.Severity), r.Fix, string(c.Status)}
 			i, ok := index[k]
 			if !ok {
@@ -67,7 +68,7 @@ func explains(c attestor.Check, r attestor.Reason) bool {
 	return r.Severity == attestor.Informs && (c.Status == attestor.StatusSkipped || only)
 }
 
-// AppendNew adds s to a list that has it not.
+// AppendNew appends s unless it is "" or in the list already.
 func AppendNew(list []string, s string) []string {
 	if s == "" || slices.Contains(list, s) {
 		return list
@@ -189,7 +190,7 @@ func Status(c attestor.Check) string {
 	return "error"
 }
 
-// Fact is what a check that did not refuse was content with, in a few words.
+// Fact says in a few words what a check that did not refuse found.
 func Fact(d attestor.Decision, c attestor.Check) string {
 	if c.Status == attestor.StatusSkipped && len(c.Reasons) > 0 {
 		return c.Reasons[0].Message

@@ -10,6 +10,8 @@ import (
 // author, else the path that the repository lies in.
 func Owner(r attestor.Record) string {
 	labels := []map[string]string{r.Evidence.Labels, r.Decision.Labels}
+
+	// The caller's labels come first: the image's are whatever its author wrote.
 	for _, p := range r.Evidence.Platforms {
 		labels = append(labels, p.Config.Labels)
 	}

@@ -100,6 +100,7 @@ func Parse(r io.Reader) (*Table, error) {
 	switch {
 	case lines.Err() != nil:
 		return nil, lines.Err()
+	// A table that was cut off would lack ends, and a system without an end passes.
 	case limited.N <= 0:
 		return nil, fmt.Errorf("more than %d bytes", maxBytes)
 	case len(t.ends)+len(t.rolling) == 0:
@@ -149,6 +150,8 @@ func (t *Table) row(line string) error {
 	if t.ends[id] == nil {
 		t.ends[id] = map[string]string{}
 	}
+
+	// Of two ends for one release the later would win in silence.
 	if _, twice := t.ends[id][release]; twice {
 		return fmt.Errorf("duplicate %s %s", id, release)
 	}

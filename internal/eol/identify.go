@@ -101,6 +101,8 @@ func FromOSRelease(content []byte) (s attestor.System, ok bool) {
 	if s.Version == "" && strings.HasSuffix(pretty, "/sid") {
 		s.Version = clip(pretty[strings.LastIndexByte(pretty, ' ')+1:])
 	}
+
+	// The id comes from the image: a text of another form could fill messages and records.
 	if !idForm.MatchString(s.ID) {
 		return attestor.System{}, false
 	}

@@ -149,6 +149,8 @@ func (d Data) only(parts []Part) Data {
 	}
 	if !slices.Contains(parts, Text) {
 		d.Reason = ""
+
+		// The event is other receivers' too, so that its reasons are not changed in place.
 		d.Reasons = slices.Clone(d.Reasons)
 		for i := range d.Reasons {
 			d.Reasons[i].Message = ""
@@ -219,6 +221,8 @@ func OfRevocation(r attestor.RevocationRecord) Data {
 		Decision: r.Judgment, Admitted: r.Admitted, Attestations: attestationsOf(r.Attestations),
 		RequestID: cut(r.RequestID), Caller: callerOf(r.Caller), Reason: cut(r.Reason),
 	}
+
+	// The end of an override is about the decision that granted it.
 	if r.Override != "" {
 		out.Decision = r.Override
 	}

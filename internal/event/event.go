@@ -1,5 +1,5 @@
 // Package event has the events that the gate tells others about: CloudEvents 1.0 in
-// their JSON format. A record writes them beside what they tell, and package courier
+// their JSON format. A record writes them beside what they are about, and package courier
 // delivers them.
 package event
 
@@ -16,7 +16,7 @@ type Type string
 
 // The types.
 const (
-	DecisionDenied  Type = "decision.denied"  // an image was refused, in earnest
+	DecisionDenied  Type = "decision.denied"  // an image was refused, and no dry run
 	OverrideUsed    Type = "override.used"    // a refusal was overridden, and the image attested
 	OverrideExpired Type = "override.expired" // an override reached its end, and its attestations were deleted
 	// attestations were deleted before an end, by a person or by re-judging
@@ -46,7 +46,7 @@ func TableTypes() []Type {
 // Known reports whether a type exists.
 func (t Type) Known() bool { return t == DecisionRecorded || slices.Contains(Types(), t) }
 
-// ID is the id of the event that tells of a record. It is the same however often the
+// ID is the id of the event about a record. It is the same however often the
 // event is written or sent. It has no full stop, since Standard Webhooks separate the
 // id from what follows it by one.
 func (t Type) ID(record string) string {
@@ -62,7 +62,7 @@ type Event struct {
 	Data    Data      `json:"data"`
 }
 
-// New returns the event of a type that tells of a record.
+// New returns the event of a type about a record.
 func New(t Type, record string, at time.Time, subject string, data Data) Event {
 	return Event{ID: t.ID(record), Type: t, Time: at.UTC(), Subject: subject, Data: data}
 }

@@ -134,6 +134,8 @@ func columns() []column {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+
+		// The topic's and the table's schema come from one list, so that a row fits both.
 		c := column{name: name, proto: "string", table: "STRING", mode: "NULLABLE"}
 		switch f.Type.Kind() { //nolint:exhaustive // the kinds that a row has
 		case reflect.Bool:

@@ -19,6 +19,8 @@ type cleaner struct {
 
 func (c *cleaner) Write(p []byte) (int, error) {
 	in := append(c.rest, p...)
+
+	// A character may be cut in two by a write: its beginning waits for the rest.
 	whole := len(in)
 	for i := 1; i < utf8.UTFMax && i <= len(in); i++ {
 		if b := in[len(in)-i]; utf8.RuneStart(b) {

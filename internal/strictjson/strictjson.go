@@ -108,6 +108,8 @@ func Decode(b []byte, v any, r Rules) error {
 	if err := Check(b, r); err != nil {
 		return err
 	}
+
+	// The check has seen every token: what is decoded here can be read in one way only.
 	err := json.Unmarshal(
 		b, v, json.RejectUnknownMembers(!r.Unknown), jsontext.AllowInvalidUTF8(r.Surrogates),
 	)

@@ -133,6 +133,7 @@ func (c *checker) field(t reflect.Type, name string) (reflect.Type, bool) {
 }
 
 func (c *checker) scalar(n *yaml.Node, t reflect.Type, path string) {
+	// Many decoders take an empty value for an absent one, which would get the default.
 	if n.ShortTag() == "!!null" {
 		if !c.shape.NullRemoves {
 			c.fault(n, path, "is empty: give it a value, or remove the field")

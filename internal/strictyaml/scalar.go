@@ -43,6 +43,7 @@ func Int(n *yaml.Node) (int64, error) {
 		return 0, wrong(n, want, "")
 	}
 
+	// A number that does not fit is refused: cut to 64 bits it would be another.
 	i, err := strconv.ParseInt(n.Value, 10, 64)
 	if err != nil {
 		return 0, wrong(n, want, " of 64 bits")

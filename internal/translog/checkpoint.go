@@ -131,6 +131,7 @@ func UnverifiedCheckpoint(signed []byte) (Checkpoint, error) {
 		)
 	}
 
+	// c2sp.org/signed-note: the signatures follow the text after an empty line.
 	text, _, ok := strings.Cut(string(signed), "\n\n")
 	if !ok {
 		return Checkpoint{}, errors.New("the checkpoint has no signature")

@@ -143,6 +143,7 @@ func Cosign(signed, lines []byte, vkey string, w WitnessKey) ([]byte, error) {
 
 	for line := range bytes.Lines(lines) {
 		alone := joinedBytes(text, []byte("\n\n"), line)
+		// Each line is tried alone: a line of another key must not make this one fail.
 		if n, err := note.Open(alone, note.VerifierList(w)); err != nil || len(n.Sigs) != 1 {
 			continue
 		}
@@ -172,6 +173,8 @@ func MergeCosigned(checkpoints ...[]byte) ([]byte, error) {
 		if i == 0 {
 			out = joinedBytes(text, []byte("\n\n"))
 		}
+
+		// Signatures of one text under another would not verify, or would claim another tree.
 		if !bytes.HasPrefix(out, joinedBytes(text, []byte("\n\n"))) {
 			return nil, errors.New("the checkpoints are not of one tree")
 		}

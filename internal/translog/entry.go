@@ -85,6 +85,7 @@ func ParseEntry(b []byte) (Entry, error) {
 		e.Entered = w.Entered.UTC()
 	}
 
+	// Encoding it again is the only test of the one form: the decoder accepts many.
 	again, err := e.Encode()
 	if err != nil {
 		return Entry{}, err

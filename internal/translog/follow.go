@@ -31,6 +31,7 @@ func (h Head) Follow(l Stored) (next Head, wrong string) {
 		}
 	}
 
+	// The subtrees that this entry completes, from the leaf up, as [Head.Add] makes them.
 	level := 1
 	for n := h.Size; n&1 == 1; n >>= 1 {
 		last = tlog.NodeHash(peaks[len(peaks)-1], last)
@@ -45,6 +46,8 @@ func (h Head) Follow(l Stored) (next Head, wrong string) {
 		}
 		level++
 	}
+
+	// A hash of a subtree that the entry does not complete would be read by proofs.
 	if len(l.Hashes) > level && wrong == "" {
 		wrong = HashesChanged
 	}

@@ -43,6 +43,7 @@ func (h Head) Root() tlog.Hash {
 		return empty
 	}
 
+	// RFC 6962, 2.1: an incomplete tree's root joins its complete subtrees, the smallest first.
 	root := h.peaks[len(h.peaks)-1]
 	for _, left := range slices.Backward(h.peaks[:len(h.peaks)-1]) {
 		root = tlog.NodeHash(left, root)

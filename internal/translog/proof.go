@@ -81,7 +81,6 @@ func ParseProof(text []byte) (Proof, error) {
 	}
 
 	p.Index = n
-
 	if len(lines)-1 > maxProofHashes {
 		return malformed("it has too many hashes")
 	}
@@ -102,6 +101,8 @@ func (p Proof) Verify(entry []byte, vkey string) (Checkpoint, error) {
 	if err != nil {
 		return Checkpoint{}, err
 	}
+
+	// The checkpoint is verified first: what it says is only then the log's.
 	if p.Index >= c.Size {
 		return Checkpoint{}, fmt.Errorf("the proof is of entry %d; its checkpoint has size %d", p.Index, c.Size)
 	}
@@ -134,6 +135,8 @@ func Prove(ctx context.Context, q Querier, leaf Stored, signed []byte) (Proof, e
 	if err != nil {
 		return Proof{}, fmt.Errorf("proving entry %d: %w", leaf.Index, err)
 	}
+
+	// The rows may have been changed since: a proof that does not verify must not leave here.
 	if err := tlog.CheckRecord(hashes, c.Size, c.Root, leaf.Index, tlog.RecordHash(leaf.Entry)); err != nil {
 		return Proof{}, fmt.Errorf("entry %d: %w", leaf.Index, errInconsistent)
 	}

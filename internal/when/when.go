@@ -55,6 +55,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, notA("duration", s, DurationExamples)
 	}
 
+	// Exact, so that 0.1h is the same everywhere and a long text cannot overflow.
 	total := new(big.Rat)
 	next, fraction := 0, false
 	for rest := s; rest != ""; {

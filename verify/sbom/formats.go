@@ -46,6 +46,7 @@ func (r *reader) component(depth int, about bool) error {
 		case "licenses":
 			err = array(r.dec, func() error { return r.cycloneLicense(&p) })
 		case "components":
+			// Components within components are packages in the image as well.
 			err = r.components(depth + 1)
 		default:
 			err = r.dec.SkipValue()
@@ -94,6 +95,8 @@ func (r *reader) license(p *named) error {
 	if l == "" || slices.Contains(p.licenses, l) {
 		return nil
 	}
+
+	// A license that was not read could be a denied one: the document is refused, not cut.
 	if len(p.licenses) == maxLicenses {
 		return malformed("a package has more than %d licenses", maxLicenses)
 	}
@@ -156,6 +159,8 @@ func (r *reader) externalRef(p *named) error {
 	if err != nil || kind != "purl" {
 		return err
 	}
+
+	// Other references may be long; a package URL that was cut would name another package.
 	if len(locator) > maxPurl {
 		return malformed("it has a package URL of %d bytes where at most %d are read", len(locator), maxPurl)
 	}
@@ -180,6 +185,8 @@ func (r *reader) relationship() error {
 		}
 		return err
 	})
+
+	// Two are enough to know that it describes several things.
 	if err == nil && from == "SPDXRef-DOCUMENT" && kind == "DESCRIBES" && !slices.Contains(r.described, to) &&
 		len(r.described) < 2 {
 		r.described = append(r.described, to)
@@ -221,6 +228,8 @@ func (r *reader) keep(p *named) error {
 		if err != nil || u.Name == "" {
 			continue
 		}
+
+		// The package URL outweighs the fields beside it: policies are written in its terms.
 		version := u.Version
 		if version == "" {
 			version = p.version

@@ -105,6 +105,8 @@ func subjects(dec *jsontext.Decoder, digest attestor.Digest) (n int, err error) 
 			}
 			return object(dec, 0, func(algorithm string) error {
 				value, err := text(dec, maxText)
+
+				// Digests by other algorithms do not name the image here: a weak one could be met by other bytes.
 				if algorithm == "sha256" && value == digest.Hex() {
 					n++
 				}
@@ -194,8 +196,10 @@ func (r *reader) member(name string) (err error) {
 func (r *reader) result() (attestor.SBOM, error) {
 	cyclone, spdx := r.bomFormat != "" || r.hasComponents, r.spdxVersion != "" || r.hasPackages
 	switch {
+	// Each reader would see another list of packages.
 	case cyclone && spdx:
 		return attestor.SBOM{}, malformed("it is both CycloneDX and SPDX")
+	// SPDX 3 has its packages in @graph: read as SPDX 2 it would be an empty list.
 	case r.context != "":
 		return attestor.SBOM{}, &Error{Unsupported, "it is SPDX 3 or other linked data; of SPDX, version 2 is read"}
 	case cyclone:
@@ -233,6 +237,8 @@ func (r *reader) add(p attestor.Package) error {
 	if len(r.packages) == r.limit {
 		return &Error{TooLarge, fmt.Sprintf("it lists more packages than the %d that are read", r.limit)}
 	}
+
+	// Bytes are bounded beside the number: records keep all of it.
 	r.kept += len(p.Name) + len(p.Version)
 	for _, l := range p.Licenses {
 		r.kept += len(l)

@@ -150,6 +150,8 @@ func (c *collection) read(d signed.Document) {
 		c.reject(d, err)
 		return
 	}
+
+	// One document more than is read is a problem: it may list a denied package.
 	if len(c.out) == maxDocuments {
 		c.refused(signed.Refused{
 			Place: d.Place, Kind: signed.RefusedTooMany,
@@ -157,11 +159,15 @@ func (c *collection) read(d signed.Document) {
 		})
 		return
 	}
+
+	// The bound is on all documents together, so that many small ones are no way around it.
 	c.left -= len(doc.Packages)
 	doc.Place, doc.Digest = d.Place, d.Digest
 	if d.PredicateType != "" {
 		doc.Statement = attestor.DigestOf(d.Body)
 	}
+
+	// A document without a signer stays a claim: SignedBy is what policies go by.
 	if d.Signer != "" {
 		doc.SignedBy, doc.Signer = c.rule, d.Signer
 	}
