@@ -114,7 +114,7 @@ type Attestation struct {
 	Since       time.Time `json:"since,omitzero"`
 }
 
-// An Answer is how a Decision is told apart by machines: HTTP status and exit
+// An Answer is a Decision for machines: HTTP status and exit
 // code are two columns of one table.
 type Answer struct {
 	HTTPStatus int

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// A ReasonSeverity says what a reason does to the verdict. It is the only thing by which refusals are told from
+// A ReasonSeverity says what a reason does to the verdict. It is the only thing that distinguishes refusals from
 // remarks: in logs, metrics, reports and simulations alike. The zero value is "not said", which a check that refuses
 // reads as its code's own severity; see [Check.WithSeverities].
 type ReasonSeverity string

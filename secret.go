@@ -32,7 +32,7 @@ func (s *Secret) Place() string {
 	return s.Path
 }
 
-// Subject is the secret's kind and place, by which one is told from another in reasons.
+// Subject is the secret's kind and place, which distinguish it from others in reasons.
 func (s *Secret) Subject() string { return strings.TrimSpace(s.Kind + " " + s.Path) }
 
 // An UnreadKind is a kind of occurrence about the image that this version cannot judge.

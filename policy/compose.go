@@ -27,7 +27,7 @@ func (c *composer) compose(root *yaml.Node, shared fragmentsByName, broken bool)
 		return root, nil
 	}
 
-	// What is of a wrong type, or missing, is told when the document is read as it is.
+	// What is of a wrong type, or missing, is reported when the document is read as it is.
 	if spec := valueAt(root, "spec"); spec == nil || spec.Kind != yaml.MappingNode || !areTexts(list) {
 		return root, nil
 	}
@@ -53,7 +53,7 @@ func (c *composer) compose(root *yaml.Node, shared fragmentsByName, broken bool)
 		f := shared[n.Value]
 		switch {
 		case f == nil && broken:
-			return nil, nil // told where it stands
+			return nil, nil // reported where it stands
 		case f == nil:
 			c.d.errorAt(n, path, fmt.Sprintf("there is no fragment %q among the files", clip(n.Value)), nil, "")
 		case slices.ContainsFunc(uses, func(u used) bool { return u.name == f.name }):

@@ -95,7 +95,7 @@ func (d *decoder) document(text []byte) (*yaml.Node, error) {
 	return fail(1, 1, "the file is empty")
 }
 
-// maxErrors bounds the errors that one file is told: a hostile file costs no more
+// maxErrors bounds the errors that are listed for one file: a hostile file costs no more
 // than its own size, and a person mends no more at once.
 const maxErrors = 200
 

@@ -84,6 +84,6 @@ func (e Errors) sorted() Errors {
 		)
 	})
 
-	// A fragment with a fault is read by every policy that uses it: the fault is told once.
+	// A fragment with a fault is read by every policy that uses it: the fault is listed once.
 	return slices.CompactFunc(e, func(a, b Diagnostic) bool { return a.String() == b.String() })
 }

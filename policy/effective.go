@@ -51,7 +51,7 @@ func (d *decoder) limit(n *yaml.Node, v reflect.Value, path, nothing string) {
 	d.object(n, reflect.ValueOf(&long).Elem(), path)
 	given := d.has(path + ".until")
 
-	// Faults of form are told where the value stands. Later faults are told of the limit, as if it had the short form.
+	// Faults of form are reported where the value stands, later ones for the limit, as if it had the short form.
 	if d.has(path+".value") && d.part(&long.Value, v, path+".value") {
 		d.value(&long.Value, v, path)
 	}
@@ -295,7 +295,7 @@ func (j *judgement) refusesNow(of answer) bool {
 		slices.ContainsFunc(j.before[0].found[of], func(f finding) bool { return f.status.Refuses() })
 }
 
-// A findingKey tells findings of one check apart, whatever limit they exceed.
+// A findingKey is equal for findings of one check that are one, whatever limit they exceed.
 type findingKey struct {
 	code                attestor.Code
 	subject, pkg, where string

@@ -88,7 +88,7 @@ func (doc *document) fragment() (*fragment, Errors) {
 		v.match("metadata.name", file.Metadata.Name, nameForm, "lower-case letters, digits and hyphens, at most 63")
 	}
 
-	// Read even where something is wrong, so that policies that use it are not told that it does not exist.
+	// Read even where something is wrong, so that policies that use it do not report that it does not exist.
 	f := &fragment{name: file.Metadata.Name, file: doc.source.Name, digest: doc.digest, spec: valueAt(doc.root, "spec"),
 		line: d.places["metadata.name"].line, column: d.places["metadata.name"].column}
 	if f.spec == nil {
@@ -136,7 +136,7 @@ func (p *Policy) current(shared fragmentsByName) bool {
 }
 
 // policy reads a file as a policy, composed with the fragments that it uses. broken says that some fragment may be
-// missing because it does not load, which was told already.
+// missing because it does not load, which was reported already.
 func (doc *document) policy(table []check, shared fragmentsByName, broken bool) (*Policy, Errors) {
 	if doc.root == nil {
 		return nil, doc.errs

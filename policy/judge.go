@@ -25,7 +25,7 @@ type finding struct {
 	named  bool                       // only an exception excuses it that names the code and the package
 	note   bool                       // says nothing against the image
 	floor  bool                       // no policy can allow it, so that no date waives it
-	where  string                     // tells findings of one package apart
+	where  string                     // distinguishes findings of one package
 }
 
 // judgement is the state of judging one image.

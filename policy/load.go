@@ -117,7 +117,7 @@ func (l *loader) load(sources []Source) (*Set, error) {
 			continue
 		}
 
-		// Only a policy without a fault is kept for the next load: a fault must be told again.
+		// Only a policy without a fault is kept for the next load: a fault must be reported again.
 		if len(wrong[i]) == 0 {
 			l.policies[s.Name] = p
 		}
@@ -215,7 +215,7 @@ func parseOne(table []check, s Source, root *yaml.Node, owners map[*yaml.Node]st
 		return nil, errs
 	}
 
-	// The validator runs on what could be read, so that all faults are told at once.
+	// The validator runs on what could be read, so that all faults are reported at once.
 	d.errs = nil
 	v := validator{decoder: d, table: table, doc: &p.doc}
 	v.all()

@@ -167,7 +167,7 @@ func fieldsRead(a *cel.Ast, variable string) map[string]bool {
 	return read
 }
 
-// sizes tells the estimate how large the evidence may be.
+// sizes gives the estimate the largest evidence.
 type sizes struct{}
 
 func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {

@@ -152,7 +152,7 @@ func (s *Set) tiesOf(g governed, errs *Errors) {
 			return
 		}
 
-		// The one that was read later is told.
+		// The error stands where the one is that was read later.
 		later, former := g, o
 		if later.order < former.order {
 			later, former = former, later

@@ -274,7 +274,7 @@ func (s *Simulation) flip(f attestor.Flip) {
 // flipKey is what two flips have in common that are one: image and direction.
 func flipKey(f attestor.Flip) string { return f.Image + " " + string(f.Before) + " " + string(f.After) }
 
-// joinFlips is one flip of two: it tells the newer decision.
+// joinFlips is one flip of two: it shows the newer decision.
 func joinFlips(a, b attestor.Flip) attestor.Flip {
 	times := a.Times + b.Times
 	if !b.Time.Before(a.Time) {

@@ -46,7 +46,7 @@ func (m *Merger) Add(part Report) {
 	}
 }
 
-// Report is the whole until now. Its sums by reason and owner count each flip once, by the reasons that it tells.
+// Report is the whole until now. Its sums by reason and owner count each flip once, by the reasons that it lists.
 func (m *Merger) Report() Report {
 	out := m.report
 	out.Flips = slices.Clone(out.Flips)

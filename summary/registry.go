@@ -193,7 +193,7 @@ func (p *Publisher) remove(ctx context.Context, f found) error {
 		return p.failed(f.place, "delete a summary of", err)
 	}
 
-	// Only its absence means that nobody is told a pass any more.
+	// Only its absence means that nobody can read a pass any more.
 	_, err = remote.Head(ref, p.options(ctx)...)
 	switch {
 	case answered(err) == http.StatusNotFound:

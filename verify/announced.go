@@ -11,7 +11,7 @@ import (
 )
 
 // An announcement is the digest that a registry gives with a manifest. Where
-// that was asked for by tag, it is all that tells bytes that were damaged on
+// that was asked for by tag, it is all that distinguishes bytes that were damaged on
 // their way from others that somebody pushed.
 type announcement struct {
 	mu     sync.Mutex

@@ -61,6 +61,7 @@ func newHosts(r Registries) (*hosts, error) {
 		case reg.Scheme != "" && reg.Scheme != "http" && reg.Scheme != "https":
 			return nil, fmt.Errorf("registry %q: scheme %q: want https or http", reg.Host, reg.Scheme)
 		case reg.Host == "*", strings.HasPrefix(reg.Host, "*."):
+			// Without TLS whoever is on the way could name any host of the pattern.
 			if reg.Scheme == "http" {
 				return nil, fmt.Errorf("registry %q: plain HTTP needs a host of its own", reg.Host)
 			}
@@ -69,6 +70,7 @@ func newHosts(r Registries) (*hosts, error) {
 				break
 			}
 
+			// *.dev would allow hosts that anybody can register.
 			if strings.Contains(reg.Host[1:], "*") || strings.Count(reg.Host, ".") < 2 {
 				return nil, fmt.Errorf(`registry %q: want a pattern such as "*.pkg.dev"`, reg.Host)
 			}

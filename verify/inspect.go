@@ -135,6 +135,7 @@ func (i *Inspector) entry(
 
 	if isIndexType(mt) {
 		for _, e := range *d.Manifests {
+			// Digest and platform together: an index may list one manifest under two platforms.
 			if e.Digest == child.Digest && e.Platform != nil && e.Platform.String() == child.Platform &&
 				!claimsAttestation(e) {
 				return e, *d.Manifests, nil
@@ -157,6 +158,8 @@ func (i *Inspector) provenance(
 	if needs.Provenance == nil {
 		return nil, nil
 	}
+
+	// What the policy asks for and nobody can read is an error, never an empty list.
 	if i.c.Provenance == nil {
 		return nil, []attestor.Problem{
 			problem(
@@ -191,6 +194,7 @@ func (i *Inspector) vex(
 		}
 	}
 
+	// What was not read is an error: it may take back what excuses a finding.
 	list, unread := i.c.VEX.Statements(ctx, s.about(), *needs.VEX)
 	var problems []attestor.Problem
 	for _, r := range unread {

@@ -58,6 +58,8 @@ func (r *layerReader) prove(ctx context.Context, s subject, n int) error {
 	facts, known := r.facts.Get(l.Digest)
 	if !known {
 		read, err := r.read(ctx, s.image.Sibling(l.Digest), l.Size)
+
+		// A contradiction is a denial that no retry lifts, so that it comes before the failure to read.
 		if err != nil {
 			return firstOf(contradiction(s, n, read.facts.compression), err)
 		}
@@ -229,6 +231,7 @@ func tooLarge(layer attestor.Image, format string, args ...any) *attestor.Error 
 // unpack reads a layer to its end, packed and unpacked.
 func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
 	select {
+	// Each layer that is unpacked holds a window in memory, and a processor.
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
@@ -284,6 +287,8 @@ func (r *layerReader) walk(packed *bufio.Reader) (readLayer, error) {
 	defer done()
 
 	hash := sha256.New()
+
+	// The bound is on what comes out: a small blob can unpack to terabytes.
 	stream := io.TeeReader(&boundedBody{ReadCloser: io.NopCloser(unpacked), left: r.limits.UncompressedBytes}, hash)
 	read.effect = readEffect(stream, r.limits)
 
@@ -315,7 +320,7 @@ func (d *declared) Read(p []byte) (int, error) {
 }
 
 // faithful counts what was read and stays failed once reading has failed, so
-// that a failure to unpack what did arrive can be told from a failure to read.
+// that a failure to unpack what did arrive is not taken for a failure to read.
 type faithful struct {
 	r   io.Reader
 	n   int64

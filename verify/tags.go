@@ -40,7 +40,7 @@ const (
 	lookEvery = 250 * time.Millisecond
 	lookBurst = 4
 
-	// recordEvery is how often the store hears that a tag names what it named: a
+	// recordEvery is how often it is stored that a tag names what it named: a
 	// base counts from the last time, so that a gate that was away for long does
 	// not take one for younger than it is.
 	recordEvery = 5 * time.Minute

@@ -31,7 +31,7 @@ type layerEffect struct {
 	system  [systemFiles]systemFile
 	etcDir  bool   // it has /etc as a directory, from before it writes into it
 	etcGone bool   // it hides the /etc of the layers below
-	refused string // why nothing can be told of it; "" otherwise
+	refused string // why nothing is known of it; "" otherwise
 	limited string // the limit that kept it from being walked to its end; "" otherwise
 }
 
@@ -40,7 +40,7 @@ type fileEffect struct {
 	present  bool   // it writes the file
 	content  []byte // as it writes it
 	removed  bool   // it hides the file of the layers below
-	refused  string // why its effect cannot be told; "" otherwise
+	refused  string // why its effect is not known; "" otherwise
 	limited  string // the limit that kept the file from being read; "" otherwise
 	doubtful string // a path that is the file's if a layer below has a link there; "" otherwise
 }

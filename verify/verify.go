@@ -128,7 +128,7 @@ func (i *Inspector) Transport() http.RoundTripper {
 
 // NewTransport returns a transport that asks only the registries of r, by the rules
 // that an Inspector follows, for answers of at most bytes: lists are larger than
-// manifests. [Refused] tells its own errors from those of a registry.
+// manifests. [Refused] distinguishes its own errors from those of a registry.
 func NewTransport(r Registries, bytes int64) (http.RoundTripper, error) {
 	if len(r.Hosts) == 0 {
 		return nil, errors.New("making a transport: no registry is given, so that every request would be refused")

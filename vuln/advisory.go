@@ -108,6 +108,8 @@ func (a *advisories) fetch(ctx context.Context, note string, trusted []string) (
 	op := analysis("read note "+clip(note), name.Project, notesViewer)
 	err := op.call(ctx, a.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
 		n, err := a.c.Client.GetNote(ctx, &grafeaspb.GetNoteRequest{Name: note}, opts...)
+
+		// A note that is gone has no date: no grace, and no error.
 		if status.Code(err) == codes.NotFound {
 			return nil
 		}

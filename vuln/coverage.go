@@ -9,7 +9,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Coverage is how much of an image a report is about, as far as the report tells.
+// Coverage is how much of an image a report is about, as far as the report says.
 type Coverage string
 
 // The coverages. A report that leaves out findings or files is none of these: it is refused.
@@ -24,7 +24,7 @@ const (
 	osType = "OS" // Container Analysis' type of the packages of the operating system
 
 	// oldestDatabase is the age at which a database of vulnerabilities was too old when the scan was made. Grype itself
-	// refuses one of five days unless it is told otherwise; Trivy and Grype publish theirs at least daily.
+	// refuses one of five days unless it is configured otherwise; Trivy and Grype publish theirs at least daily.
 	oldestDatabase = 30 * 24 * time.Hour
 )
 
@@ -136,6 +136,8 @@ func layersNamed(texts []string) []attestor.Digest {
 	var out []attestor.Digest
 	for _, text := range texts {
 		d, err := attestor.ParseDigest(text)
+
+		// One that is cut or altered must not make the rest look like the image's layers.
 		if err != nil {
 			return nil
 		}

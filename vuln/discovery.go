@@ -45,7 +45,7 @@ func isDiscovery(o *grafeaspb.Occurrence) bool {
 func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (discovery, bool) {
 	// Any writer of a project can store a discovery. Only under Google's own notes, to
 	// which nobody else can attach, and under notes that the policy trusts, is it the
-	// scanner that speaks.
+	// scanner's own report.
 	note := o.GetNoteName()
 	scanner := ""
 	name, ok := resource.ParseName("notes", note)
@@ -88,7 +88,7 @@ func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (di
 		scan.State, scan.Problem = attestor.ScanFailed, failure
 	}
 
-	// The reason for FINISHED_UNSUPPORTED is worth telling; the state stays what it is.
+	// The reason for FINISHED_UNSUPPORTED helps; the state stays what it is.
 	if text := d.GetAnalysisStatusError().GetMessage(); scan.State == attestor.ScanUnsupported && text != "" {
 		scan.Problem = &attestor.Reason{Code: attestor.CodeScanUnsupported, Message: clip(text)}
 	}
@@ -141,6 +141,8 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 // conclude chooses the scanner whose report counts, and joins it with the findings.
 func (s *Scanner) conclude(ctx context.Context, q question, found collected) answer {
 	scan := prevailing(found.discoveries)
+
+	// Findings count in every state: a scan that has not finished can refuse, and not pass.
 	scan.Findings = merge(take(found.findings))
 	scan.System = s.system(scan.System, found.systems)
 	scan.Secrets, scan.SecretsListed = mergeSecrets(found.secrets), true

@@ -33,7 +33,7 @@ func appendFindings(list []attestor.Vulnerability, o *grafeaspb.Occurrence, trus
 	case v == nil && o.GetKind() != grafeaspb.NoteKind_VULNERABILITY:
 		return list
 	case v == nil:
-		// Details of a later version: how bad it is, nobody here can tell.
+		// Details of a later version: how bad it is, is not known here.
 		base.Severity, base.Malicious = unreadable, attestor.MaliciousID(base.ID)
 		return append(list, base)
 	}
@@ -179,6 +179,7 @@ func cvssOf(v *grafeaspb.VulnerabilityOccurrence) *float64 {
 	for _, score := range []float32{
 		v.GetCvssScore(), v.GetCvssV4().GetBaseScore(), v.GetCvssv3().GetBaseScore(), v.GetCvssV2().GetBaseScore(),
 	} {
+		// CVSS scores are 0 to 10 with one decimal: the API has them as floats.
 		if score > 0 && score <= 10 {
 			return new(math.Round(float64(score)*10) / 10)
 		}

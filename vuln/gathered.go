@@ -25,6 +25,7 @@ type gathered struct {
 func (g *gathered) add(o *grafeaspb.Occurrence, trusted []string) {
 	g.one = appendFindings(g.one[:0], o, trusted)
 	for _, f := range g.one {
+		// Tens of thousands of findings have some hundreds of packages and paths.
 		f.Package, f.PackageType, f.Path = g.text(f.Package), g.text(f.PackageType), g.text(f.Path)
 		f.DiffIDs = g.layer(f.DiffIDs)
 

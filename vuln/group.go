@@ -79,6 +79,7 @@ func (g group) singles() []group {
 // says for each question of each group whose it is.
 func grouped(questions []question, waits []time.Duration, of []int) (groups []group, place [][]int) {
 	for i, q := range questions {
+		// Other projects, or another patience, would need another list or another end.
 		at := slices.IndexFunc(groups, func(g group) bool {
 			return g.wait == waits[i] && slices.Equal(g.projects, q.projects) && g.fits(q)
 		})

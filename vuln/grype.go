@@ -101,6 +101,8 @@ func readGrype(b []byte) (report, error) {
 	if err := decode(b, &g); err != nil {
 		return report{}, malformed("Grype", err)
 	}
+
+	// A report of a directory or an SBOM does not say that it is of this image.
 	if g.Source.Type != "image" {
 		return report{}, invalid(
 			fmt.Sprintf("the report is of a source of type %q, not of an image", clip(g.Source.Type)),

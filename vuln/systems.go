@@ -12,7 +12,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/eol"
 )
 
-// maxSystems is how many systems of one image's findings are told apart.
+// maxSystems is how many systems of one image's findings are kept.
 const maxSystems = 64
 
 // systems counts the distributions that findings are of.

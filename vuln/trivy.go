@@ -58,7 +58,7 @@ type trivyResult struct {
 	} `json:"ExperimentalModifiedFindings"`
 }
 
-// trivyPackage is the part of a listed package that tells whether Trivy compared it with advisories.
+// trivyPackage is the part of a listed package that shows whether Trivy compared it with advisories.
 type trivyPackage struct {
 	Name       string
 	Repository struct{ Class string }
@@ -160,7 +160,7 @@ func readTrivy(b []byte) (report, error) {
 		)
 	}
 
-	// Trivy lists packages whichever scanners it was told to use (--list-all-pkgs). Results of another scanner beside
+	// Trivy lists packages whichever scanners it ran (--list-all-pkgs). Results of another scanner beside
 	// packages without a single vulnerability are what it writes when it did not look for vulnerabilities.
 	if others != "" && len(rep.found) == 0 {
 		return report{}, invalid(

@@ -36,7 +36,7 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 	}
 	defer f.Close()
 
-	// One byte more than allowed tells a file that is too large from one that fits.
+	// One byte more than is allowed shows a file that is too large.
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return Config{}, fmt.Errorf("reading %s: %w", path, err)

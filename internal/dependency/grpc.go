@@ -63,7 +63,7 @@ func (c *Calls) Unary(service string, timeout time.Duration) grpc.UnaryClientInt
 	}
 }
 
-// limited tells of a call that a quota kept from being answered.
+// limited reports a call that a quota kept from being answered.
 func (c *Calls) limited(after time.Duration) {
 	if c.c.Refused != nil {
 		c.c.Refused(after)

@@ -64,7 +64,7 @@ func (t *transport) RoundTrip(r *http.Request) (resp *http.Response, err error) 
 	return resp, err
 }
 
-// outcomeOfAnswer tells a host that answers from a proxy that answers for it.
+// outcomeOfAnswer distinguishes a host that answers from a proxy that answers for it.
 func outcomeOfAnswer(resp *http.Response) outcome {
 	if _, asks := throttle.Asks(resp, time.Now()); asks {
 		return answered

@@ -138,7 +138,7 @@ func Revocation(r attestor.RevocationRecord) string {
 	return fmt.Sprintf("Its attestations were revoked on %s by %s: “%s”.", when, r.Caller.Subject, r.Reason)
 }
 
-// RevokedBy says in a few words who or what revoked attestations, when, why, and which record tells more.
+// RevokedBy says in a few words who or what revoked attestations, when, why, and which record has more.
 func RevokedBy(r attestor.RevocationRecord) string {
 	by := "by " + r.Caller.Subject
 	switch r.Kind {
@@ -337,7 +337,7 @@ func FindingsOf(c attestor.Check) []Finding {
 	return Findings(attestor.Decision{Checks: []attestor.Check{c}}, attestor.Refuses, attestor.Warns, attestor.Informs)
 }
 
-// Label tells a remark from a refusal: "warning", "hint", or "" for what refuses.
+// Label distinguishes a remark from a refusal: "warning", "hint", or "" for what refuses.
 func (f Finding) Label() string { return Label(f.Severity) }
 
 // Label is the word that is put before a reason of a severity; "" for one that refuses.

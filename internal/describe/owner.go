@@ -6,7 +6,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// Owner is who should hear of a decision: the label owner or team that the caller gave, else that of the image's
+// Owner is who answers for an image: the label owner or team that the caller gave, else that of the image's
 // author, else the path that the repository lies in.
 func Owner(r attestor.Record) string {
 	labels := []map[string]string{r.Evidence.Labels, r.Decision.Labels}

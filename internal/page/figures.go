@@ -17,7 +17,7 @@ type Figures struct {
 	Refused   int
 	Undecided int
 	Revoked   int  // decisions whose attestations were deleted since
-	DryRun    bool // nothing was refused in earnest
+	DryRun    bool // nothing was refused but in dry runs
 	Emulated  bool
 	Overrides []Override // newest first
 	Trend     []Point    // oldest first

@@ -229,7 +229,7 @@ func inBase(p attestor.PlatformEvidence) int {
 	return n
 }
 
-// ExceptionKey tells applied exceptions apart.
+// ExceptionKey is equal for applied exceptions that are one.
 func ExceptionKey(a attestor.AppliedException) string {
 	return strings.Join([]string{a.ID, a.Owner, a.Expires, a.Reason}, "\x00")
 }

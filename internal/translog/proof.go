@@ -144,8 +144,8 @@ func Prove(ctx context.Context, q Querier, leaf Stored, signed []byte) (Proof, e
 }
 
 // CheckHistory returns nil if the log in the database continues the tree of an earlier
-// checkpoint. It reads the hashes of a few large subtrees, and so tells another history
-// from this one at once. That each entry has its hash is found by reading all of them.
+// checkpoint. It reads the hashes of a few large subtrees, and so finds another history
+// at once. That each entry has its hash is found by reading all of them.
 func CheckHistory(ctx context.Context, q Querier, c Checkpoint) error {
 	head, err := ReadHead(ctx, q)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package waiting tells whoever reads a build's log what a program waits for: at once, and then once a minute.
+// Package waiting writes for whoever reads a build's log what a program waits for: at once, and then once a minute.
 package waiting
 
 import (

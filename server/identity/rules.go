@@ -74,7 +74,7 @@ func (r Rule) selective() error {
 		}
 	}
 
-	// A claim that strangers' tokens have as well, such as the branch, tells nobody from them. An issuer of one's own
+	// A claim that strangers' tokens have as well, such as the branch, identifies nobody. An issuer of one's own
 	// has no strangers.
 	own := !servesEverybody(cmp.Or(r.Issuer, Google))
 	anchored := r.Email != "" || r.Subject != "" || slices.ContainsFunc(slices.Collect(maps.Keys(r.Claims)),
