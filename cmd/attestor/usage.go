@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,12 +43,35 @@ func knownCommand(c *cobra.Command, args []string) error {
 		args[0], c.CommandPath(), nearest.Question(args[0], names), strings.Join(names, ", "))
 }
 
+// wantedBy is what a flag takes, in words; "": its own error says it.
+func wantedBy(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "int", "int32", "int64", "uint", "uint64":
+		return "a whole number such as 10"
+	case "float64":
+		return "a number such as 0.5"
+	case "bool":
+		return "true or false"
+	case "duration":
+		return "a duration such as 30s, 5m or 2h"
+	}
+	return ""
+}
+
 // flagError adds the nearest flag to the error about an unknown one.
 func flagError(c *cobra.Command, err error) error {
 	if short, in, ok := strings.Cut(err.Error(), " in -"); ok && strings.HasPrefix(short, "unknown shorthand flag: ") {
 		letter := strings.Trim(strings.TrimPrefix(short, "unknown shorthand flag: "), "'")
 		return fmt.Errorf("there is no flag -%s, as in -%s\n          %s --help lists the flags",
 			letter, in, c.CommandPath())
+	}
+
+	// The flag library's own text names functions of Go: strconv.ParseInt: parsing "many".
+	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		if want := wantedBy(bad.GetFlag()); want != "" {
+			return fmt.Errorf("--%s: %q is not %s\n          %s --help lists the flags",
+				bad.GetFlag().Name, bad.GetValue(), want, c.CommandPath())
+		}
 	}
 
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")

@@ -31,6 +31,8 @@ func TestUsageSaysWhatWasMeant(t *testing.T) {
 		"decisions list x":                      `"x" is one argument too many: attestor decisions list takes flags only`,
 		"revoke a.example/b:v1":                 "the required flag --reason TEXT is missing: ",
 		"decisions export -o json":              "there is no flag -o, as in -o",
+		"decisions list --limit many":           `--limit: "many" is not a whole number such as 10`,
+		"doctor --allow-remote-emulator=maybe":  `--allow-remote-emulator: "maybe" is not true or false`,
 		"decisions list --limit -1":             "--limit is less than 0",
 		"import r.json":                         "the required flag --note NOTE is missing: ",
 		"serve":                                 "the required flag --config FILE is missing: ",
