@@ -52,8 +52,6 @@ func wantedBy(f *pflag.Flag) string {
 		return "a number such as 0.5"
 	case "bool":
 		return "true or false"
-	case "duration":
-		return "a duration such as 30s, 5m or 2h"
 	}
 	return ""
 }
