@@ -75,7 +75,7 @@ func TestNoEnvelopes(t *testing.T) {
 		"no payload":              swap(`"payload":"aGk=",`, ""),
 		"an empty payload":        swap("aGk=", ""),
 		"a payload of padding":    swap("aGk=", "===="),
-		"a number as payload":     swap(`"aGk="`, "12"),
+		"a number as payload":     swap(`"aGk="`, "112341"),
 		"null as payload":         swap(`"aGk="`, "null"),
 		"a list as payload":       swap(`"aGk="`, `["aGk="]`),
 		"a payload cut short":     swap("aGk=", "aGk"),
