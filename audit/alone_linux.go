@@ -40,6 +40,8 @@ func lockShared(path string) (*usersLock, error) {
 func (l *usersLock) alone() bool {
 	exclusive := syscall.Flock_t{Type: syscall.F_WRLCK, Len: 1}
 	err := syscall.FcntlFlock(l.f.Fd(), ofdGetLock, &exclusive)
+
+	// An error counts as "not alone": recovery then leaves decisions that another process may be working on.
 	return err == nil && exclusive.Type == syscall.F_UNLCK
 }
 

@@ -60,6 +60,7 @@ func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) (Attested, e
 				}
 			}
 
+			// Decisions are counted, not attestations: this bounds what is read from the database.
 			if n++; n >= maxAttested {
 				break
 			}

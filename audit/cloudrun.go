@@ -89,6 +89,7 @@ func (l *lister) services() error {
 		}
 
 		for _, s := range page.Services {
+			// IAM: "Requests for policies with any conditional role bindings must specify version 3."
 			iam := l.locations.Services.GetIamPolicy(s.Name).OptionsRequestedPolicyVersion(3).Context(l.ctx)
 			if err := l.visited(s.Name, s.MarshalJSON, iam.Do); err != nil {
 				return err

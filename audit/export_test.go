@@ -215,6 +215,13 @@ type named struct {
 func (n named) Connect(context.Context) (driver.Conn, error) { return n.driver.Open(n.name) }
 func (n named) Driver() driver.Driver                        { return n.driver }
 
+// AcquireForTest asks a limiter of one place for it, and returns how many calls it then takes to be running.
+func AcquireForTest(ctx context.Context) (running int, err error) {
+	l := newLimiter(1, time.Now)
+	err = l.acquire(ctx)
+	return l.running, err
+}
+
 // IndexForTest brings the search index up to date.
 func (s *Store) IndexForTest(ctx context.Context) error { return s.indexAll(ctx) }
 

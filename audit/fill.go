@@ -137,6 +137,8 @@ func (s *Store) fillOne(ctx context.Context, tx *txn, f filled) error {
 	}
 
 	g := groundOf(d)
+
+	// What was begun and never finished admits nothing.
 	if f.state != stateFinished || !g.admits() {
 		return nil
 	}
@@ -185,6 +187,7 @@ func (s *Store) fillGround(ctx context.Context, tx *txn, r row) error {
 		}
 	}
 
+	// A revocation since then took the admission away, and a newer decision replaced it.
 	if revocation != "" {
 		return nil
 	}

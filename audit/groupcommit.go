@@ -85,6 +85,8 @@ func (s *Store) commitQueue() {
 			c.mu.Unlock()
 			return
 		}
+
+		// A copy, since Delete moves what follows to the front of the same array.
 		batch := slices.Clone(c.queue[:n])
 		c.queue = slices.Delete(c.queue, 0, n)
 		c.mu.Unlock()

@@ -105,6 +105,8 @@ func (s *Store) linesOf(ctx context.Context, q imageQuery) iter.Seq2[tally.Line,
 		}
 
 		left := q.limit
+
+		// Pages follow a position, not an offset: rows that are added meanwhile shift nothing.
 		for pos := (position{}); ; {
 			size := imageBatch
 			if q.limit > 0 {
@@ -120,6 +122,8 @@ func (s *Store) linesOf(ctx context.Context, q imageQuery) iter.Seq2[tally.Line,
 				yield(tally.Line{}, s.fail("reading images", err))
 				return
 			}
+
+			// n counts rows before q.keep left some out: a page of which little was kept is not the last one.
 			if left -= n; n < size || left == 0 {
 				return
 			}
@@ -204,6 +208,7 @@ func rowOf(line string) (row tally.Row, ok bool) {
 // Latest is the time of the newest decision since a time, or the zero time where there
 // is none.
 func (s *Store) Latest(ctx context.Context, since time.Time) (time.Time, error) {
+	// The limit is one line: the loop ends here.
 	for l, err := range s.linesOf(ctx, imageQuery{since: since, limit: 1}) {
 		return l.Row.Time, err
 	}

@@ -54,6 +54,7 @@ func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error 
 			return fmt.Errorf("encoding the line of %s: %w", q.id, err)
 		}
 
+		// The sums have one part for each image, at its newest decision: what the older one added is taken out again.
 		if known {
 			facts.take(before)
 		}
@@ -96,14 +97,19 @@ func (s *Store) lineOf(ctx context.Context, q queued) (tally.Line, error) {
 	if q.loaded != nil {
 		return tally.Project(attestor.Record{Decision: *q.decision, Evidence: *q.loaded}), nil
 	}
-	r, err := s.full(ctx, q.head, nil)
-	if err != nil {
-		if ctx.Err() != nil {
-			return tally.Line{}, err
-		}
-		r = attestor.Record{Decision: *q.decision}
+
+	// A database that does not answer says nothing of the evidence: the batch stays in the queue. Otherwise the line
+	// would lack its findings for good, and a report would show the image as clean.
+	known, err := s.blobsOf(ctx, q.head)
+	if err != nil && !evidenceGone(err) {
+		return tally.Line{}, err
 	}
-	return tally.Project(r), nil
+	if err == nil {
+		if r, err := s.full(ctx, q.head, known); err == nil {
+			return tally.Project(r), nil
+		}
+	}
+	return tally.Project(attestor.Record{Decision: *q.decision}), nil
 }
 
 // imageName is how a report tells images apart: by digest, or as requested.

@@ -208,6 +208,7 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 	var done []any
 	known := map[string]bool{}
 	for _, q := range batch {
+		// Also what was pruned since: the queue must not keep it.
 		done = append(done, q.id)
 		if !q.recorded {
 			continue
@@ -225,6 +226,8 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 		}
 	}
 
+	// All of it is one transaction with the end of the queue's entry: a crash leaves everything or nothing, so that
+	// each decision counts once.
 	if err := insert(ctx, tx, "decision_terms", []string{"term", "at", "decision"}, terms); err != nil {
 		return err
 	}
@@ -279,11 +282,12 @@ func (s *Store) indexFindings(ctx context.Context, tx *txn, q queued) error {
 // search for other decisions must not end with it.
 func (s *Store) findingTerms(ctx context.Context, hash string) ([]string, error) {
 	blobs := map[string][]byte{}
-	if err := s.blobs(ctx, map[string]bool{hash: true}, blobs); err != nil {
-		if ctx.Err() != nil {
-			return nil, err
-		}
+	err := s.blobs(ctx, map[string]bool{hash: true}, blobs)
+	if evidenceGone(err) {
 		return nil, nil
+	}
+	if err != nil {
+		return nil, err // the batch stays in the queue: without these terms, a search would never find the decision
 	}
 
 	// Of each of what may be many, two fields are needed.
@@ -420,6 +424,7 @@ func (s *Store) forget(ctx context.Context, tx *txn, removed []prunable) error {
 		}
 	}
 
+	// What still waits in the queue was never added to the sums.
 	waiting, err := stillQueued(ctx, tx, ids)
 	if err != nil {
 		return err

@@ -70,6 +70,8 @@ func (r row) leaf(entered time.Time) (translog.Leaf, error) {
 
 // newLeaf is the log's entry of a record. at is in the unit of the store.
 func newLeaf(kind, id string, at int64, entered time.Time, parts map[string][]byte) translog.Leaf {
+	// Each entry has a salt of its own. Without it, short contents could be guessed from their commitments, even
+	// after the record was pruned.
 	salt := translog.NewSalt()
 	return translog.Leaf{Salt: salt, Entry: translog.Entry{
 		Kind: kind, ID: id, Time: instantOf(&at), Entered: entered, Parts: translog.CommitAll(salt, parts),

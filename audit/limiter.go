@@ -34,12 +34,17 @@ func newLimiter(most int, now func() time.Time) *limiter {
 // release must be called.
 func (l *limiter) acquire(ctx context.Context) error {
 	for {
+		// Before a place is taken: whoever gets an error releases none.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+
 		l.mu.Lock()
 		wait := l.blocked.Sub(l.now())
 		if wait <= 0 && l.running < l.limit {
 			l.running++
 			l.mu.Unlock()
-			return ctx.Err()
+			return nil
 		}
 		changed := l.changed
 		l.mu.Unlock()

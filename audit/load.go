@@ -376,6 +376,7 @@ type bulk struct {
 
 // loadTx is [Store.tx] with bulk inserts.
 func (s *Store) loadTx(ctx context.Context, f func(context.Context, *txn, bulk) error) error {
+	// COPY must run in the transaction, and so on its connection.
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
 		return err

@@ -79,6 +79,7 @@ func (n *notary) covering(ctx context.Context, index int64) ([]byte, error) {
 	// A call that began before the entry was committed may have read the tree without
 	// it. The one after that has it.
 	for range 2 {
+		// Whoever waits may leave, and the signature goes on for the others.
 		ch := n.calls.DoChan("", func() (any, error) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), signFor)
 			defer cancel()
@@ -146,6 +147,8 @@ func (n *notary) sign(ctx context.Context, index int64) error {
 				before.Size, err)
 		}
 	}
+
+	// The tree is the one that was signed: the key is not used again.
 	if known && head.Size == before.Size {
 		return nil
 	}

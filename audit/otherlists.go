@@ -94,6 +94,8 @@ func (s *Store) revocationPage(
 	if pos != (position{}) {
 		st.add(" AND (at, id) < (?, ?)", pos.at, pos.id)
 	}
+
+	// One row more than is looked at shows whether there is a next page.
 	st.add(" ORDER BY at DESC, id DESC LIMIT ?", revocationsLooked+1)
 	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
@@ -136,6 +138,8 @@ func (s *Store) markRevocations(ctx context.Context, list []attestor.RecordedRev
 	if err != nil || len(list) == 0 {
 		return err
 	}
+
+	// A record without an entry is a fault only once all older records were entered.
 	ids := make([]string, len(list))
 	for i, r := range list {
 		ids[i] = r.ID

@@ -152,6 +152,8 @@ func (s *Store) Undelivered(ctx context.Context, d event.Delivery, again time.Ti
 	if again.IsZero() {
 		state, due = outboxDead, s.now().UnixMicro()
 	}
+
+	// attempts has grown if another instance has claimed the event since: that instance's result counts.
 	return s.tx(ctx, "noting that an event is not delivered", func(ctx context.Context, tx *txn) error {
 		_, err := tx.ExecContext(ctx, `UPDATE outbox SET state = $1, due = $2, error = $3
 			WHERE receiver = $4 AND event = $5 AND attempts = $6 AND state = 'pending'`,

@@ -30,6 +30,8 @@ func (s *Store) SweepEvents(ctx context.Context) (dropped int64, err error) {
 	}
 
 	before := s.now().Add(-outboxAge).UnixMicro()
+
+	// Small transactions: decisions write their events to the same table meanwhile.
 	for n := int64(sweepBatch); n == sweepBatch; {
 		if n, err = s.expireOld(ctx, before); err != nil {
 			return 0, err
@@ -45,6 +47,8 @@ func (s *Store) SweepEvents(ctx context.Context) (dropped int64, err error) {
 			outboxDead: c.Dead - s.maxDead} {
 			for excess > 0 {
 				n, err := s.dropEvents(ctx, c.Receiver, state, min(excess, sweepBatch))
+
+				// Nothing left to drop: another instance dropped it.
 				if err != nil || n == 0 {
 					return dropped, err
 				}
@@ -57,7 +61,7 @@ func (s *Store) SweepEvents(ctx context.Context) (dropped int64, err error) {
 
 // expireOld makes dead letters of events that have waited too long.
 func (s *Store) expireOld(ctx context.Context, before int64) (n int64, err error) {
-	err = s.tx(ctx, "burying events", func(ctx context.Context, tx *txn) error {
+	err = s.tx(ctx, "expiring events", func(ctx context.Context, tx *txn) error {
 		res, err := tx.ExecContext(ctx, `UPDATE outbox SET state = 'dead', due = $1,
 				error = CASE WHEN error = '' THEN 'no instance has sent it for seven days' ELSE error END
 			WHERE state = 'pending' AND (receiver, event) IN

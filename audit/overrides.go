@@ -220,6 +220,7 @@ func (s *Store) CloseOverride(ctx context.Context, o attestor.Override, why atte
 	}
 
 	return s.tx(ctx, "closing an override", func(ctx context.Context, tx *txn) error {
+		// An override that is being ended is closed by its revocation, which deletes attestations.
 		_, err := tx.ExecContext(ctx, `UPDATE overrides SET closed = $1, closed_at = $2, closed_by = $3
 			WHERE decision = $4 AND closed_at IS NULL AND revocation = ''`,
 			string(why), s.now().UnixMicro(), by, o.Decision)

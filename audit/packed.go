@@ -15,6 +15,7 @@ const packFor = fillFor
 // compressed. Where there are no decisions, and in an SQLite file, which is one process's,
 // no earlier version is at work.
 func (s *Store) startPacking(ctx context.Context) error {
+	// The first start notes the time; later starts, and other instances, keep it.
 	_, err := s.write.ExecContext(ctx, `INSERT INTO fills (name, started, at, id, done)
 		SELECT 'packed', CAST($1 AS BIGINT), 0, '', NOT EXISTS (SELECT 1 FROM decisions) WHERE TRUE
 		ON CONFLICT (name) DO NOTHING`, s.now().UnixMicro())

@@ -33,6 +33,8 @@ func (e *postgresEngine) open(ctx context.Context) (read, write *sql.DB, err err
 	if err != nil {
 		return nil, nil, err
 	}
+
+	// A pool connects lazily: the ping shows now whether the database answers.
 	if err := db.PingContext(ctx); err != nil {
 		return nil, nil, errors.Join(err, db.Close())
 	}
@@ -66,6 +68,7 @@ func (e *postgresEngine) pool(readOnly bool) (*sql.DB, error) {
 		c.RuntimeParams["default_transaction_read_only"] = "on" // a write there is an error, whatever the server is
 	}
 
+	// libpq, connect_timeout: "Zero, negative, or not specified means wait indefinitely".
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = postgresConnTimeout
 	}
@@ -73,6 +76,8 @@ func (e *postgresEngine) pool(readOnly bool) (*sql.DB, error) {
 	db := stdlib.OpenDB(*c)
 	conns := cmp.Or(e.conns, postgresConns)
 	db.SetMaxOpenConns(conns)
+
+	// Idle connections are kept, since a new one costs a TLS handshake and a login.
 	db.SetMaxIdleConns(max(min(conns, postgresIdle), conns/2))
 	return db, nil
 }

@@ -36,6 +36,7 @@ func (s *Store) Prove(ctx context.Context, id string) ([]byte, error) {
 		return nil, s.fail(doing, err)
 	}
 
+	// A pruned decision has no row any more. Its entry is then proved alone.
 	var t texts
 	err = s.read.QueryRowContext(ctx, `SELECT body, evidence, packed FROM decisions
 		WHERE id = $1 AND state = 'finished'`, text(id)).Scan(&t.first, &t.second, &t.packed)

@@ -190,6 +190,8 @@ func (s *Store) headOf(ctx context.Context, id string) (head, error) {
 	if err := s.markChanged(ctx, heads, true); err != nil {
 		return head{}, err
 	}
+
+	// The row fits its entry. Now the entry must be in the tree, or somebody could have changed both.
 	if h.changed == "" {
 		if ok, err := s.checkEntry(ctx, h.id); err != nil {
 			return head{}, err
@@ -238,6 +240,8 @@ func (s *Store) Record(ctx context.Context, id string) (attestor.Record, error) 
 	}
 
 	r, err := s.full(ctx, h, nil)
+
+	// The row fits its entry, and a blob does not fit its hash: the change is shown, and the evidence is not.
 	if errors.Is(err, errDamaged) {
 		h.changed = "its evidence was changed since it was recorded"
 		r, err = s.full(ctx, h, nil)
@@ -377,13 +381,8 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 		return attestor.Record{Decision: d}, err
 	}
 	if known == nil {
-		known = map[string][]byte{}
-		want := map[string]bool{}
-		for _, hash := range h.evidence.hashes() {
-			want[hash] = true
-		}
-
-		if err := s.blobs(ctx, want, known); err != nil {
+		var err error
+		if known, err = s.blobsOf(ctx, h); err != nil {
 			return attestor.Record{}, err
 		}
 	}
@@ -392,8 +391,30 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 	return r, err
 }
 
+// blobsOf reads all blobs of a row's evidence.
+func (s *Store) blobsOf(ctx context.Context, h head) (map[string][]byte, error) {
+	want := map[string]bool{}
+	for _, hash := range h.evidence.hashes() {
+		want[hash] = true
+	}
+	known := map[string][]byte{}
+	return known, s.blobs(ctx, want, known)
+}
+
 // errDamaged means that stored evidence is not what was recorded.
 var errDamaged = errors.New("the evidence was changed since it was recorded")
+
+// A lostBlob is the hash of a blob that is gone.
+type lostBlob string
+
+func (l lostBlob) Error() string { return "the decision store has lost blob " + string(l) }
+
+// evidenceGone reports whether an error of reading blobs is one of what is stored, so that no repeat will read it. Any
+// other error is the database's, and may pass.
+func evidenceGone(err error) bool {
+	_, lost := errors.AsType[lostBlob](err)
+	return lost || errors.Is(err, errDamaged)
+}
 
 // blobs reads the blobs of want that into lacks. Each is checked by its hash.
 func (s *Store) blobs(ctx context.Context, want map[string]bool, into map[string][]byte) error {
@@ -454,7 +475,7 @@ func (s *Store) eachBlob(ctx context.Context, hashes []string, visit func(hash s
 	// scan, which would then look clean.
 	for _, hash := range hashes {
 		if !found[hash] {
-			return errors.New("the decision store has lost blob " + hash)
+			return lostBlob(hash)
 		}
 	}
 	return nil

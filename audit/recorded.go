@@ -22,6 +22,8 @@ func recorded(answer []byte) ([]byte, error) {
 		return nil, errors.New("the decision is not a JSON object")
 	}
 
+	// The members are cut out of the text by their offsets. Decoding and encoding them again could change a number or
+	// an escape, and with it the commitment.
 	dec := json.NewDecoder(bytes.NewReader(b))
 	if _, err := dec.Token(); err != nil { // {
 		return nil, err

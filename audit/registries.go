@@ -259,7 +259,7 @@ func (c *catalog) add(page []string) error {
 }
 
 // errElsewhere is a next page that another host is said to have.
-var errElsewhere = errors.New("the next page of the catalog is said to be at another host")
+var errElsewhere = errors.New("the next page of the list is said to be at another host")
 
 // sameHost refuses a next page elsewhere. The client checks the Link header, and not the field of the body that it also
 // follows.

@@ -69,6 +69,8 @@ func (s *Store) openReplica(dsn string, conns int) error {
 func (r *replica) QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	if r.usable(ctx) {
 		rows, err := r.db.QueryContext(ctx, text, args...)
+
+		// A caller who gave up is no sign that the replica fails.
 		if err == nil || ctx.Err() != nil {
 			return rows, err //nolint:sqlclosecheck // the caller's
 		}
@@ -100,6 +102,8 @@ func (r *replica) fail(err error) {
 // lately; while somebody else does, what was found before counts.
 func (r *replica) usable(ctx context.Context) bool {
 	r.mu.Lock()
+
+	// The absolute difference: a clock that was set back must not keep an old answer in use.
 	due := r.looked.IsZero() || r.s.now().Sub(r.looked).Abs() >= replicaCheck
 	r.mu.Unlock()
 	if due && r.looking.TryLock() {
@@ -114,6 +118,7 @@ func (r *replica) usable(ctx context.Context) bool {
 
 // look compares the log of the replica with the database's.
 func (r *replica) look(ctx context.Context) {
+	// Only a part of a statement's time, since the caller's own query still has to follow.
 	ctx, cancel := context.WithTimeout(ctx, r.s.timeout/replicaPart)
 	defer cancel()
 	have, want, err := r.compare(ctx)

@@ -46,6 +46,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 	}
 
 	var out Pruned
+
+	// The entry comes first. A crash then leaves an entry that excuses nothing, and never a record that is gone
+	// without one.
 	if err := s.beginPrune(ctx, before); err != nil {
 		return out, err
 	}
@@ -253,6 +256,8 @@ func (s *Store) blobCutoff(ctx context.Context, before time.Time) (time.Time, er
 	if err := row.Scan(&oldest); err != nil {
 		return time.Time{}, s.fail("pruning decisions", err)
 	}
+
+	// What is begun keeps its evidence, whatever its age: recovery judges by it.
 	if began := time.UnixMicro(oldest.Int64); oldest.Valid && began.Before(before) {
 		before = began
 	}

@@ -26,6 +26,7 @@ func (s *Store) BeginRevocation(
 	out := r
 	err := s.groupTx(ctx, "recording what is about to be revoked", &queuedWrite{rest: func(ctx context.Context,
 		tx *txn) error {
+		// The transaction may be tried again: it begins with the caller's record each time.
 		out = r
 		if r.Kind == attestor.RevokedAtEnd {
 			begun, err := s.endOverride(ctx, tx, r)
@@ -157,6 +158,8 @@ func (s *Store) putRevocation(ctx context.Context, tx *txn, r attestor.Revocatio
 	if state != stateFinished {
 		return nil
 	}
+
+	// Once only: for a record that was finished before, the statement above wrote nothing.
 	tx.logParts(kindRevocation, r.ID, r.Time.UnixMicro(), map[string][]byte{kindRevocation: []byte(body)})
 	if err := s.publish(ctx, tx, event.Revoked(r)); err != nil {
 		return err

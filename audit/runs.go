@@ -162,6 +162,8 @@ func (s *Store) Claim(
 		if err != nil || len(found) == 0 {
 			return err
 		}
+
+		// Also behind those of other repositories: the next claim must not read them again.
 		last = found[len(found)-1]
 
 		var marks []string
@@ -310,6 +312,8 @@ func (s *Store) MayRevoke(ctx context.Context, run attestor.Run, limit int) (may
 
 	err = s.tx(ctx, "counting a revocation", func(ctx context.Context, tx *txn) error {
 		may, stopped = false, false
+
+		// One statement compares and counts, so that instances cannot go beyond the limit together.
 		res, err := tx.ExecContext(ctx, `UPDATE runs SET revoked = revoked + 1
 			WHERE id = $1 AND revoked < $2 AND NOT stopped`, run.ID, limit)
 		if err != nil {
@@ -320,6 +324,7 @@ func (s *Store) MayRevoke(ctx context.Context, run attestor.Run, limit int) (may
 			return err
 		}
 
+		// Only the first one beyond the limit changes the row, and reports it.
 		res, err = tx.ExecContext(ctx, `UPDATE runs SET stopped = TRUE WHERE id = $1 AND NOT stopped`, run.ID)
 		if err != nil {
 			return err

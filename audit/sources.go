@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,10 +119,18 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 	defer cancel()
 
 	pages, err := p.Lister(whole, repo)
+	turned := tokens{}
 	for err == nil && pages.HasNext() {
 		page, next := pages.Next(whole)
 		if err = next; err != nil {
 			break
+		}
+
+		// Before the page is used: a list that leads elsewhere, or round in a circle, is none.
+		if page.Next != "" {
+			if err = cmp.Or(sameHost(page.Next, repo.Registry), turned.to(page.Next)); err != nil {
+				break
+			}
 		}
 		for _, tag := range page.Tags {
 			if !yield(repo.Name()+":"+tag, nil) {
@@ -147,7 +156,7 @@ func listing(repo string, err error, refused func(error) bool) error {
 		Fix: "check that the registry runs and can be reached from here, then try again",
 	}
 
-	if refused != nil && refused(err) {
+	if errors.Is(err, errElsewhere) || refused != nil && refused(err) {
 		e.Code = attestor.CodeRegistryNotAllowed
 		e.Msg = "the tags of " + repo + " could not be listed: the registry " + host +
 			" leads to a host or an answer " +

@@ -140,6 +140,46 @@ func TestTagsOfReadsAllPages(t *testing.T) {
 	}
 }
 
+// A registry does not lead to another host by the body of a page either, and a list that goes round ends.
+func TestTagsThatLeadElsewhere(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("another host was asked for %s", r.URL.Path)
+	}))
+	defer other.Close()
+
+	for name, next := range map[string]func(self string) string{
+		"to another host": func(string) string { return other.URL + "/v2/acme/x/tags/list" },
+		"round":           func(self string) string { return self + "/v2/acme/x/tags/list?last=a" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			srv := httptest.NewServer(nil)
+			defer srv.Close()
+			srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/v2/" {
+					return
+				}
+				if asked++; asked > 5 {
+					t.Error("the same page is asked for again and again")
+					w.WriteHeader(http.StatusForbidden)
+					return
+				}
+				fmt.Fprintf(w, `{"name":"acme/x","tags":["a"],"next":%q}`, next(srv.URL))
+			})
+
+			var failed error
+			repo := strings.TrimPrefix(srv.URL, "http://") + "/acme/x"
+			for _, err := range audit.TagsOf(t.Context(), []string{repo}, audit.RegistryOptions{
+				Transport: http.DefaultTransport, Remote: []remote.Option{remote.WithRetryStatusCodes()}}) {
+				failed = err
+			}
+			if attestor.KindOf(failed) != attestor.Upstream {
+				t.Errorf("%v, want that the list could not be read", failed)
+			}
+		})
+	}
+}
+
 // What is listed without a transport that refuses addresses would follow a registry
 // anywhere.
 func TestTagsOfNeedsATransport(t *testing.T) {

@@ -55,6 +55,8 @@ func (e *sqliteEngine) open(ctx context.Context) (read, write *sql.DB, err error
 	if err := write.PingContext(ctx); err != nil {
 		return nil, nil, errors.Join(err, write.Close())
 	}
+
+	// The file itself is remembered, not its path, so that lost notices another file under the same path.
 	if e.file, err = os.Stat(e.path); err != nil {
 		return nil, nil, errors.Join(err, write.Close())
 	}

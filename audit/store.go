@@ -218,6 +218,8 @@ func (s *Store) Close() error {
 		return nil
 	}
 
+	// Writers end before the log's signer and the indexer, which work on what was written, and all of them before the
+	// pools.
 	s.committer.wg.Wait()
 	s.leaveLog()
 	if s.indexer != nil {

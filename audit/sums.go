@@ -70,6 +70,9 @@ func (s *Store) sumSome(ctx context.Context) (n int, err error) {
 		for _, q := range batch {
 			ids = append(ids, q.id)
 		}
+
+		// Added and taken from the queue in one transaction, so that each decision counts once, whenever the process
+		// ends.
 		if err := addSums(ctx, tx, counted(batch), 1); err != nil {
 			return err
 		}
@@ -337,6 +340,8 @@ func (s *Store) readDays(
 	if err != nil {
 		return err
 	}
+
+	// Hours become days, of which each is read once.
 	for i := range known {
 		known[i] = floorDiv(known[i], dayHours)
 	}
@@ -415,6 +420,7 @@ func (s *Store) readSums(
 func dayCounts(sums map[sumKey]*sumOf, verdict attestor.Outcome) []tally.DayCount {
 	var out []tally.DayCount
 	for key, n := range sums {
+		// A sum of no decision is what pruning left.
 		if n[0] == 0 || verdict != "" && key.verdict != string(verdict) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -170,4 +171,13 @@ type failingTransport struct{}
 
 func (failingTransport) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("connection refused")
+}
+
+// A call that may not start takes no place: nobody would release it.
+func TestAnEndedContextTakesNoPlace(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if running, err := audit.AcquireForTest(ctx); err == nil || running != 0 {
+		t.Errorf("%d calls run after %v, want none after an error", running, err)
+	}
 }

@@ -79,6 +79,9 @@ func invalidToken(msg string) error {
 // bound to as the store keeps them, to the microsecond.
 func fingerprint(f Filter) string {
 	f.Since, f.Until = instantOf(micros(f.Since)), instantOf(micros(f.Until))
+
+	// 64 bits of the hash are enough: a token that fits another filter by chance shows nothing that its caller may not
+	// list.
 	return hashOf([]byte(f.Fingerprint()))[len("sha256:"):][:16]
 }
 

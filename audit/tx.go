@@ -50,9 +50,13 @@ type beginner interface {
 func (s *Store) txOn(
 	ctx context.Context, doing string, on beginner, f func(context.Context, *txn) error,
 ) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	// What is written follows from the database itself. A caller who may be shown the replica's answer brings the index
+	// up to date, too: blobs that the replica does not have yet would be entered as lost.
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, mayLag{}, nil), s.timeout)
 	defer cancel()
 
+	// Writes to an SQLite file that was removed succeed and are lost: this is noticed before the work, and once more
+	// after the commit.
 	if err := s.engine.lost(); err != nil {
 		return s.fail(doing, err)
 	}
@@ -82,6 +86,8 @@ func (s *Store) txOn(
 	if err := s.engine.lost(); err != nil {
 		return s.fail(doing, err)
 	}
+
+	// Only a durable head may be signed or shown.
 	s.log.Committed(head)
 	if t.wrote {
 		s.wakeCourier()

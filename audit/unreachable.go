@@ -27,6 +27,8 @@ func watched(ctx context.Context, opts []option.ClientOption) ([]option.ClientOp
 	}
 	seen := *c
 	seen.Transport = completeLists{next}
+
+	// The capacity is cut, so that append does not write into the caller's array.
 	return append(opts[:len(opts):len(opts)], option.WithHTTPClient(&seen)), nil
 }
 
@@ -43,6 +45,7 @@ func (c completeLists) RoundTrip(r *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 
+	// One byte beyond the bound shows that the answer is too long.
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRunPage+1))
 	if closed := resp.Body.Close(); err == nil {
 		err = closed
@@ -63,6 +66,8 @@ func (c completeLists) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+
+	// The client decodes the same bytes that were checked.
 	resp.Body = io.NopCloser(bytes.NewReader(text))
 	return resp, nil
 }

@@ -113,6 +113,8 @@ func (v *verifier) run(ctx context.Context, head translog.Head) (err error) {
 	if v.complete, err = v.store.logComplete(ctx); err != nil {
 		return err
 	}
+
+	// Before the walk: a prune explains what is missing before it in the log.
 	if err := v.readPrunes(ctx, head.Size); err != nil {
 		return err
 	}
@@ -352,6 +354,8 @@ func (v *verifier) records(ctx context.Context, batch []logged) error {
 	for _, l := range batch {
 		byKind[l.Kind] = append(byKind[l.Kind], l)
 	}
+
+	// A fixed order, so that two runs report the same faults alike.
 	for _, kind := range []string{kindDecision, kindOverride, kindRevocation, kindPolicies} {
 		ids := make([]string, 0, len(byKind[kind]))
 		for _, l := range byKind[kind] {
@@ -381,6 +385,8 @@ func (v *verifier) record(ctx context.Context, l logged, parts map[string][]byte
 		v.done.Records++
 		return nil
 	}
+
+	// A record that is there and differs is never excused by a prune.
 	if parts == nil {
 		if pruned, err := v.pruned(ctx, l); err != nil {
 			return err

@@ -51,6 +51,8 @@ func VerifyServed(ctx context.Context, l ServedLog, r VerifyRequest) (Verificati
 	if err != nil {
 		return v.done, err
 	}
+
+	// Prunes first: a decision that is missing may be excused by a prune that comes later in the log.
 	for _, e := range entries {
 		if e.entry.Kind == kindPrune {
 			v.prunes = append(v.prunes, prune{e.Index, e.entry.Time})
@@ -170,6 +172,7 @@ func (v *servedVerifier) decision(ctx context.Context, l logged) error {
 		return err
 	}
 
+	// The service under test made the proof: it counts only as far as it verifies under the caller's key.
 	p, err := CheckProof(proof, nil, v.r.Key)
 	problem := ""
 	switch {

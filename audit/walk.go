@@ -124,6 +124,8 @@ func sampled(id string, n int) bool {
 	if n <= 1 {
 		return true
 	}
+
+	// The ids' hashes are evenly distributed, and the same decisions are in the sample each time.
 	sum := sha256.Sum256([]byte(id))
 	return binary.BigEndian.Uint64(sum[:])%uint64(n) == 0
 }

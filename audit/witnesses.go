@@ -173,6 +173,8 @@ func (s *Store) ask(ctx context.Context, c *cosigner, signed []byte, vkey string
 	if err != nil {
 		return 0, err
 	}
+
+	// The lock is not held while the witness is asked: states reads under it.
 	c.mu.Lock()
 	old := c.old
 	c.mu.Unlock()
@@ -188,6 +190,8 @@ func (s *Store) ask(ctx context.Context, c *cosigner, signed []byte, vkey string
 	if conflict, ok := errors.AsType[*witness.ConflictError](err); ok {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+
+		// Nobody signed this size. It only chooses the proof with which the witness is asked again.
 		c.old = conflict.Size
 		return max(conflict.Size, 1), nil
 	}
@@ -269,6 +273,8 @@ func (c *cosigner) remember(note []byte, size int64) {
 	if c.notes == nil {
 		c.notes = map[int64][]byte{}
 	}
+
+	// Of two notes of one size the longer one has more cosignatures.
 	if len(note) > len(c.notes[size]) {
 		c.notes[size] = note
 	}

@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -225,7 +226,17 @@ func podList(dec *json.Decoder, each func(*pod) bool) (stopped bool, err error) 
 	if !listed {
 		return false, fmt.Errorf("no field %q", "items")
 	}
-	return false, delimiter(dec, '}')
+	if err := delimiter(dec, '}'); err != nil {
+		return false, err
+	}
+
+	// The list must be the only value: pods of a second one, as of another cluster, would be left out without a word.
+	if _, err := dec.Token(); err == nil {
+		return false, errors.New("another value follows the list")
+	} else if err != io.EOF { //nolint:errorlint // the decoder returns io.EOF itself
+		return false, err
+	}
+	return false, nil
 }
 
 func podItems(dec *json.Decoder, each func(*pod) bool) (stopped bool, err error) {

@@ -307,6 +307,14 @@ func TestPodWorkloads(t *testing.T) {
 			"cut short after its items", strings.TrimSuffix(list("", pod("a", "Running", "")), "}"),
 			[]string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "not the complete output",
 		},
+		{
+			"two lists, as of two clusters", list("", pod("a", "Running", "")) + "\n" + list("", pod("b", "Running", "")),
+			[]string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "not the complete output",
+		},
+		{
+			"text after the list", list("", pod("a", "Running", "")) + "\nerror: connection lost",
+			[]string{"pod|prod/a|||c|r/a:1"}, audit.PodsFound{Pods: 1, ByImage: 1}, "not the complete output",
+		},
 		{"no items", `{"kind":"List"}`, nil, audit.PodsFound{}, "not the complete output"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
