@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/server"
@@ -123,4 +125,29 @@ func TestLogAgreesWithReady(t *testing.T) {
 			t.Errorf("informational %v: %d %s, and the log says %s", informational, got.status, got.body, said)
 		}
 	}
+}
+
+// Reading a revocation takes no slot of those who wait for a decision.
+func TestARevocationIsReadBesideDecisions(t *testing.T) {
+	w := newWorld()
+	p := &parts{w: w}
+	w.hold, w.entered = make(chan struct{}), make(chan struct{})
+	s := newServer(t, w, func(c *server.Config) {
+		p.with(c)
+		c.Limits.Concurrent, c.Limits.Queue = 1, 1
+		c.Identity = as{"builder": caller(t, "builder", "**", attestor.ActionAttest, attestor.ActionRead)}
+	})
+	s.SetQueueWait(time.Millisecond)
+	srv := httptest.NewServer(s.Handler())
+	defer srv.Close()
+	p.revoke("r000001")
+
+	decided := make(chan answer)
+	go func() { decided <- send(t, "builder", "POST", srv.URL+"/v1/attest", image(":v1")) }()
+	<-w.entered
+	if got := send(t, "builder", "GET", srv.URL+"/v1/revocations/r000001", ""); got.status != 200 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	close(w.hold)
+	<-decided
 }

@@ -79,6 +79,8 @@ func (s *Server) listOutbox(k *call) error {
 	if out.Events, err = s.c.Outbox.List(k.ctx, f, after, n); err != nil {
 		return err
 	}
+
+	// A full page may be the last one; the next is then empty.
 	if len(out.Events) == n {
 		out.NextPageToken = outboxToken(out.Events[n-1])
 	}

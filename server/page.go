@@ -41,6 +41,7 @@ func (s *Server) mountPages(e *echo.Echo) {
 		r := route{
 			any: []attestor.Action{attestor.ActionRead}, enabled: true, query: query, class: pageClass(path),
 			handle: func(k *call) error {
+				// The body was read within the limits of every request. The page reads the same bytes.
 				k.Request().Body = io.NopCloser(bytes.NewReader(k.body))
 				ctx := WithCaller(k.ctx, k.caller)
 				s.c.Pages.ServeHTTP(k.Response(), k.Request().WithContext(ctx))

@@ -102,6 +102,7 @@ func (s *Server) table() []route {
 		{
 			method:  "GET",
 			path:    "/v1/revocations/:id",
+			class:   reads,
 			any:     read,
 			part:    "a store",
 			enabled: c.Decisions != nil,
@@ -247,6 +248,7 @@ func (s *Server) serve(r route, c echo.Context) error {
 		return r.handle(k)
 	}
 
+	// First of all, since every further step takes memory.
 	if err := s.shed(r.class); err != nil {
 		return err
 	}
@@ -273,6 +275,8 @@ func (s *Server) serve(r route, c echo.Context) error {
 			Fix: "ask an administrator of the gate to configure " + r.part,
 		}
 	}
+
+	// Malformed requests cost a token of the rate, too: the body is not read yet.
 	if err := s.allow(k.caller); err != nil {
 		return err
 	}
@@ -280,6 +284,8 @@ func (s *Server) serve(r route, c echo.Context) error {
 	if err := k.readQuery(r.query); err != nil {
 		return err
 	}
+
+	// Large bodies are counted before they are read, since together they must fit into memory.
 	free, err := s.bodies.hold(tenantKey(k.caller), r.bodySize(k.Request()))
 	if err != nil {
 		return err

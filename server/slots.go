@@ -185,6 +185,7 @@ func (s *slots) giveBack(t *tenant, caller string) {
 	t.callers[caller].running--
 	s.forget(t, caller)
 
+	// Several may begin: the portions of this tenant and caller have become free, too.
 	for next := s.next(); next != nil; next = s.next() {
 		s.remove(next)
 		s.run(next.tenant, next.caller)

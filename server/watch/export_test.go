@@ -35,3 +35,9 @@ func CauseForTest(was, now attestor.Decision, known map[string]bool) (attestor.C
 
 // KnownForTest is what an admission's evidence knew of.
 func KnownForTest(ev attestor.Evidence) map[string]bool { return knownIn(&ev) }
+
+// RejudgeForTest judges an admission by a watcher that has no parts: the first that it asks is a panic.
+func RejudgeForTest(ctx context.Context, a attestor.Admission) error {
+	_, _, err := (&Watcher{}).rejudgeImage(ctx, Request{}, a)
+	return err
+}

@@ -88,6 +88,7 @@ func (w *Watcher) Rejudge(ctx context.Context, r Request) (Report, error) {
 		}
 	}
 
+	// Overrides end first: what only an ended one admitted is not judged again.
 	expired := 0
 	if w.c.Overrides != nil && w.c.Revoke != nil {
 		expiry, err := w.Expire(ctx, r)
@@ -201,6 +202,7 @@ func (w *Watcher) part(ctx context.Context, r Request, run attestor.Run, report 
 	// claim: claims of an instance that was killed lapse meanwhile.
 	after, found := attestor.Admission{}, 0
 	for ctx.Err() == nil && !w.c.Now().After(end) {
+		// Read again before each claim: another instance may have stopped or ended the run.
 		if run, err = w.c.Admissions.Run(ctx, run.ID); err != nil {
 			return false, err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/throttle"
@@ -14,8 +15,17 @@ import (
 // nothing, and records a Decision only where the verdict or its cause has changed.
 // An outage is a Reversal with verdict error, and not an error. A nil Reversal
 // means that the registry does not have the image any more.
-func (w *Watcher) rejudgeImage(ctx context.Context, r Request, a attestor.Admission) (*Reversal,
-	attestor.Rejudgement, error) {
+func (w *Watcher) rejudgeImage(
+	ctx context.Context, r Request, a attestor.Admission,
+) (flip *Reversal, look attestor.Rejudgement, err error) {
+	// Images are judged on goroutines that nothing else recovers: a bug that one image meets must not end the process, at each
+	// run anew.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic while judging %s again: %v\n%s", a.Decision, p, debug.Stack())
+		}
+	}()
+
 	ref, err := attestor.ParseReference(a.Image.String())
 	if err != nil {
 		return nil, attestor.Rejudgement{}, fmt.Errorf("judging %s again: %w", a.Decision, err)
@@ -30,7 +40,8 @@ func (w *Watcher) rejudgeImage(ctx context.Context, r Request, a attestor.Admiss
 	maps.Copy(labels, base.was.Labels)
 	labels[LabelRejudges] = a.Decision
 
-	look := attestor.Rejudgement{Admission: a}
+	look = attestor.Rejudgement{Admission: a}
+
 	// Nobody waits for it: where calls are paced, those of requests go first.
 	now, err := w.c.Reconsider(throttle.Background(ctx), attestor.Request{
 		Image: ref, Caller: checker(r.Caller), DryRun: true, Labels: labels, RequestID: r.RequestID,
@@ -46,7 +57,7 @@ func (w *Watcher) rejudgeImage(ctx context.Context, r Request, a attestor.Admiss
 		return nil, attestor.Rejudgement{}, err
 	}
 
-	flip := &Reversal{
+	flip = &Reversal{
 		Image: a.Image.String(), Admitted: a.Decision, BreakGlass: a.BreakGlass,
 		Decision: now.ID, Verdict: verdict(now), Cause: look.Cause, Reasons: now.Refusals(), Since: now.Time,
 		attested: len(now.Attestations) > 0,

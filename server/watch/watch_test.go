@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,5 +147,17 @@ func TestConfigIsRefused(t *testing.T) {
 		if _, err := watch.New(c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// A bug that one admitted image meets is that image's failure: the process, and the run, go on.
+func TestAPanicIsOneImagesFailure(t *testing.T) {
+	img, err := attestor.ParseImage("r.example/app@sha256:" + strings.Repeat("a", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = watch.RejudgeForTest(t.Context(), attestor.Admission{Image: img, Decision: "admitted-1"})
+	if err == nil || !strings.Contains(err.Error(), "panic while judging admitted-1 again") {
+		t.Errorf("%v, want the panic as an error", err)
 	}
 }
