@@ -70,6 +70,7 @@ func (e *Engine) Check(ctx context.Context) error {
 		who = s.who
 	}
 
+	// The service is made as for serving, so that its own refusals are among the errors.
 	errs := []error{err}
 	for _, c := range e.checks(who) {
 		if c.start {
@@ -103,8 +104,11 @@ func (e *Engine) ready(ctx context.Context) []server.Condition {
 		case attestors:
 			condition.Err = e.preflight(ctx)
 		default:
+			// Informational is what fails only if nothing else does.
+			condition.Informational = true
 			for _, r := range c.ask(ctx) {
-				condition.Err, condition.Informational = errors.Join(condition.Err, r.Err), r.Informational
+				condition.Err = errors.Join(condition.Err, r.Err)
+				condition.Informational = condition.Informational && (r.Err == nil || r.Informational)
 			}
 		}
 		out = append(out, condition)

@@ -43,6 +43,7 @@ func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurre
 		return watch.Occurrence{}, nil //nolint:nilerr // the zero image says so
 	}
 
+	// A finding has no state of its own: it exists. A discovery counts once its scan succeeded.
 	discovery := got.GetDiscovery()
 	return watch.Occurrence{
 		Image:    img,

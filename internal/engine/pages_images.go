@@ -179,10 +179,11 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 
 	view.Remark = cmp.Or(f.Remark(), filter.ReasonRemark(attestor.Code(of.because)))
 
-	// The key names whoever may see the images: what one caller may read is never another's.
+	// The key has what the caller may read now: what one caller may read is never another's, and a caller who loses a right
+	// does not keep a page.
 	f.Visible = visible
 	caller := server.CallerFrom(r.Context())
-	key := imagesKey{caller.Issuer, caller.Subject, f.Fingerprint(), of, number}
+	key := imagesKey{readable(caller), f.Fingerprint(), of, number}
 	changed := func() (string, error) { return p.engine.Store.Version(audit.MayLag(r.Context())) }
 	found, err := p.keptImages.Get(key, changed, func() (imagesPage, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), summaryFor)
@@ -199,10 +200,10 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 
 // imagesKey names a page of images and who may see it.
 type imagesKey struct {
-	issuer, subject string
-	filter          string // its fingerprint
-	of              lineFilter
-	number          int
+	readable string // as of a [summaryKey]
+	filter   string // its fingerprint
+	of       lineFilter
+	number   int
 }
 
 // An imagesPage is a page of images, and how many there are on all pages.

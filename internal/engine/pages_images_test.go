@@ -189,6 +189,14 @@ func TestPagesShowOnlyWhatTheCallerMayRead(t *testing.T) {
 	if status, body := get("/images"); status != http.StatusOK || !strings.Contains(body, "of 1 image,") || !strings.Contains(body, good) {
 		t.Errorf("/images: %d %s", status, body)
 	}
+
+	// A page is kept for a while, and not for a caller who has lost the right meanwhile.
+	was := caller.Grants
+	caller.Grants = nil
+	if _, body := get("/images"); strings.Contains(body, good) {
+		t.Error("/images shows an image that the caller may not read any more")
+	}
+	caller.Grants = was
 	for path, want := range map[string]int{
 		"/decisions/" + passed.ID: 200, "/images/" + good: 200, "/decisions/" + refused.ID: 404, "/images/" + root: 404,
 		"/decisions/" + refused.ID + "/proof": 404,

@@ -63,6 +63,7 @@ func (p *pageHandler) simulated(r *http.Request, view *pages.Simulate) (asked bo
 		return false, &attestor.Error{Kind: attestor.Invalid, Msg: "the policy is empty",
 			Fix: "paste the text of a GatePolicy"}
 	case r.Method == http.MethodPost:
+		// The text of the form is judged, not a policy in force that was chosen before.
 		view.Chosen = ""
 		return true, nil
 	case view.Chosen == "":

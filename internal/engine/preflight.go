@@ -26,6 +26,8 @@ func BinauthzPolicy(ctx context.Context, g *google.Clients, project string) (*bi
 
 	name := "projects/" + project + "/policy"
 	p, err := g.Binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: name})
+
+	// The policy of another project would answer for the wrong project.
 	if err == nil && p.GetName() != name {
 		return nil, &attestor.Error{
 			Kind: attestor.Upstream,

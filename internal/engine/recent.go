@@ -31,6 +31,7 @@ func (r *recent[T]) get() (T, error) {
 		return r.known, r.err
 	}
 
+	// Not the caller's context: several scrapes share the answer.
 	ctx, cancel := context.WithTimeout(context.Background(), recentTimeout)
 	defer cancel()
 	r.known, r.err = r.ask(ctx)

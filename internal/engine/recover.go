@@ -2,9 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/policy"
 )
 
@@ -33,7 +36,7 @@ func (e *Engine) recoverUntilDone(ctx context.Context) {
 }
 
 // Recover completes once what a crash left begun: first the attestations that were
-// being replaced, then the records.
+// being replaced, then the records. One that cannot be completed yet does not keep the others.
 func (e *Engine) Recover(ctx context.Context) error {
 	if err := e.Attester.Recover(ctx); err != nil {
 		return err
@@ -53,9 +56,11 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, r := range revocations {
 		if _, err := e.revoker.Finish(ctx, r); err != nil {
-			return err
+			errs = append(errs, fmt.Errorf("revocation %s: %w", r.ID, err))
+			continue
 		}
 		e.log.LogAttrs(ctx, slog.LevelWarn, "finished a revocation that a crash had interrupted",
 			slog.String("image_digest", string(r.Image.Digest())))
@@ -63,7 +68,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 
 	pending, err := e.Store.Pending(ctx, age)
 	if err != nil {
-		return err
+		return errors.Join(append(errs, err)...)
 	}
 	for _, r := range pending {
 		// What an earlier version wrote of a revocation is read by Fill.
@@ -71,21 +76,29 @@ func (e *Engine) Recover(ctx context.Context) error {
 			continue
 		}
 
-		// The policy's text is part of the record: the one in force may be another.
-		set, err := policy.Parse(policy.Source{Name: r.Decision.Policy.Name + ".yaml", Text: r.PolicyText})
-		if err != nil {
-			return err
+		d, err := e.recoverOne(ctx, r)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("decision %s: %w", r.Decision.ID, err))
+		case d != nil:
+			e.log.LogAttrs(ctx, slog.LevelWarn, "finished a decision that a crash had interrupted", d.LogAttrs()...)
 		}
-		judged, ok := set.Named(r.Decision.Policy.Name)
-		if !ok {
-			continue // the text is stored by its digest; it holds the policy it was stored for
-		}
-
-		d, err := e.gate.Recover(ctx, r, judged)
-		if err != nil {
-			return err
-		}
-		e.log.LogAttrs(ctx, slog.LevelWarn, "finished a decision that a crash had interrupted", d.LogAttrs()...)
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// recoverOne completes a decision; nil where there is nothing to complete it by.
+func (e *Engine) recoverOne(ctx context.Context, r attestor.Record) (*attestor.Decision, error) {
+	// The policy's text is part of the record: the one in force may be another.
+	set, err := policy.Parse(policy.Source{Name: r.Decision.Policy.Name + ".yaml", Text: r.PolicyText})
+	if err != nil {
+		return nil, err
+	}
+	judged, ok := set.Named(r.Decision.Policy.Name)
+	if !ok {
+		return nil, nil //nolint:nilnil // the text is stored by its digest; it holds the policy it was stored for
+	}
+
+	d, err := e.gate.Recover(ctx, r, judged)
+	return &d, err
 }

@@ -149,6 +149,8 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 	if err != nil {
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: err.Error()}
 	}
+
+	// The answer, and the token of its pages, are about one policy.
 	all := set.All()
 	if len(all) != 1 {
 		return server.Simulation{}, &attestor.Error{Kind: attestor.Invalid, Msg: "want one policy"}

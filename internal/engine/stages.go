@@ -49,6 +49,7 @@ func openStore(ctx context.Context, c config.Config, use kmsUse) (*audit.Store, 
 		return nil, err
 	}
 
+	// The log's key is not read yet: it may be in Cloud KMS, and a gate that cannot reach it still records.
 	out.Log, out.Receivers = logKey(c, use), receivers(c)
 	if out.Log != nil && c.Log.Bucket != "" {
 		if out.Log.Kept, err = objects.New(c.Log.Bucket, os.Getenv); err != nil {
@@ -128,12 +129,14 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 		return err
 	}
 
+	// Only configured hosts are asked, each by its own circuit.
 	hosts := Registries(c.Registries)
 	hosts.Wrap = guardRegistries(c, e.calls, e.o.Wrap)
 	e.Inspector, err = verify.New(verify.Config{
 		Registries:   hosts,
 		FetchTimeout: gathering(c.Dependencies.Timeouts.Registries).Duration(),
-		BaseTimeout:  min(baseTimeout, time.Duration(c.Limits.Deadline)/2),
+		// By half of the deadline at most, so that a slow base leaves time for the rest.
+		BaseTimeout: min(baseTimeout, time.Duration(c.Limits.Deadline)/2),
 		Uploads: &verify.ArtifactRegistry{
 			Emulated: e.Google.Emulated,
 			Limit:    gathering(c.Dependencies.Timeouts.ArtifactRegistry),

@@ -60,7 +60,7 @@ func Unconfigured(policies, hosts []string, emulated bool, getenv func(string) s
 			c.ScanProjects[host] = samples.Project
 		}
 	}
-	c.Registries.Allowed = c.Registries.Hosts() // in order
+	c.Registries.Allowed = c.Registries.Hosts() // in order: the map has none, and messages name them
 
 	// The variable PORT is a service's; this listens nowhere.
 	return c, c.Finish(func(name string) string {
