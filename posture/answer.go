@@ -92,6 +92,8 @@ func (m remedy) of(s *workload) string {
 	}
 
 	command := m.command
+
+	// gcloud applies the flags that follow --container to that container.
 	if m.flag != "" && s.kind != kindFunction {
 		command = s.gcloud() + " update " + shell(s.name, "NAME") + s.inRegion()
 		for _, name := range m.containers {

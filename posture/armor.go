@@ -306,6 +306,7 @@ func (a armor) questions() []string {
 			}
 		}
 
+		// A text that does not parse is a question as a whole: whether it holds is not known.
 		if r.condition.root == nil && r.text != "" {
 			add(r.text)
 			continue

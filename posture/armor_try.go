@@ -52,6 +52,8 @@ func (a armor) effective(try func(request) (concerned, guarded bool)) bool {
 		parts := crowds(netip.MustParsePrefix(family), ranges)
 
 		n := len(questions)
+
+		// Each question doubles the work. Those of rules that guard come first, so that the last ones are left out.
 		for n > 0 && len(parts)*(1+len(a))<<n > maxTrials {
 			n--
 		}
@@ -79,6 +81,7 @@ func (a armor) effective(try func(request) (concerned, guarded bool)) bool {
 			works = works || all > 0 && guarded >= nearlyAll*all
 		}
 
+		// A family in which nothing gets in needs no guard.
 		if open && !works {
 			return false
 		}

@@ -75,6 +75,8 @@ func (m *model) builds(in []Source) (rest []Source, errs []error) {
 		}
 	}
 
+	// A file that belongs to nothing was meant for something: the rule about the context would miss it without a
+	// word.
 	for name := range ignores {
 		if !used[name] && len(errs) == 0 {
 			errs = append(errs, fmt.Errorf("%s: belongs to no Dockerfile of the input: pass the Dockerfile too",

@@ -57,6 +57,7 @@ func (r *reader) annotatedBuilds(s *workload, outer, inner *node) {
 	}
 
 	for _, t := range []text{of(inner, ofContainers), of(outer, ofContainers)} {
+		// What is known only after apply may name any account and hold any secret.
 		if t.unknown {
 			s.builders = append(s.builders, t)
 			s.texts = append(s.texts, variable{name: "the variables of the build", value: t})

@@ -75,6 +75,7 @@ func (c condition) byCases() truth {
 		return sometimes
 	})
 
+	// 1,024 cases at most.
 	const most = 10
 	if c.root == nil || len(questions) > most {
 		return sometimes
@@ -218,6 +219,7 @@ func constant(e ast.Expr) truth {
 		return sometimes
 	}
 
+	// RFC 9110, 4.2.3: "an empty path component is equivalent to an absolute path of "/"", so that each path has one.
 	target := written(e.AsCall().Target())
 	path := strings.HasPrefix(target, "request.path")
 

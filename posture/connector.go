@@ -25,10 +25,13 @@ func (m *model) connected(r *reader, n *node, apiVersion, kind string) {
 	}
 
 	name := r.text(n.at("metadata", "name"), "metadata.name").text
+
+	// What is nearest to the resource counts: its own field, its annotation, its namespace.
 	project := first(r.text(spec.at("project"), "spec.projectRef"),
 		r.text(n.at("metadata", "annotations", "cnrm.cloud.google.com/project-id"),
 			"the annotation cnrm.cloud.google.com/project-id"),
 		r.text(n.at("metadata", "namespace"), "metadata.namespace"))
+
 	project.text = strings.TrimPrefix(project.text, "projects/")
 
 	switch workload := map[string]string{"RunService": kindService, "RunJob": kindJob,
@@ -173,6 +176,8 @@ func bindingsOf(n *node, project text) *node {
 			}
 			members.items = append(members.items, member)
 		}
+
+		// Members that are not a list stay as they are written, and are an error where they are read.
 		if written := b.at("members"); written != nil && written.kind != nodeNull && written.kind != nodeList {
 			members = written
 		}
@@ -238,6 +243,8 @@ func (m *model) connectedResource(r *reader, n, spec *node, apiVersion, kind, na
 		after.fields["project"] = textNode(project.text, n.line)
 	}
 
+	// What runs elsewhere, or holds containers that no rule reads, is reported as not judged: an empty report would
+	// read as a pass.
 	switch p := (&planned{kind: typed, address: kind + "/" + cmp.Or(name, "unnamed"), name: name, after: after}); {
 	case typed == "google_cloudfunctions2_function":
 		s := r.function(after)

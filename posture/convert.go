@@ -63,6 +63,8 @@ func dereferenced(n *node) *node {
 	}
 	for name, field := range n.fields {
 		short, ref := strings.CutSuffix(camel(name), "Ref")
+
+		// Only a mapping in the form of a reference is replaced: a field may end in Ref by chance.
 		if ref && isReference(field) {
 			out.fields[short] = referredName(field)
 			continue

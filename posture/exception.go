@@ -65,6 +65,7 @@ func (j *Judge) reportExceptions(m *model, used []use) []attestor.PostureFinding
 	for i := range j.c.Profile.exceptions {
 		e := &j.c.Profile.exceptions[i]
 
+		// An exception is stale only if what it is about was judged: a part of the input says nothing of the rest.
 		judged := false
 		for _, s := range m.workloads {
 			judged = judged || e.CoversName(s.target()) &&

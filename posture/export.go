@@ -243,20 +243,26 @@ func stateChanges(n *node) (*node, error) {
 	}
 
 	if n.has("values") {
-		var collect func(module *node, depth int)
-		collect = func(module *node, depth int) {
+		var collect func(module *node, depth int) error
+		collect = func(module *node, depth int) error {
+			// What lies deeper would be judged by nobody, and the rest would pass for all.
+			if depth > maxModules {
+				return fmt.Errorf("line %d: modules are nested more than %d deep", module.line, maxModules)
+			}
+
 			for _, r := range items(module.at("resources")) {
 				add(r, r.at("address").written(), r.at("values"))
 			}
 			for _, child := range items(module.at("child_modules")) {
-				if depth < maxModules {
-					collect(child, depth+1)
+				if err := collect(child, depth+1); err != nil {
+					return err
 				}
 			}
-		}
-		collect(n.at("values", "root_module"), 0)
 
-		return list, nil
+			return nil
+		}
+
+		return list, collect(n.at("values", "root_module"), 0)
 	}
 
 	for _, r := range items(n.at("resources")) {

@@ -203,8 +203,12 @@ func TestState(t *testing.T) {
 	if got := worst(hipaa(t, public), "INVOKER_AUTH"); got != attestor.StatusDeny {
 		t.Errorf("a public service of a state: %s", got)
 	}
+	// A service in modules that are nested too deep would be judged by nobody.
+	deep := strings.Repeat(`{"child_modules": [`, 30) + `{"resources": [{"address": "google_cloud_run_v2_service.api", "mode": "managed", ` +
+		`"type": "google_cloud_run_v2_service", "name": "api", "values": {"name": "api"}}]}` + strings.Repeat(`]}`, 30)
 	for name, text := range map[string]string{
-		"nothing in it": `{"format_version": "1.0", "terraform_version": "1.9.8"}`, "no resources": `{"format_version": "1.0", "values": {"root_module": {}}}`,
+		"modules too deep": strings.TrimSuffix(shown(good), `]}]}}}`) + `]}, ` + deep + `]}}}`,
+		"nothing in it":    `{"format_version": "1.0", "terraform_version": "1.9.8"}`, "no resources": `{"format_version": "1.0", "values": {"root_module": {}}}`,
 		"an old Terraform": `{"version": 3, "lineage": "x", "resources": [{"type": "google_cloud_run_v2_service", ` +
 			`"name": "a", "instances": [{"attributes_flat": {}}]}]}`,
 	} {

@@ -63,6 +63,7 @@ func (p *plan) attachments(kind, attribute, to string) map[*planned][]*planned {
 
 	out := map[*planned][]*planned{}
 	for _, r := range p.of(kind) {
+		// Where the target is not known, the resource may be attached to anything: it is kept under nil.
 		targets, known := p.points(r, r.after.at(attribute), attribute, to)
 		if !known {
 			targets = []*planned{nil}
@@ -239,6 +240,7 @@ func (s *scope) resolve(ref string, depth int) []string {
 		return nil
 	}
 
+	// Instances of a count or for_each have one configuration, so that their index says nothing.
 	var found []string
 	switch parts[0] {
 	case "var":

@@ -316,6 +316,7 @@ func (m *model) policiesOf(s *workload) []policy {
 		}
 	}
 
+	// Addresses of accounts are compared without regard to case.
 	found := slices.Concat(m.byTarget[""], m.byTarget["name "+s.name],
 		m.byTarget["member serviceaccount:"+strings.ToLower(s.account.text)])
 	if s.address != "" {
@@ -417,6 +418,7 @@ func (m *model) basicRoles(s *workload) (faults []fault, whole bool) {
 			continue
 		}
 
+		// The list is whole only if it is of this workload's project.
 		whole = whole || p.whole && (!p.planned || p.target.set && p.target.text == s.project.text)
 
 		for _, b := range p.bindings {

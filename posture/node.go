@@ -186,6 +186,7 @@ func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {
 			return fromYAML(y.Content[0], seen, depth+1)
 		}
 	case yaml.AliasNode:
+		// The target is read, and its values count, each time: a few lines of aliases cannot become millions of values.
 		if y.Alias == nil {
 			return nil, fmt.Errorf("line %d: an alias of nothing", y.Line)
 		}

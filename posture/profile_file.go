@@ -148,6 +148,7 @@ func (r *profileReader) fields(n *node, where string, known ...string) *node {
 		return nil
 	}
 
+	// In order, so that two runs report the same.
 	var unknown []string
 	for name := range n.fields {
 		if !slices.Contains(known, name) {
@@ -207,6 +208,8 @@ func (r *profileReader) profile(n *node) Profile {
 		if extends != "" {
 			r.fault(spec.at("extends"), "spec.extends: "+quote(extends), "one of "+strings.Join(Profiles(), ", "))
 		}
+
+		// The strictest profile stands in, so that the rest of the file is read and all errors are reported at once.
 		base, _ = Builtin("strict")
 	}
 

@@ -221,6 +221,7 @@ func (m *model) networks(s *workload) (names []string, open bool) {
 		add(network)
 	}
 
+	// A connector that no input describes may lead to any network.
 	return names, open || len(m.connectors(s)) == 0
 }
 

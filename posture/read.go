@@ -38,6 +38,7 @@ func read(in Input) (*model, error) {
 	definitions, errs := m.builds(in.Definitions)
 	for _, src := range definitions {
 		docs, err := parse(src)
+
 		if err != nil {
 			if attestor.KindOf(err) == attestor.TooLarge {
 				return nil, err
@@ -49,6 +50,7 @@ func read(in Input) (*model, error) {
 		errs = append(errs, m.file(src.Name, docs)...)
 	}
 
+	// The caller's region is for definitions that name none: what a document says of itself counts.
 	for _, s := range m.workloads {
 		if !s.region.set && !s.region.unknown && in.Region != "" && slices.Contains(workloadKinds(), s.kind) {
 			s.region = text{set: true, text: in.Region}

@@ -73,6 +73,9 @@ func (n *node) restricts(worthless string) string {
 	restricted := false
 	for _, r := range items(n) {
 		condition := r.block("condition").at("expression")
+
+		// A rule under a condition that may be false restricts, or lifts, for some resources only: it counts for
+		// neither.
 		if isSet(r.at("condition")) && parseCondition(condition.written()).byCases() != always {
 			continue
 		}

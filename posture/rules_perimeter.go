@@ -119,6 +119,7 @@ func hiddenInRule(n *node, path string) string {
 
 	for _, name := range sortedFields(n) {
 		field := n.fields[name]
+
 		if !isUnknown(field) && slices.Contains([]string{"identities", "resources", "roles"}, name) {
 			continue
 		}

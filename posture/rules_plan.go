@@ -62,6 +62,7 @@ func (c *judging) requireInPlan(r rule, a answer) answer {
 		return a
 	}
 
+	// A plan of the same input may have what this one lacks, as where modules are applied apart.
 	for _, other := range c.model.workloads {
 		if other.kind != kindPlan || other == c.s {
 			continue

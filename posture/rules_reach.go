@@ -40,6 +40,8 @@ func accountReach(c *judging) answer {
 
 	faults := c.model.broadRoles(c.s)
 	open := c.model.openGrant(c.s, func(role string) bool { return broad(role) != "" })
+
+	// The right to act as another account is that account's reach.
 	for _, p := range c.model.plans() {
 		more, unknown := p.impersonations(a.text)
 		faults, open = append(faults, more...), cmp.Or(open, unknown)
@@ -109,6 +111,8 @@ func databaseRegion(c *judging) answer {
 	}
 
 	var faults []fault
+
+	// A name that is written out is judged even if others are unknown.
 	connected := 0
 	for _, t := range texts {
 		for _, m := range connectionName.FindAllStringSubmatch(t.text, -1) {
@@ -251,6 +255,7 @@ func sharePrivate(c *judging) answer {
 		}
 		shares++
 
+		// An address is judged before the way to it: traffic to a public one leaves the VPC.
 		address, err := netip.ParseAddr(v.source.text)
 		switch {
 		case err == nil && !address.IsPrivate() && !address.IsLoopback() && !address.IsLinkLocalUnicast():
@@ -345,6 +350,8 @@ func databaseEncrypted(c *judging) answer {
 			settings := n.block("settings")
 			ip := settings.block("ip_configuration")
 			mode := ip.at("ssl_mode")
+
+			// The newer ssl_mode outweighs require_ssl, unless it is unknown.
 			if isOneOf(mode, "ENCRYPTED_ONLY", "TRUSTED_CLIENT_CERTIFICATE_REQUIRED") ||
 				isOneOf(settings.at("connector_enforcement"), "REQUIRED") ||
 				isOneOf(ip.at("require_ssl"), "true") && !isUnknown(mode) &&

@@ -198,6 +198,7 @@ func structured(value string) string {
 // secretField returns the name of a field with the name of a secret and a text
 // of its own, at any depth; depth and size are bounded by [parse].
 func secretField(n *node, name string) string {
+	// Names in order, so that the field that is reported is the same each time.
 	switch n.kind {
 	case nodeText:
 		if name != "" && secretive(name) && !harmless(n.text) {

@@ -157,6 +157,7 @@ func (c *claims) named(name string) claimKind {
 		return claimFree
 	}
 
+	// By the last part of the name: an attribute may be mapped under any name, and its source decides above.
 	switch short := name[strings.LastIndex(name, ".")+1:]; short {
 	case "assertion", "google", "attribute", "iss", "aud", "exp", "iat", "nbf", "jti",
 		"ref", "ref_type", "ref_protected", "base_ref", "head_ref", "event_name", "workflow", "environment",

@@ -123,6 +123,8 @@ func Parse(text []byte) (*Build, error) {
 		return nil, errors.New("it has no FROM")
 	}
 
+	// Docker: "An ARG declared before a FROM is outside of a build stage, so it can't be used in any instruction after
+	// a FROM."
 	e := &expander{lex: shell.NewLex(parsed.EscapeToken)}
 	global := map[string]string{}
 	for _, a := range args {

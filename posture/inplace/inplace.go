@@ -47,6 +47,7 @@ func Apply(text []byte, line, column int, c Change) ([]byte, error) {
 			path, more = elementOf(c.Path, i), i+1 < n
 		}
 
+		// The index of the element stands for the path's "[]" in this round.
 		one := c
 		one.Path = path
 		if text, err = t.set(root, one); err != nil || !more {
@@ -173,6 +174,7 @@ func (d *document) set(n *yaml.Node, c Change) ([]byte, error) {
 	rest := c
 	rest.Path = c.Path[1:]
 
+	// The order matters: what an alias or anchor shares is refused before anything is written.
 	switch {
 	case value == nil && (c.Remove || strings.HasPrefix(c.Path[0], "[")):
 		return d.text, nil
