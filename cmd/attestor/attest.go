@@ -154,6 +154,8 @@ func (f *attestFlags) listed(c *cobra.Command, images []string) ([]string, error
 			if err != nil {
 				return nil, err
 			}
+
+			// The bound is that of one command. More images belong to a sweep, which resumes and slows down.
 			if images = append(images, ref); len(images) > maxListed {
 				return nil, fmt.Errorf("--file: more than %d images: use attestor audit", maxListed)
 			}
@@ -203,6 +205,7 @@ func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Refe
 
 	decisions := make([]attestor.Decision, len(refs))
 	errs := make([]error, len(refs))
+
 	slots := make(chan struct{}, 4)
 	var wg sync.WaitGroup
 	for i, ref := range refs {

@@ -370,6 +370,7 @@ func (f *auditFlags) references(
 		sources = append(sources, saying(c.ErrOrStderr(), source))
 	}
 
+	// Sources are read one after the other, and only as far as the sweep asks.
 	return func(yield func(string, error) bool) {
 		for _, s := range sources {
 			for ref, err := range s {

@@ -165,6 +165,7 @@ func (f *preflightFlags) subjects(c *cobra.Command, policies *preflightPolicies)
 
 	var out []preflight.Subject
 	for _, s := range sources {
+		// Before the first workload is listed: a source without a policy ends the command, and not half of a report.
 		policy, err := policies.governing(s)
 		if err != nil {
 			return nil, err
@@ -254,6 +255,8 @@ func deployed(ctx context.Context, image string, plainHTTP bool, log *slog.Logge
 
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+
+	// Cloud Run runs linux/amd64, and Binary Authorization judges the manifest that runs.
 	r, err := i.Resolve(ctx, ref, attestor.Needs{Platforms: []string{cloudRunPlatform}})
 	switch {
 	case err != nil:

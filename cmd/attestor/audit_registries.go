@@ -66,6 +66,7 @@ func (t listedTargets) String() string {
 // first list that fails ends all of it, since a part would look like the whole.
 func (t listedTargets) tags(ctx context.Context, plain config.Registries, w io.Writer) audit.References {
 	return func(yield func(string, error) bool) {
+		// A repository that is named and also found in a registry is listed once.
 		seen := map[string]bool{}
 		for _, r := range t.repositories {
 			seen[r] = true

@@ -156,6 +156,7 @@ func (f *recordFlags) exportService(c *cobra.Command, wanted filter.Filter) (n i
 			return n, err
 		}
 
+		// Compact keeps each record on one line, whatever the service sent.
 		var line bytes.Buffer
 		if err := json.Compact(&line, r); err != nil {
 			return n, fmt.Errorf("writing the export: %w", err)
@@ -182,6 +183,8 @@ func decisionsPruneCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("--before: %w", err)
 			}
+
+			// An empty time would delete nothing, and look as if nothing was old enough.
 			if t.IsZero() {
 				return errors.New("--before is empty: say from before when, such as 400d or 2026-11-01")
 			}

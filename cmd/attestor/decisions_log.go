@@ -115,6 +115,8 @@ the service gives. A log with a second history lacks the cosignatures of one of 
 				}
 				f.key = strings.TrimSpace(string(b))
 			}
+
+			// A key that cannot be one is refused before anything is read.
 			if f.key != "" {
 				if err := translog.CheckKey(f.key); err != nil {
 					return fmt.Errorf("--key: %w", err)
@@ -169,6 +171,7 @@ func (f *verifyLogFlags) proof(c *cobra.Command, path string, witnesses []transl
 		}
 	}
 
+	// By the key alone: neither a record nor a service is believed.
 	p, err := audit.CheckProof(proof, content, f.key, witnesses...)
 	if err != nil {
 		return &exit{1, fmt.Errorf("not proven: %w", err)}
@@ -236,6 +239,7 @@ func (f *verifyLogFlags) record(c *cobra.Command, witnesses []translog.WitnessKe
 		r.Kept = append(r.Kept, b)
 	}
 
+	// A list that JSON always has, also when nothing is wrong.
 	faults := []audit.Fault{}
 	r.Fault = func(fault audit.Fault) {
 		if f.format == "text" {
@@ -286,6 +290,7 @@ func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v au
 		return v, f.keep(c.Context(), v, err, r.Key, cl.Checkpoint)
 	}
 
+	// What the configuration knows fills in what no flag named: the key, the checkpoint in its bucket, the witnesses.
 	if err := f.findKey(c.Context(), c.ErrOrStderr(), r); err != nil {
 		return v, err
 	}

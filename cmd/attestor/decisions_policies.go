@@ -72,6 +72,7 @@ func printPolicyChange(w io.Writer, format string, c attestor.PolicyChange) erro
 		}[c.Cause] + "\n")
 	}
 
+	// The source of a policy is where it is now. Of one that was removed it is not known.
 	source := map[string]string{}
 	for _, p := range c.Policies {
 		source[p.Name] = p.Source

@@ -47,6 +47,8 @@ func (f *verifyLogFlags) findWitnesses(r *audit.VerifyRequest) error {
 	if r.Required && r.Key == "" {
 		return &exit{3, fmt.Errorf("--witness: the log's public key is not known: name it with --key")}
 	}
+
+	// Named witnesses replace the configuration's. Without the log's key no cosignature can be verified.
 	if r.Required || r.Key == "" {
 		return nil
 	}

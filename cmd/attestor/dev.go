@@ -141,6 +141,8 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	if err := e.Attester.Preflight(ctx); err != nil {
 		return err
 	}
+
+	// Serving begins before anything says "ready", which scripts wait for.
 	served := make(chan error, 1)
 	go func() { served <- e.Serve(ctx, p.service) }()
 	if err := awaitHealth(ctx, conf.Listen, served); err != nil {
@@ -153,6 +155,7 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 // start opens every listener before anything is written to a disk, so that a
 // port that is taken leaves nothing half-done.
 func (f *devFlags) start(p *devParts, log *slog.Logger) error {
+	// Nothing in dev asks who calls, so that every listener must be on loopback.
 	if host, _, err := net.SplitHostPort(f.admission); f.admission != "" && (err != nil || !loopback.Host(host)) {
 		return fmt.Errorf("--admission-listen %q: dev listens on this machine only: want 127.0.0.1:PORT", f.admission)
 	}
@@ -181,6 +184,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 		})
 	}
 
+	// Without --state all of it is temporary, and is removed at the end.
 	p.dir = f.state
 	if p.dir == "" {
 		dir, err := os.MkdirTemp("", "attestor-dev-")
@@ -258,6 +262,8 @@ func (f *devFlags) configure(p *devParts) (config.Config, error) {
 	if err := makeLogKey(c.Log.Key); err != nil {
 		return config.Config{}, err
 	}
+
+	// A policy that is there is the user's, who may be editing it: it is not written again.
 	if len(c.Policies) == 0 {
 		path := filepath.Join(p.dir, "policy.yaml")
 		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {

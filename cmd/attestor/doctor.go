@@ -92,6 +92,8 @@ func diagnose(results []probe.Result) diagnosis {
 			Dependency: r.Dependency, Subject: r.Subject, Question: r.Question,
 			State: r.State(), Milliseconds: r.Took.Milliseconds(),
 		}
+
+		// The first fix alone: several would contradict each other on one line.
 		for i, p := range problemsOf(r.Err) {
 			if i > 0 {
 				f.Message += "; "

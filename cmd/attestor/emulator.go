@@ -113,6 +113,7 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 
+	// Files are loaded before the port is opened, so that no client sees a half of them.
 	for _, path := range f.load {
 		n, err := loadFile(e, path)
 		if err != nil {
@@ -264,6 +265,7 @@ func (f *emulatorFlags) likeTrial(given func(flag string) bool) error {
 		return emulatorUsage("--behave-like %s: %v", f.behaveLike, err)
 	}
 
+	// Only what no flag says is taken over.
 	if !given("uniqueness") {
 		f.uniqueness = found.Uniqueness.String()
 	}

@@ -89,6 +89,8 @@ does not load grants nothing here, and is named; a service that runs keeps what 
 			if err != nil {
 				return err
 			}
+
+			// Reported, and not an error: the other teams' files hold.
 			if err := access.Broken(); err != nil {
 				fmt.Fprintf(c.ErrOrStderr(), "these grant nothing, or nothing new:\n%v\n", err)
 			}

@@ -192,6 +192,8 @@ func layersOf(ctx context.Context, img attestor.Image) func() ([]attestor.Digest
 		if err != nil {
 			return nil, err
 		}
+
+		// An index has no layers of its own: which child the scan was of would be a guess.
 		if resolved.Index || len(resolved.Children) != 1 {
 			return nil, fmt.Errorf("%s is not one image", img)
 		}

@@ -48,6 +48,8 @@ never fire. A directory stands for the *.yaml in it.`,
 		Args:    wants(0, "which policies, as files or directories"),
 		RunE: func(c *cobra.Command, files []string) error {
 			set, err := policy.Load(files...)
+
+			// What is wrong with policies is the answer of this command. A file that cannot be read is not.
 			wrong, parsed := errors.AsType[policy.Errors](err)
 			if err != nil && !parsed {
 				return err

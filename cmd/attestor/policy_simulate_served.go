@@ -107,6 +107,8 @@ func (f *simulateFlags) keptSimulation(p attestor.PolicyRef) (keptSimulation, er
 	if err := json.NewDecoder(io.LimitReader(in, maxKept)).Decode(&kept); err != nil {
 		return begin, fmt.Errorf("--resume: %s is not what a simulation kept: %w", inputName(f.resume), err)
 	}
+
+	// The rest must be equal: whose record, by which policy, of which period, day and sample.
 	same := kept
 	same.Token, same.Report = "", policy.Report{}
 	if fmt.Sprint(same) != fmt.Sprint(begin) || kept.Token == "" {
@@ -128,6 +130,7 @@ func (f *simulateFlags) keep(kept keptSimulation) error {
 		return fmt.Errorf("--resume: %w", err)
 	}
 
+	// In the directory of the file itself, so that the rename stays within one file system.
 	out, err := os.CreateTemp(filepath.Dir(f.resume), filepath.Base(f.resume)+".*")
 	if err != nil {
 		return fmt.Errorf("--resume: %w", err)

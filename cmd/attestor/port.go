@@ -30,6 +30,8 @@ func portTaken(flag, address string, err error) error {
 	msg := flag + " " + address + " is taken" + holder(address)
 	host, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
+
+	// A port that another flag of this command names would be taken by the command itself.
 	for free := n + 1; free <= n+portTries && free < 1<<16; free++ {
 		if named(os.Args, free) {
 			continue

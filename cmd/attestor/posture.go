@@ -155,6 +155,7 @@ func (f *postureFlags) run(c *cobra.Command, args []string) error {
 
 // fixFiles writes the fixes into the files, shows what changed, and returns the input with the files as they are then.
 func fixFiles(c *cobra.Command, judge *posture.Judge, in posture.Input) (posture.Input, error) {
+	// Standard input cannot be written back.
 	if slices.ContainsFunc(in.Definitions, func(s posture.Source) bool { return s.Name == "-" }) {
 		return in, errors.New("--fix writes files: name them instead of -")
 	}
