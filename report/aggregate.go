@@ -30,6 +30,7 @@ type Kept struct {
 
 // addImages adds what a record keeps of images.
 func (b *Builder) addImages(k Kept) error {
+	// Without facts every image has a line of its own, and counts by it.
 	if k.Facts == nil {
 		for l, err := range k.Lines {
 			if err != nil {
@@ -45,6 +46,7 @@ func (b *Builder) addImages(k Kept) error {
 		return nil
 	}
 
+	// Facts have all the counts. Lines are read of the images that are shown, and of those that a warning names.
 	for f, err := range k.Facts {
 		if err != nil {
 			return err

@@ -210,6 +210,7 @@ func (b *Builder) Summary() Summary {
 		return cmp.Or(b.Images-a.Images, b.Count-a.Count, strings.Compare(string(a.Code), string(b.Code)))
 	})
 
+	// A page with thousands of groups shows nothing: they are joined by their paths.
 	if b.o.GroupBy == "" && len(b.groups) > maxGroups {
 		b.groups = byPath(b.groups)
 		s.GroupedBy = "repository path"

@@ -132,6 +132,8 @@ func (p Posture) ByControl() []ControlFindings {
 	}
 
 	var out []ControlFindings
+
+	// The bound is of all controls together, so that one with many findings cannot make the page grow.
 	left := shownFindings
 	for _, c := range p.Controls {
 		rank := map[string]int{}

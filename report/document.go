@@ -166,6 +166,7 @@ func (s Subject) findings(severities ...attestor.ReasonSeverity) []finding {
 		}
 	}
 
+	// Reasons of several platforms become one finding; items without codes are findings already.
 	for _, f := range describe.Findings(attestor.Decision{Checks: coded}, severities...) {
 		out = append(out, finding{Finding: f})
 	}

@@ -22,6 +22,8 @@ func (b *Builder) addUnused() {
 			delete(b.exceptions, key)
 		}
 	}
+
+	// An exception that an image used is in the list, with its numbers.
 	for _, a := range b.o.InForce {
 		key := tally.ExceptionKey(a)
 		if b.exceptions[key] != nil {

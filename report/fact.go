@@ -13,6 +13,7 @@ import (
 // fact adds a part of a line, or of the sum of many. An error is a key that this version
 // does not know how to read.
 func (b *Builder) fact(f tally.Fact) error {
+	// The count of images itself has no parts.
 	if f.Kind == tally.KindImage {
 		b.s.Images += int(f.Images)
 		b.s.Passed += int(f.Passed)

@@ -48,6 +48,7 @@ func (b *Builder) policyTrends(all []TrendPoint) []PolicyTrend {
 			t.Trend = append(t.Trend, TrendPoint{Day: p.Day, Findings: map[attestor.Severity]int{}})
 		}
 
+		// A long trend has one point for several days: each day is added to the point that it lies in.
 		step := day
 		if len(all) > 1 {
 			step = all[1].Day.Sub(all[0].Day)

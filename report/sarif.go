@@ -98,6 +98,7 @@ func (run sarifRun) rule(id, code string, ofPosture bool, severity attestor.Reas
 		means = "a reason that this version does not document"
 	}
 
+	// A rule keeps the most severe level of its results: code scanning orders alerts by their rule.
 	var r *sarif.ReportingDescriptor
 	if i := run.GetRuleIndex(id); i >= 0 {
 		r = run.Tool.Driver.Rules[i]

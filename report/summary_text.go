@@ -129,6 +129,7 @@ func (t *terminal) list(title string, head []string, rows [][]string) {
 		t.line(line)
 	}
 
+	// What is left out is counted: a list that ends silently would look whole.
 	if more := len(rows) - shownRows; more > 0 {
 		t.line("  ", t.paint(fmt.Sprintf("… and %d more", more), dim))
 	}

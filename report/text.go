@@ -47,6 +47,8 @@ func (t *terminal) wrap(indent, s string, codes ...string) {
 	room := max(t.width-len(indent), 30)
 	for len(s) > 0 {
 		cut := len(s)
+
+		// Characters are counted, not bytes, and a word that is longer than the line stays whole.
 		if utf8.RuneCountInString(s) > room {
 			runes := 0
 			last := 0
@@ -117,6 +119,7 @@ func (t *terminal) part(p Part, o Options) {
 		t.overview(p.Subjects)
 	}
 
+	// Notes stand apart from lines of checks, which look alike.
 	if (p.Layout == ByCheck || p.Layout == AsList) && len(p.Notes) > 0 {
 		t.line()
 	}
@@ -283,6 +286,7 @@ func exceptionLine(e attestor.AppliedException) string {
 
 // overview is a line for each image, those that need somebody first.
 func (t *terminal) overview(subjects []Subject) {
+	// A stable sort: images of the same verdict keep the order in which they were asked for.
 	rank := map[attestor.Outcome]int{attestor.Deny: 0, attestor.Undecided: 1, attestor.Pass: 2}
 	sorted := slices.Clone(subjects)
 	slices.SortStableFunc(sorted, func(a, b Subject) int { return rank[a.Verdict] - rank[b.Verdict] })
