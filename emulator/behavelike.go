@@ -46,6 +46,8 @@ func ReadBehaviour(r io.Reader) (Behaviour, error) {
 	if len(text) > maxTrial {
 		return Behaviour{}, fmt.Errorf("reading a trial's report: more than %d bytes", maxTrial)
 	}
+
+	// Twice: the report is for readers too and may grow, the behaviour must be known whole.
 	var doc struct {
 		Format    string          `json:"format"`
 		Behaviour json.RawMessage `json:"behaviour"`

@@ -110,6 +110,7 @@ func (d dialect) parse(in string) (node, error) {
 }
 
 func (p *filterParser) expression() (node, error) {
+	// The depth is bounded, since each level is a call of the parser.
 	if p.depth++; p.depth > maxFilterDepth {
 		return nil, filterError("nested more than %d deep", maxFilterDepth)
 	}

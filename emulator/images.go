@@ -91,6 +91,8 @@ func (e *Emulator) imagesByOccurrences(r imageRepository) []image {
 		if row.dead || !ok || digest == "" || row.occ.kind == grafeaspb.NoteKind_NOTE_KIND_UNSPECIFIED {
 			continue
 		}
+
+		// Several occurrences are about one image. It was there since the oldest of them.
 		if at, again := seen[uri]; again {
 			if row.occ.created.Before(out[at].uploaded) {
 				out[at].uploaded = row.occ.created

@@ -117,6 +117,7 @@ func (j *journal) write(changes []change, rows []*row) (err error) {
 		}
 	}()
 
+	// All changes of one call, or none of them: a crash leaves no occurrence without its note.
 	for i, c := range changes {
 		if rows[i] == nil {
 			_, err = tx.ExecContext(ctx, `DELETE FROM rows WHERE tbl = ? AND name = ?`, c.table, c.name)

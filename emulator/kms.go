@@ -92,6 +92,8 @@ func (s kmsService) GetPublicKey(ctx context.Context, r *kmspb.GetPublicKeyReque
 	if f := r.GetPublicKeyFormat(); f != kmspb.PublicKey_PUBLIC_KEY_FORMAT_UNSPECIFIED && f != kmspb.PublicKey_PEM {
 		return nil, invalid("public_key_format", fmt.Sprintf("the emulator gives public keys as PEM only, not %v", f))
 	}
+
+	// A version that is not enabled gives neither its public key nor a signature.
 	v, err := s.enabledVersion(r.GetName())
 	if err != nil {
 		return nil, err

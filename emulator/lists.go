@@ -263,6 +263,7 @@ func objectPage[T any, P interface {
 		return nil, "", err
 	}
 
+	// From the cursor to the end of the page under one lock: the page is of one moment.
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 

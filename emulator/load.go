@@ -242,6 +242,7 @@ func (l *loader) occurrence(raw json.RawMessage) error {
 		return fmt.Errorf("occurrence %q: %w", o.GetName(), err)
 	}
 
+	// An occurrence without a name gets one in the project of its note, unless that is one of Google's.
 	if o.GetName() == "" {
 		p := projectOf(o.GetNoteName())
 		if providerProject(p) {
@@ -324,6 +325,7 @@ func (l *loader) keep() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 
+	// Notes come first: an occurrence names its note.
 	var notes, rest []change
 	for _, name := range l.order {
 		if n, ok := l.notes[name]; ok {

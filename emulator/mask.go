@@ -29,6 +29,7 @@ func updated[T any, P interface {
 		})
 	}
 
+	// AIP-134: "*" is a full replacement, so that fields which in does not set are cleared.
 	if slices.Equal(paths, []string{"*"}) {
 		paths = nil
 		for fields, i := dst.Descriptor().Fields(), 0; i < fields.Len(); i++ {

@@ -141,6 +141,8 @@ func (s *grafeasService) UpdateNote(ctx context.Context, r *grafeaspb.UpdateNote
 	if !ok {
 		return nil, notFound("note with name %q does not exist", r.GetName())
 	}
+
+	// The kind and the times are the service's own, whatever the mask names.
 	old := decode[grafeaspb.Note](row)
 	n, err := updated(old, r.GetNote(), r.GetUpdateMask(), "name", "kind", "create_time", "update_time")
 	if err != nil {
