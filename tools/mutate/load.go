@@ -64,6 +64,7 @@ func load(goTool, label string) (*target, error) {
 		return nil, fmt.Errorf("listing %s: %w", label, err)
 	}
 
+	// The compiler's export data of all dependencies, so that they are not type-checked again.
 	t := &target{label: label, fset: token.NewFileSet(), exports: map[string]string{}}
 	var own listed
 	for dec := json.NewDecoder(bytes.NewReader(out)); ; {

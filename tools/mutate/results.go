@@ -33,6 +33,7 @@ type results struct {
 }
 
 func openResults(t *target, dir string) (*results, error) {
+	// Results are of these tests: others may kill what survived.
 	sum := sha256.New()
 	for _, text := range t.tests {
 		text = tokens(text)

@@ -215,6 +215,7 @@ func (t *target) schemata(mutants []mutant) ([]mutant, []string, error) {
 			return nil, nil, err
 		}
 
+		// A mutant that does not type-check is left out, and the rest is tried again: one error may hide others.
 		_, errs := t.check(fset, append(files, file))
 		if len(errs) == 0 {
 			return mutants, append(texts, added), nil

@@ -44,6 +44,7 @@ func compile(goTool string, t *target, work string) (*program, error) {
 		return nil, err
 	}
 
+	// The sources stay as they are: the compiler reads the rewritten texts in their place.
 	replace := map[string]string{}
 	for i, text := range texts {
 		original := filepath.Join(t.dir, "mutate__runtime.go")
@@ -218,6 +219,7 @@ func (p *program) try(ctx context.Context, m mutant) (outcome, string) {
 		return result, output
 	}
 
+	// Quick tests run together, since starting the program takes longer than they do.
 	for _, t := range p.tests {
 		if !t.reaches[m.number] {
 			continue

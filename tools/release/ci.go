@@ -45,6 +45,7 @@ func (o options) writeCI(subjects []descriptor) error {
 			return err
 		}
 
+		// A file with a gap would make somebody's pipeline fetch nothing, or something else.
 		filled, missing := fill(string(text), values)
 		if len(missing) > 0 {
 			fmt.Fprintf(os.Stderr, "release: ci/%s is left out: there is no %s\n", name, strings.Join(missing, ", "))
