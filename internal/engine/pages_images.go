@@ -179,8 +179,8 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 
 	view.Remark = cmp.Or(f.Remark(), filter.ReasonRemark(attestor.Code(of.because)))
 
-	// The key has what the caller may read now: what one caller may read is never another's, and a caller who loses a right
-	// does not keep a page.
+	// The key has what the caller may read now: what one caller may read is never another's, and a caller who loses a
+	// right does not keep a page.
 	f.Visible = visible
 	caller := server.CallerFrom(r.Context())
 	key := imagesKey{readable(caller), f.Fingerprint(), of, number}

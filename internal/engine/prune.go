@@ -42,7 +42,8 @@ func prune(ctx context.Context, s *audit.Store, before time.Time, atMost time.Du
 		Complete: err == nil,
 	}
 
-	// Where the time of one call is over, what is left is no error: Complete says so. A caller who left, or a database that fails, is one.
+	// Where the time of one call is over, what is left is no error: Complete says so. A caller who left, or a
+	// database that fails, is one.
 	if err != nil && (ctx.Err() != nil || !errors.Is(bounded.Err(), context.DeadlineExceeded)) {
 		return server.Pruned{}, err
 	}
