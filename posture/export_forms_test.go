@@ -208,7 +208,8 @@ func TestState(t *testing.T) {
 		`"type": "google_cloud_run_v2_service", "name": "api", "values": {"name": "api"}}]}` + strings.Repeat(`]}`, 30)
 	for name, text := range map[string]string{
 		"modules too deep": strings.TrimSuffix(shown(good), `]}]}}}`) + `]}, ` + deep + `]}}}`,
-		"nothing in it":    `{"format_version": "1.0", "terraform_version": "1.9.8"}`, "no resources": `{"format_version": "1.0", "values": {"root_module": {}}}`,
+		"nothing in it":    `{"format_version": "1.0", "terraform_version": "1.9.8"}`,
+		"no resources":     `{"format_version": "1.0", "values": {"root_module": {}}}`,
 		"an old Terraform": `{"version": 3, "lineage": "x", "resources": [{"type": "google_cloud_run_v2_service", ` +
 			`"name": "a", "instances": [{"attributes_flat": {}}]}]}`,
 	} {
