@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 )
@@ -281,6 +282,11 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 		err = notPublished
 	}
 
+	// Nothing passes by Attest's word alone: what it returned must have an attestation by each attestor of each image.
+	if err == nil {
+		err = attestedAll(auth, made)
+	}
+
 	// A part of the attestations is no pass: the check errs, and so does the decision. An override whose attestations
 	// exist in part stays in the record, so that they expire.
 	if err != nil {
@@ -303,6 +309,19 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 	}
 	p.check(Check{Name: CheckAttest, Status: StatusPass, Reasons: append(p.foreign(), p.left...)})
 	return nil
+}
+
+// attestedAll is an error unless what was made has an attestation by each attestor of each image that was authorized.
+func attestedAll(auth Authorization, made []Attestation) error {
+	missing, err := Standing{Known: true, Valid: made}.Missing(auth.Attestors(), auth.Images())
+	if err == nil && len(missing) > 0 {
+		err = &Error{
+			Kind: Upstream, Code: CodeAttestationNotStored,
+			Msg: "not every image was attested by " + strings.Join(missing, ", "),
+			Fix: "repeat the request; if that does not help, report this as a defect of the gate",
+		}
+	}
+	return err
 }
 
 // foreign reports the attestations that were found and not trusted.

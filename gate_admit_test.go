@@ -165,6 +165,35 @@ func TestASignatureThatWasNotStoredIsNoSuccess(t *testing.T) {
 	}
 }
 
+// What attests may have a defect: where it reports success and returns less than was authorized, nothing passes.
+func TestNothingPassesByAttestsWordAlone(t *testing.T) {
+	type made = []attestor.Attestation
+	edited := func(edit func(*attestor.Attestation)) func(made) made {
+		return func(list made) made { edit(&list[0]); return list }
+	}
+	for name, returns := range map[string]func(made) made{
+		"nothing":             func(made) made { return nil },
+		"a nil error alone":   func(made) made { return made{} },
+		"one image less":      func(list made) made { return list[1:] },
+		"an image twice":      func(list made) made { list[0] = list[1]; return list },
+		"of another digest":   edited(func(a *attestor.Attestation) { a.Digest = digest(99) }),
+		"by another attestor": edited(func(a *attestor.Attestation) { a.Attestor = "another" }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStages(t)
+			s.resolved.Index = true
+			s.resolved.Children = []attestor.Child{
+				{Platform: "linux/amd64", Digest: digest(2)}, {Platform: "linux/arm64", Digest: digest(3)},
+			}
+			s.returns = returns
+			d, err := admit(t, s, nil)
+			if err != nil || d.Verdict != attestor.Undecided || d.Answer().ExitCode != attestor.ExitError {
+				t.Errorf("got %s, %+v, %v", d.Verdict, d.Answer(), err)
+			}
+		})
+	}
+}
+
 func TestAnUnrecordedDecisionIsNoAnswer(t *testing.T) {
 	for name, change := range map[string]func(*stages){
 		"before attesting": func(s *stages) { s.begin = errors.New("disk full") },
