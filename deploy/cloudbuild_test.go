@@ -83,6 +83,8 @@ func TestBuildsJudgeTheDigestOfThePush(t *testing.T) {
 			{"one repository", own, "never", own},
 			{"a mirror beside it", mirror + "\n" + own, "never", own},
 			{"only a mirror", mirror, "never", ""},
+			{"a mirror that has the whole name in its path", "mirror.example/" + own, "never", ""},
+			{"such a mirror beside it", "mirror.example/" + another + "\n" + own, "never", own},
 			{"a repository whose name goes on", strings.Replace(own, "/api@", "/api-evil@", 1), "never", ""},
 			{"two digests", own + "\n" + another, "never", ""},
 			{"no digest", "", "never", ""},
