@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // An Authorization is the right to attest to certain digests. There are two
@@ -122,6 +123,7 @@ type BreakGlass struct {
 // Record is what the Decision is to say.
 func (g BreakGlassGrant) Record() BreakGlass { return g.record }
 
+// The length of the reason for an override, in characters and without spaces around it.
 const minBreakGlassReason, maxBreakGlassReason = 10, 1000
 
 // CheckBreakGlass refuses what can be refused before anything is fetched: a
@@ -143,13 +145,13 @@ func CheckBreakGlass(c Caller, repository, reason string, p BreakGlassPolicy) er
 			Msg:  "the policy that governs this image does not allow break-glass",
 			Fix:  "set breakGlass.allowed in the policy",
 		}
-	case len(reason) < minBreakGlassReason:
+	case utf8.RuneCountInString(reason) < minBreakGlassReason:
 		return &Error{
 			Kind: Invalid,
 			Msg:  fmt.Sprintf("break-glass needs a reason of at least %d characters", minBreakGlassReason),
 			Fix:  "say why this cannot wait; it will be read in the audit report",
 		}
-	case len(reason) > maxBreakGlassReason:
+	case utf8.RuneCountInString(reason) > maxBreakGlassReason:
 		return &Error{
 			Kind: Invalid,
 			Msg:  fmt.Sprintf("the reason for break-glass has more than %d characters", maxBreakGlassReason),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // A RevocationKind says what led to a revocation.
@@ -37,7 +38,7 @@ type Revocation struct {
 	Cause     Cause
 }
 
-// The length of a revocation's reason, in bytes and without spaces around it.
+// The length of a revocation's reason, in characters and without spaces around it.
 const (
 	MinRevocationReason = 10
 	MaxRevocationReason = 1000
@@ -168,13 +169,13 @@ func (r Revocation) check() error {
 	switch {
 	case r.Image.IsZero():
 		return &Error{Kind: Invalid, Msg: "a revocation needs an image by digest"}
-	case len(r.Reason) < MinRevocationReason:
+	case utf8.RuneCountInString(r.Reason) < MinRevocationReason:
 		return &Error{
 			Kind: Invalid, Msg: fmt.Sprintf("a revocation needs a reason of at least %d characters",
 				MinRevocationReason),
 			Fix: "say why; it will be read in the audit report",
 		}
-	case len(r.Reason) > MaxRevocationReason:
+	case utf8.RuneCountInString(r.Reason) > MaxRevocationReason:
 		return &Error{Kind: Invalid, Msg: fmt.Sprintf("the reason is longer than %d characters", MaxRevocationReason)}
 	}
 

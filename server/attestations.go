@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -94,11 +95,11 @@ func (s *Server) revoke(k *call) error {
 
 	// Somebody will ask why a service no longer deploys. The reason is recorded.
 	reason := strings.TrimSpace(k.query["reason"])
-	if len(reason) < attestor.MinRevocationReason || len(reason) > attestor.MaxRevocationReason {
+	if n := utf8.RuneCountInString(reason); n < attestor.MinRevocationReason || n > attestor.MaxRevocationReason {
 		return &attestor.Error{
 			Kind: attestor.Invalid,
 			Msg: fmt.Sprintf("reason has %d characters, %d to %d are allowed",
-				len(reason), attestor.MinRevocationReason, attestor.MaxRevocationReason),
+				n, attestor.MinRevocationReason, attestor.MaxRevocationReason),
 			Fix: "say why the attestations are revoked; the audit report shows it",
 		}
 	}

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,22 @@ func TestTagIsResolvedForReadersOnly(t *testing.T) {
 	}
 	if len(w.asked) != 1 {
 		t.Errorf("the registry was asked %v, want once", w.asked)
+	}
+}
+
+// TestReasonsAreCountedInCharacters: the length of a reason is that which its refusal names, whatever its script.
+func TestReasonsAreCountedInCharacters(t *testing.T) {
+	w := newWorld()
+	base := serve(t, w, func(c *server.Config) { (&parts{w: w}).with(c) })
+	list := base + "/v1/attestations?image=" + repository + "@" + digestA + "&reason="
+	for reason, want := range map[string]string{
+		strings.Repeat("é", 9): "reason has 9 characters", strings.Repeat("é", 10): "",
+		strings.Repeat("é", 1000): "", strings.Repeat("é", 1001): "reason has 1001 characters",
+	} {
+		got := send(t, "admin", "DELETE", list+url.QueryEscape(reason), "")
+		if want == "" && got.status != 200 || want != "" && (got.status != 400 || !strings.Contains(got.body, want)) {
+			t.Errorf("%d bytes: status %d: %s", len(reason), got.status, got.body)
+		}
 	}
 }
 
