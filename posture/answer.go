@@ -105,6 +105,8 @@ func (m remedy) of(s *workload) string {
 	}
 
 	line := m.pasted(s)
+
+	// A plan's resources are changed in Terraform's text: the next apply would undo a command.
 	if s.form == formTerraform || s.form == formTerraformV1 || s.form == formFunction {
 		line = cmp.Or(m.terraform, line)
 	}

@@ -35,8 +35,8 @@ type armorReading struct {
 	open   string  // the first value that is known only after apply; "" if all are known
 }
 
-// armorReading reads the rules of a security policy: those of the resource itself, and those that resources of their own
-// add to it. A rule in preview is logged and not enforced, and decides nothing.
+// armorReading reads the rules of a security policy: those of the resource itself, and those that resources of their
+// own add to it. A rule in preview is logged and not enforced, and decides nothing.
 func (p *plan) armorReading(policy *planned) armorReading {
 	// Two rules ask for it, and the expressions are long.
 	if a, ok := p.armors[policy]; ok {
@@ -136,6 +136,7 @@ func readArmorRule(n *node) armorRule {
 		text: n.block("match").block("expr").at("expression").written()}
 	r.condition = parseCondition(r.text)
 
+	// An exclusion that leaves nothing of a rule set makes the rule look for nothing of it.
 	for _, e := range items(n.at("preconfigured_waf_config")) {
 		for _, exclusion := range slices.Concat(items(e.at("exclusion")), items(e.at("exclusions"))) {
 			if excludesAll(exclusion) {
@@ -144,6 +145,7 @@ func readArmorRule(n *node) armorRule {
 		}
 	}
 
+	// Addresses are read only without an expression: Cloud Armor takes one or the other.
 	if r.text == "" {
 		r.ranges, r.everybody = sources(n.block("match").block("config").at("src_ip_ranges"))
 	}
@@ -219,6 +221,7 @@ func addressRange(s string) (netip.Prefix, bool) {
 // excludesAll reports whether an exclusion leaves nothing of a rule set: all of its rules, in any field of one part of
 // requests, or for every path.
 func excludesAll(n *node) bool {
+	// An exclusion of single rules leaves the others at work.
 	if isSet(n.at("target_rule_ids")) {
 		return false
 	}
@@ -259,6 +262,7 @@ func (a armor) decide(q request) *armorRule {
 }
 
 func (r *armorRule) matches(q request) bool {
+	// Without an expression only the address decides.
 	if r.text == "" {
 		return r.everybody || slices.ContainsFunc(r.ranges, func(p netip.Prefix) bool { return p.Contains(q.address) })
 	}
@@ -268,6 +272,7 @@ func (r *armorRule) matches(q request) bool {
 		return !r.denies() && q.facts[r.text]
 	}
 
+	// A rule applies only where its condition certainly holds.
 	return r.condition.value(func(e ast.Expr) truth { return truthOf(r.holds(e, q)) }) == always
 }
 
@@ -325,6 +330,7 @@ func (a armor) questions() []string {
 		})
 	}
 
+	// Each question is kept once, however many rules ask it: every one doubles the trials.
 	var out []string
 	for _, question := range append(guards, others...) {
 		if !slices.Contains(out, question) {
@@ -363,6 +369,7 @@ type crowd struct {
 
 // crowds divides all addresses of one family by the ranges of a policy.
 func crowds(family netip.Prefix, ranges []netip.Prefix) []crowd {
+	// A range that covers the family is the family itself; the other family's are no part of this one.
 	all := []netip.Prefix{family}
 	for _, p := range ranges {
 		if p.Addr().Is4() == family.Addr().Is4() && p.Bits() > 0 && !slices.Contains(all, p) {
@@ -392,6 +399,7 @@ func crowds(family netip.Prefix, ranges []netip.Prefix) []crowd {
 			candidates = append(candidates, lastOf(inner).Next())
 		}
 
+		// The first address that no inner range has stands for the crowd.
 		for _, address := range candidates {
 			if address.IsValid() && p.Contains(address) &&
 				!slices.ContainsFunc(within, func(o netip.Prefix) bool { return o.Contains(address) }) {

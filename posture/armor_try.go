@@ -1,6 +1,11 @@
 package posture
 
-import "net/netip"
+import (
+	"cmp"
+	"math"
+	"net/netip"
+	"slices"
+)
 
 // A guard must be effective for nearly all addresses that a policy lets in: a range of its owner's that is let past it
 // is a choice, half of the Internet is not.
@@ -36,19 +41,42 @@ func (a armor) lets(q request) bool {
 	return r == nil || !r.denies()
 }
 
+// maxRanges bounds the ranges by which addresses are divided: the work grows with the square of their number.
+const maxRanges = 512
+
+// widest are the widest ranges of a family that the policy tells apart, and the share of all addresses that is in those
+// beyond [maxRanges].
+func (a armor) widest(family netip.Prefix) (ranges []netip.Prefix, left float64) {
+	all := slices.DeleteFunc(a.prefixes(), func(p netip.Prefix) bool {
+		return p.Addr().Is4() != family.Addr().Is4()
+	})
+	slices.SortFunc(all, func(p, q netip.Prefix) int {
+		return cmp.Or(cmp.Compare(p.Bits(), q.Bits()), p.Addr().Compare(q.Addr()))
+	})
+	all = slices.Compact(all)
+
+	// The narrowest are left out. A list of single addresses, however long, is a small share of all.
+	for _, p := range all[min(len(all), maxRanges):] {
+		left += math.Pow(2, -float64(p.Bits()))
+	}
+
+	return all[:min(len(all), maxRanges)], left
+}
+
 // effective tries the policy on requests of every kind that its rules tell apart, from every part of the addresses that
 // they tell apart. It reports whether there is a kind of request for which the guard works nearly everywhere, for IPv4
 // and for IPv6, or whether nothing gets in at all. Answers to its questions are tried in all combinations, as far as
 // [maxTrials] allows: a question that is left out counts as answered with no.
 func (a armor) effective(try func(request) (concerned, guarded bool)) bool {
 	questions := a.questions()
-	ranges := a.prefixes()
-	const most = 512
-	if len(ranges) > most {
-		ranges = ranges[:most]
-	}
 
 	for _, family := range []string{"0.0.0.0/0", "::/0"} {
+		ranges, left := a.widest(netip.MustParsePrefix(family))
+
+		// What is let in from too many ranges to try may be anything: no guard is shown to work there.
+		if left > 1-nearlyAll {
+			return false
+		}
 		parts := crowds(netip.MustParsePrefix(family), ranges)
 
 		n := len(questions)

@@ -2,6 +2,7 @@ package posture
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ type build struct {
 	ignored string             // the name of the .dockerignore
 }
 
-// isDockerfile and isDockerignore tell by the name of a file.
+// isDockerfile and isDockerignore go by the name of a file.
 
 func isDockerfile(name string) bool {
 	base := strings.ToLower(path.Base(name))
@@ -39,12 +40,18 @@ func isDockerignore(name string) bool {
 
 // builds adds the Dockerfiles and the .dockerignore files of the input, and returns the other definitions.
 func (m *model) builds(in []Source) (rest []Source, errs []error) {
+	// The .dockerignore files come first: a Dockerfile looks for its own among them.
 	ignores := map[string]*dockerfile.Ignore{}
 	for _, src := range in {
 		if !isDockerignore(src.Name) {
 			continue
 		}
 
+		if len(src.Text) > maxDockerfile {
+			errs = append(errs, fmt.Errorf("%s: has %d bytes, a .dockerignore may have %d", plain.Text(src.Name),
+				len(src.Text), maxDockerfile))
+			continue
+		}
 		ignore, err := dockerfile.ParseIgnore(src.Text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %s", plain.Text(src.Name), plain.Text(err.Error())))
@@ -77,7 +84,7 @@ func (m *model) builds(in []Source) (rest []Source, errs []error) {
 
 	// A file that belongs to nothing was meant for something: the rule about the context would miss it without a
 	// word.
-	for name := range ignores {
+	for _, name := range slices.Sorted(maps.Keys(ignores)) {
 		if !used[name] && len(errs) == 0 {
 			errs = append(errs, fmt.Errorf("%s: belongs to no Dockerfile of the input: pass the Dockerfile too",
 				plain.Text(name)))
@@ -139,6 +146,7 @@ func approves(bases []attestor.ApprovedBase, text string) (approved, known bool)
 		}
 	}
 
+	// The repository decides first: a tag or a digest is approved only within its own.
 	for _, b := range bases {
 		if b.Repository != ref.Repository() {
 			continue

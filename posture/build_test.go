@@ -166,10 +166,23 @@ func TestDockerignore(t *testing.T) {
 		"alone":           {{Name: ".dockerignore", Text: []byte(goodIgnore)}},
 		"no Dockerfile":   {{Name: "Dockerfile", Text: []byte("apiVersion: v1\n")}},
 		"a broken ignore": {{Name: "Dockerfile", Text: []byte(goodDockerfile)}, {Name: ".dockerignore", Text: []byte("[\n")}},
+		"a long ignore":   {{Name: "Dockerfile", Text: []byte(goodDockerfile)}, {Name: ".dockerignore", Text: []byte(strings.Repeat("#\n", 1<<20))}},
 		"a long one":      {{Name: "Dockerfile", Text: []byte(goodDockerfile + strings.Repeat("#\n", 1<<20))}},
 	} {
 		if _, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: in}); !isInvalid(err) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestSecretsAreFoundInOneOrder: what is reported of a Dockerfile is the same each time.
+func TestSecretsAreFoundInOneOrder(t *testing.T) {
+	const text = "FROM scratch\nUSER 65532\nHEALTHCHECK CMD [\"/app\", \"--db-password=hunter2\"]\n" +
+		"CMD [\"--db-password=hunter2\"]\nENTRYPOINT [\"/app\", \"--api-token=hunter2\"]\n"
+	first := finding(t, built(t, "strict", text, goodIgnore), "SECRET_FOUND").Message
+	for range 30 {
+		if again := finding(t, built(t, "strict", text, goodIgnore), "SECRET_FOUND").Message; again != first {
+			t.Fatalf("%q, and then %q", first, again)
 		}
 	}
 }

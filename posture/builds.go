@@ -50,6 +50,7 @@ func (r *reader) annotatedBuilds(s *workload, outer, inner *node) {
 	of := func(n *node, name string) text { return r.text(n.at(name), "the annotation "+name) }
 	r.buildVariables(s, of(outer, runPrefix+"build-environment-variables"))
 
+	// Any of these annotations says that the platform builds; without an account of its own by the default one.
 	for name := range fieldsOf(outer) {
 		if strings.HasPrefix(name, runPrefix+"build-") && name != ofContainers {
 			s.builders = []text{of(outer, runPrefix+"build-service-account")}

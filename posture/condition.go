@@ -90,6 +90,7 @@ func (c condition) byCases() truth {
 		holds, fails = holds || t != never, fails || t != always
 	}
 
+	// It always holds only if no combination of answers makes it fail, and never only if none makes it hold.
 	switch {
 	case !fails:
 		return always
@@ -187,7 +188,7 @@ func equal(e ast.Expr, a, b truth, negated bool, known func(ast.Expr) truth) tru
 	case written(left) == written(right):
 		out = always
 	case literal(left) == "" || literal(right) == "":
-		// Nothing that a request or a token has is compared with the empty text in earnest: "sub" and "path" never are.
+		// "sub" and "path" are never empty, so that no request and no token equals the empty text.
 		out = never
 	case known != nil && !negated:
 		return known(e)
@@ -240,6 +241,7 @@ func everyText(pattern string, path bool) bool {
 		return false
 	}
 
+	// A pattern that matches all of these, which have no letter in common, is taken to match every text.
 	for _, probe := range []string{"a", "Zq", "0", "x/y-z", "~", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b"} {
 		if path {
 			probe = "/" + probe

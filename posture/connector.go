@@ -20,6 +20,8 @@ func ofConnector(apiVersion string) bool {
 // connected adds a document of Config Connector.
 func (m *model) connected(r *reader, n *node, apiVersion, kind string) {
 	spec := dereferenced(r.mapping(n.at("spec"), "spec"))
+
+	// A document without a spec has defaults alone, and is judged by them.
 	if spec == nil {
 		spec = &node{kind: nodeMapping, line: n.line, fields: map[string]*node{}}
 	}
@@ -221,6 +223,7 @@ func (m *model) connectedResource(r *reader, n, spec *node, apiVersion, kind, na
 	region := cmp.Or(spec.at("region").written(), location)
 	regional := region != "" && region != "global"
 
+	// Terraform's name is the kind's in snake case, unless the table says otherwise.
 	typed := "google" + snake(camel(kind))
 	if types, ok := connectedTypes()[kind]; ok {
 		if typed = types[0]; regional && types[1] != "" {
@@ -268,6 +271,7 @@ func connectedEdits(edits []edit) []edit {
 
 	var out []edit
 	for _, e := range edits {
+		// Other forms use the same remedy: only a copy is changed.
 		e.path = slices.Clone(e.path)
 		for i, name := range e.path {
 			e.path[i] = connectorName(name)
@@ -284,7 +288,8 @@ func connectedEdits(edits []edit) []edit {
 	return out
 }
 
-// connectorName is a field's name as Config Connector writes it, where that is not the API's: the cluster refuses another.
+// connectorName is a field's name as Config Connector writes it, where that is not the API's: the cluster refuses
+// another.
 func connectorName(name string) string {
 	switch name {
 	case "invokerIamDisabled":

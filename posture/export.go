@@ -24,6 +24,7 @@ func (m *model) gather(file string, p *planned) {
 		m.gathered.name, m.gathered.file = "exported resources", ""
 	}
 
+	// The types are collected once: an export may hold thousands of resources.
 	if m.judged == nil {
 		m.judged = judgedTypes()
 	}
@@ -265,6 +266,7 @@ func stateChanges(n *node) (*node, error) {
 		return list, collect(n.at("values", "root_module"), 0)
 	}
 
+	// The file's own form lists instances beneath a resource, by the index of count or the key of for_each.
 	for _, r := range items(n.at("resources")) {
 		address := r.at("type").written() + "." + r.at("name").written()
 		if module := r.at("module").written(); module != "" {

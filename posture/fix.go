@@ -100,6 +100,7 @@ func merged(a, b any) any {
 		return am
 	}
 
+	// Lists of one length are about the same elements, one by one.
 	al, ok := a.([]any)
 	bl, both := b.([]any)
 	if ok && both && len(al) == len(bl) {
@@ -159,6 +160,7 @@ func (m remedy) pasted(s *workload) string {
 		text = hclOf(terraformFields(s, fields), "")
 	}
 
+	// The text is pasted into Terraform's, so that what is to be removed stands in it as a comment.
 	if len(removed) > 0 && (s.form == formTerraform || s.form == formTerraformV1) {
 		removed = []string{"# " + strings.Join(removed, ", ")}
 	}

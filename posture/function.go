@@ -20,6 +20,7 @@ func (r *reader) function(n *node) *workload {
 	s.egress = gcloudName(at("vpc_connector_egress_settings"), map[string]string{"ALL_TRAFFIC": "all-traffic",
 		"PRIVATE_RANGES_ONLY": "private-ranges-only"})
 
+	// An interface that is known only after apply may lead to any network.
 	if interfaces := service.at("direct_vpc_network_interface"); interfaces != nil && interfaces.kind == nodeUnknown {
 		s.network = text{unknown: true}
 	} else if r.nonEmpty(interfaces, "service_config.direct_vpc_network_interface") {
@@ -40,6 +41,7 @@ func (r *reader) function(n *node) *workload {
 	s.concurrency = r.count(service.at("max_instance_request_concurrency"),
 		"service_config.max_instance_request_concurrency")
 
+	// Traffic that stays on an older revision runs other code than this definition says.
 	if latest := r.flag(service.at("all_traffic_on_latest_revision"),
 		"service_config.all_traffic_on_latest_revision"); latest.text == "false" {
 		s.otherRevisions = []string{"an older revision"}

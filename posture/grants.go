@@ -67,6 +67,8 @@ func (m *model) plannedGrants(r *reader, resource *planned, p *plan) {
 		grant.target = r.text(n.at("project"), "project")
 		grant.target.text = strings.TrimPrefix(grant.target.text, "projects/")
 	}
+
+	// A full name, projects/P/locations/L/KIND/NAME, says the project and the region too.
 	if full := strings.Split(grant.target.text, "/"); len(full) == 6 {
 		grant.target.text = full[5]
 		grant.owner = first(grant.owner, text{set: true, text: full[1]})
@@ -76,6 +78,8 @@ func (m *model) plannedGrants(r *reader, resource *planned, p *plan) {
 	if grant.bindings, grant.whole, ok = r.granted(n, form); !ok {
 		return
 	}
+
+	// A role that the plan makes itself is not a basic one.
 	for i, b := range grant.bindings {
 		if b.role.unknown {
 			to, _ := p.points(resource, n.at("role"), "role", customRoles()...)

@@ -50,6 +50,8 @@ func (p policy) covers(s *workload) bool {
 	if p.of != "" {
 		return p.file == s.file && p.of == s.address
 	}
+
+	// Values that are not known match: only a contradiction rules a policy out.
 	if p.owner.set && s.project.set && !sameProject(p.owner.text, s.project.text) {
 		return false
 	}
@@ -323,6 +325,7 @@ func (m *model) policiesOf(s *workload) []policy {
 		found = append(found, m.byTarget["address "+s.address]...)
 	}
 
+	// In the order of the input, so that two runs report the same.
 	slices.Sort(found)
 
 	var out []policy
@@ -448,6 +451,8 @@ func (m *model) openGrant(s *workload, matches func(role string) bool) string {
 		for _, b := range p.bindings {
 			for _, member := range b.members {
 				ours := includesAccount(member.text, s.account.text) || s.isAgent(member.text)
+
+				// Either half that is not known leaves open whether the grant counts.
 				switch {
 				case b.role.unknown && !b.custom && (ours || member.unknown):
 					return p.address + ".role"

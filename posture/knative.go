@@ -51,6 +51,8 @@ func (r *reader) knative(n *node, kind string) *workload {
 	template := r.mapping(spec.at("template"), "spec.template")
 	inner := r.mapping(template.at("spec"), "spec.template.spec")
 	revision := r.mapping(template.at("metadata"), "spec.template.metadata").at("annotations")
+
+	// A job's task stands one template deeper, and an instance has no template.
 	switch kind {
 	case kindJob:
 		task := r.mapping(inner.at("template"), "spec.template.spec.template")
@@ -88,6 +90,8 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 		"the annotation "+runPrefix+"default-url-disabled")
 	s.binauthz = of(outer, runPrefix+"binary-authorization")
 	s.breakglass = of(outer, runPrefix+"binary-authorization-breakglass")
+
+	// Settings of a revision are on its template.
 	s.connector = of(inner, runPrefix+"vpc-access-connector")
 	s.network = of(inner, runPrefix+"network-interfaces")
 	var interfaces []struct{ Network, Subnetwork string }
@@ -134,6 +138,7 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 	s.healthDisabled = r.flag(inner.at(runPrefix+"health-check-disabled"),
 		"the annotation "+runPrefix+"health-check-disabled")
 
+	// A service in several regions names them all in one annotation.
 	if list := of(outer, runPrefix+"regions"); list.set {
 		for _, name := range strings.Split(list.text, ",") {
 			s.regions = append(s.regions, text{set: true, text: strings.TrimSpace(name)})
@@ -144,9 +149,12 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 
 	s.annotated = append(s.annotated, append(pairs(outer), pairs(inner)...)...)
 	of32 := func(n *node, name string) count { return r.count(n.at(name), "the annotation "+name) }
+
+	// The minimum of the service and that of a revision both hold, so that the larger one counts.
 	s.min = larger(of32(inner, scalePrefix+"minScale"), of32(outer, runPrefix+"minScale"))
 	s.max = firstCount(of32(inner, scalePrefix+"maxScale"), of32(outer, runPrefix+"maxScale"))
 
+	// With manual scaling the number of instances is fixed: it is both bounds.
 	switch mode := of(outer, runPrefix+"scalingMode"); {
 	case mode.text == "manual":
 		s.min = of32(outer, runPrefix+"manualInstanceCount")

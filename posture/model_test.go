@@ -41,6 +41,23 @@ func hipaa(t *testing.T, text string) attestor.PostureReport {
 	return mustJudge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(text)}})
 }
 
+// singles are single addresses, and wides ranges of 2^19 addresses, as an array has them.
+func singles(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf(`"10.0.%d.%d/32"`, i/256, i%256))
+	}
+	return strings.Join(out, ", ")
+}
+
+func wides(n int) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf(`"%d.%d.0.0/13"`, i/32+16, i%32*8))
+	}
+	return strings.Join(out, ", ")
+}
+
 func armorRule(priority, action, condition string) string {
 	match := `[{"versioned_expr": "SRC_IPS_V1", "config": [{"src_ip_ranges": [` + condition + `]}]}]`
 	if !strings.HasPrefix(condition, `"`) {
@@ -95,6 +112,9 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 			"inIpRange(origin.ip, '0.0.0.0/0') || inIpRange(origin.ip, '::/0')")), deny, deny},
 		{"everybody with IPv6 allowed", with(armorRule("5", "allow", `"::/0"`)), deny, deny},
 		{"everybody allowed in two rules", with(armorRule("5", "allow", `"0.0.0.0/1"`), armorRule("6", "allow", `"128.0.0.0/1"`)), deny, deny},
+		{"half of all allowed, behind many single addresses", with(armorRule("5", "allow", singles(600)+`, "128.0.0.0/1"`)), deny, deny},
+		{"many single addresses allowed", with(armorRule("5", "allow", singles(600))), pass, pass},
+		{"most allowed by too many ranges to try", with(armorRule("5", "allow", wides(2000))), deny, deny},
 		{"half of all allowed", with(armorRule("5", "allow", `"128.0.0.0/1"`)), deny, deny},
 		{"everybody allowed by a path", with(armorRule("5", "allow", "request.path.startsWith('/')")), deny, deny},
 		{"everybody allowed by a pattern", with(armorRule("5", "allow", "request.path.matches('^/.*$')")), deny, deny},

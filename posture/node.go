@@ -265,6 +265,7 @@ func (d *jsonReader) token() (jsontext.Token, error) {
 		return t, fmt.Errorf("not JSON: line %d", d.line)
 	}
 
+	// The decoder knows offsets alone: lines are counted between them.
 	end := d.dec.InputOffset()
 	passed := d.text[d.offset:end]
 	d.line += bytes.Count(passed, []byte("\n"))
@@ -281,6 +282,8 @@ func (d *jsonReader) value() (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+
+	// The check before bounds the depth; the number of values is bounded here.
 	if d.seen++; d.seen > maxNodes {
 		return nil, fmt.Errorf("more than %d values", maxNodes)
 	}

@@ -122,6 +122,7 @@ func (j *Judge) Judge(ctx context.Context, in Input) (attestor.PostureReport, er
 		}
 	}
 
+	// An unread part is an error, and counts in the verdict.
 	for _, a := range m.unjudged {
 		r.Findings = append(r.Findings, a.finding())
 	}
@@ -269,6 +270,7 @@ func invalid(errs []error) error {
 		return nil
 	}
 
+	// Sorted, so that two runs report the same.
 	slices.SortStableFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	const most = 20
 	left := ""

@@ -40,6 +40,8 @@ func Profiles() []string { return []string{"baseline", "hipaa", "strict"} }
 func Builtin(name string) (Profile, bool) {
 	p := Profile{name: name, levels: map[string]level{}, maxTimeout: time.Minute, missing: skip,
 		regions: []string{"us-central1", "us-east1", "us-east4", "us-west1", "us-west2"}}
+
+	// Every rule denies unless the profile says otherwise, a new rule too.
 	for _, r := range rules() {
 		p.levels[r.id] = deny
 	}

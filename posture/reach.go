@@ -160,6 +160,7 @@ func (m *model) networkNamed(from place, path ...string) text {
 		return textOf(name[strings.LastIndex(name, "/")+1:])
 	}
 
+	// Two networks would leave open which one it is.
 	to, known := m.pointed(from, path, networkType)
 	if known && len(to) == 1 {
 		return textOf(to[0].name)
@@ -199,6 +200,8 @@ func (m *model) networks(s *workload) (names []string, open bool) {
 	for i, l := range s.interfaces {
 		network := l.network
 		network.text = network.text[strings.LastIndex(network.text, "/")+1:]
+
+		// The network itself, that of its subnetwork, or a reference of the plan: the first that is known.
 		switch {
 		case network.text != "":
 			add(network)
@@ -227,6 +230,7 @@ func (m *model) networks(s *workload) (names []string, open bool) {
 
 // referred is the network of an interface whose names are references that are known only after apply.
 func (m *model) referred(s *workload, i int) text {
+	// The plan has one reference for all interfaces: with several it is not known whose it is.
 	if s.from == nil || len(s.interfaces) != 1 || i != 0 {
 		return text{unknown: true}
 	}
@@ -298,6 +302,8 @@ func (m *model) gateways() []gateway {
 			routers, _ := m.pointed(place{p, nat}, []string{"router"}, routerType)
 			for _, router := range routers {
 				network := m.networkNamed(router, "network")
+
+				// A router whose network is not known may serve any: the gateway then counts everywhere.
 				if !network.set {
 					g.networks = nil
 					break

@@ -57,6 +57,7 @@ func read(in Input) (*model, error) {
 		}
 	}
 
+	// After all files, since grants may name the workloads of any file.
 	errs = append(errs, m.finishGathered()...)
 	errs = append(errs, m.readPolicies(in)...)
 	m.addForeign()
@@ -76,6 +77,7 @@ func read(in Input) (*model, error) {
 // file adds the documents of one file. A file without anything that can be judged is an error; in any other, what
 // cannot be judged is a finding beside the rest.
 func (m *model) file(name string, docs []*node) (errs []error) {
+	// What a file added is what is beyond these counts.
 	workloads, policies, unjudged, mappings := len(m.workloads), len(m.policies), len(m.unjudged), len(m.mappings)
 	relevant := m.relevant
 	for _, n := range docs {
@@ -154,7 +156,7 @@ func (m *model) document(file string, n *node) []error {
 	return r.errs
 }
 
-// answer adds what an answer of the v2 API defines. It has no "kind": the collection in the name tells.
+// answer adds what an answer of the v2 API defines. It has no "kind": the collection in its name says what it is.
 func (m *model) answer(r *reader, n *node) []error {
 	name := r.text(n.at("name"), "name").text
 	collections := map[string]string{"services": kindService, "jobs": kindJob, "workerPools": kindPool,

@@ -166,6 +166,7 @@ func (j *Judge) rewrite(ctx context.Context, m *model, s *workload, r *Rewritten
 			continue
 		}
 
+		// All edits of a rule are made, or none: half a fix would be taken for a whole one.
 		text := r.Text
 		for _, e := range everyContainer(edits) {
 			changed, err := inplace.Apply(text, s.line, s.column, inplace.Change{Path: s.place(e.path), Value: e.value,

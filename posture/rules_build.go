@@ -94,7 +94,7 @@ func userNotRoot(c *judging) answer {
 
 	// "00" and "+0" are 0 as well; an empty name is the base's user.
 	n, err := strconv.ParseInt(user, 10, 64)
-	// of Windows
+	// The administrator of a Windows image is its root.
 	administrator := strings.EqualFold(user, "ContainerAdministrator") || strings.EqualFold(user, "Administrator")
 	if strings.EqualFold(user, "root") || administrator || user == "" || err == nil && n == 0 {
 		return violated("a user that is not root", userRemedy, fault{subject: user, found: "USER is " + quote(user)})
@@ -151,6 +151,8 @@ func basesByDigest(c *judging) answer {
 			if img.Text == "scratch" {
 				continue
 			}
+
+			// A tag is a fault; a variable without a value may turn out to be a digest.
 			if _, pinned := asImage(qualified(img.Text)); !pinned {
 				unknown = unknown || !img.Known
 				if img.Known {
@@ -214,7 +216,7 @@ var full = regexp.MustCompile(
 	`(^|/)(debian|ubuntu|centos|fedora|rockylinux|almalinux|amazonlinux|oraclelinux|opensuse|node|python|ruby|golang|` +
 		`rust|openjdk|eclipse-temurin|php|perl|gcc|buildpack-deps|debian1[0-9]|ubuntu[0-9]{4}|ubi[0-9]?)$`)
 
-// baseSlim tells by the names of well-known images. Of others nothing is known, and nothing is said.
+// baseSlim knows well-known images by their names. Of others nothing is known, and nothing is reported.
 func baseSlim(c *judging) answer {
 	base := c.s.build.base()
 	name, _, _ := strings.Cut(base.Text, "@")
@@ -237,12 +239,15 @@ func baseSlim(c *judging) answer {
 // entrypointExec asks for the JSON form: a shell does not hand on the signals that stop a container.
 func entrypointExec(c *judging) answer {
 	for _, s := range c.s.build.Chain() {
+		// Without an ENTRYPOINT the CMD is the program, and otherwise its arguments.
 		for name, run := range map[string]*dockerfile.Run{"ENTRYPOINT": s.Entrypoint, "CMD": s.Command} {
 			if run != nil && run.Shell && (name == "ENTRYPOINT" || s.Entrypoint == nil) {
 				return violated("the JSON form", remedy{dockerfile: name + ` ["/program", "argument"]`},
 					fault{subject: name, found: line(run.Line) + name + " is in the shell form"})
 			}
 		}
+
+		// What a base sets is replaced by this one.
 		if s.Entrypoint != nil {
 			break
 		}
@@ -354,6 +359,7 @@ func managers() []manager {
 func packagesCleaned(c *judging) answer {
 	var faults []fault
 	for _, s := range c.s.build.Chain() {
+		// A variable such as PIP_NO_CACHE_DIR holds for every RUN of the stage.
 		environment := ""
 		for _, v := range s.Env {
 			environment += " " + v.Name

@@ -74,13 +74,16 @@ func noSecretsBuilt(c *judging) answer {
 		}
 
 		// Arguments of the program are in the image's configuration.
-		for name, run := range map[string]*dockerfile.Run{"ENTRYPOINT": s.Entrypoint, "CMD": s.Command,
-			"HEALTHCHECK": s.Health} {
+		for _, of := range []struct {
+			name string
+			run  *dockerfile.Run
+		}{{"ENTRYPOINT", s.Entrypoint}, {"CMD", s.Command}, {"HEALTHCHECK", s.Health}} {
+			run := of.run
 			if run == nil {
 				continue
 			}
 			if why := cmp.Or(commandSecret(run.Text()), strings.Join(argumentSecrets(run.Words), ", ")); why != "" {
-				add(name, run.Line, name+" "+why)
+				add(of.name, run.Line, of.name+" "+why)
 			}
 		}
 

@@ -204,7 +204,7 @@ func binaryAuthorization(c *judging) answer {
 	}
 
 	// "If present, indicates to use Breakglass using this justification" (run/v2):
-	// in Terraform and Knative an empty justification counts as present too.
+	// in Knative an empty justification counts as present too, while the v2 forms have "" where nothing is set.
 	if s.breakglass.set {
 		return violated("no break-glass justification", remedy{
 			flag:    "--binary-authorization=default", // a deployment without --breakglass drops the justification

@@ -38,6 +38,8 @@ func (p *plan) restrictions() []restriction {
 
 		spec := r.after.block("spec")
 		one := restriction{address: r.address, constraint: name}
+
+		// A spec is enforced; dry_run_spec alone only logs.
 		if !present(spec) {
 			spec, one.dry = r.after.block("dry_run_spec"), true
 		}
@@ -173,6 +175,7 @@ func organizationPolicies(c *judging) answer {
 		}
 	}
 
+	// A map has no order, and two runs report the same.
 	slices.SortFunc(faults, func(a, b fault) int { return strings.Compare(a.found, b.found) })
 
 	m := remedy{terraform: block(`resource "google_org_policy_policy" "ingress"`,

@@ -165,6 +165,8 @@ func servicePerimeter(c *judging) answer {
 		if m.open != "" {
 			c.opens(m.open, "")
 		}
+
+		// What is not known may restrict: only what is known whole restricts nothing.
 		if (!restricts || !m.members) && m.open == "" {
 			found = "restricts nothing"
 		}
@@ -270,6 +272,7 @@ func (p *plan) anybody(from *node) bool {
 		return false
 	}
 
+	// Without a source the rule is for every network.
 	sources := items(from.at("sources"))
 
 	return len(sources) == 0 || slices.ContainsFunc(sources, func(n *node) bool {

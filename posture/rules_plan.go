@@ -168,6 +168,8 @@ func tlsBounded(c *judging) answer {
 	entrances := c.s.plan.entrances()
 	for _, e := range entrances {
 		found := ""
+
+		// A plain proxy may only redirect; one with TLS needs a policy that the input shows.
 		switch {
 		case e.plain && e.redirects == never:
 			found = "serves plain HTTP, without TLS"
@@ -286,6 +288,7 @@ func proxyGrants() []string {
 
 // identityAwareProxy asks for a backend, or a service, behind Identity-Aware Proxy, and that not everybody may pass.
 func identityAwareProxy(c *judging) answer {
+	// A member from resources of which none is Google's may be everybody.
 	for _, p := range c.s.plan.of(proxyGrants()...) {
 		if c.s.plan.strange(p) {
 			c.opens(p.address, "members")
@@ -323,6 +326,8 @@ func identityAwareProxy(c *judging) answer {
 		}
 		return ""
 	})
+
+	// A service can have the proxy itself, without a load balancer.
 	direct, _ := c.eachOf(workloadTypesOf(kindService), func(n *node) string {
 		if isOneOf(n.at("iap_enabled"), "true") {
 			return "is behind it"

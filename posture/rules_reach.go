@@ -189,9 +189,11 @@ func (p *plan) impersonations(account string) (faults []fault, open string) {
 		p.acting = p.readActing()
 	}
 
+	// Grants to this account, and those to sets of accounts.
 	for _, a := range slices.Concat(p.acting["serviceaccount:"+strings.ToLower(account)], p.acting[""]) {
 		own := strings.HasSuffix(a.target, "/"+account)
 		if a.open != "" {
+			// Its own account as the target, or another member, opens nothing.
 			if !own && (a.member == "" || includesAccount(a.member, account)) {
 				open = cmp.Or(open, a.open)
 			}
@@ -229,6 +231,7 @@ func (p *plan) readActing() map[string][]acting {
 						open = grant.address
 					}
 
+					// Sets of accounts and unknown members are looked at for every account.
 					key := strings.ToLower(m.text)
 					if !strings.HasPrefix(key, "serviceaccount:") {
 						key = ""

@@ -66,6 +66,7 @@ func secretsByReference(c *judging) answer {
 		}
 	}
 
+	// The secret of the remedy has the variable's name.
 	secret := strings.ToLower(strings.ReplaceAll(flag, "_", "-"))
 	switch {
 	case len(faults) > 0:

@@ -121,6 +121,8 @@ func noBasicRoles(c *judging) answer {
 	var faults []fault
 	var lines []string
 	resources := append(c.s.plan.of(slices.Concat(projectGrants(), guardedGrants())...), c.s.plan.otherGrants()...)
+
+	// A list of members that is computed may have everybody in it, on whatever it is.
 	for _, p := range c.s.plan.resources {
 		unknown = unknown || isUnknown(p.after.at("members")) && len(resources) > 0 && p.othersGrant()
 	}
@@ -141,6 +143,8 @@ func noBasicRoles(c *judging) answer {
 				to, _ := c.s.plan.points(p, p.after.at("role"), "role", customRoles()...)
 				unknown = unknown || len(to) == 0
 			}
+
+			// A resource is named once, however many of its grants are wrong.
 			if found != "" {
 				faults = append(faults, fault{subject: p.address, found: clip(p.address) + " " + found})
 				lines = append(lines, narrowed(p.kind, isBasic(b.role.text), everybody(b) != "")...)
@@ -291,6 +295,7 @@ func admissionPolicy(c *judging) answer {
 			return ""
 		})
 
+	// A policy that only logs is the first step of a rollout, and so a warning.
 	if dry, _ := c.each(kind, func(n *node) string {
 		if slices.ContainsFunc(rules(n), func(r *node) bool {
 			return isSet(r.at("enforcement_mode")) && !isOneOf(r.at("enforcement_mode"), enforced)

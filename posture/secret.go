@@ -12,7 +12,7 @@ import (
 	"github.com/attestor-gate/attestor/posture/leaks"
 )
 
-// shapes are secrets that can be told by their form alone.
+// shapes are secrets that can be recognised by their form alone.
 var shapes = []struct {
 	what string
 	re   *regexp.Regexp
@@ -66,6 +66,7 @@ func secretive(name string) bool {
 		return false
 	}
 
+	// Between separators, so that only whole words count.
 	joined := "_" + strings.Join(parts, "_") + "_"
 	for _, w := range []string{
 		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential",
@@ -109,6 +110,8 @@ func looksSecret(name, value string) string {
 		return why
 	}
 
+	// The order matters: a reference is no secret whatever its name is, and a secret's name counts before the forms
+	// that only look random.
 	switch {
 	case value == "", reference.MatchString(value), filePath.MatchString(value), isSwitch(value):
 		return ""
@@ -138,7 +141,7 @@ func named(name, value string) string {
 		}
 	}
 
-	// Short values are no tokens; most are told apart without a search.
+	// Short values are not tokens: most values need no search.
 	const shortest = 12
 	if len(value) < shortest || reference.MatchString(value) || filePath.MatchString(value) {
 		return ""

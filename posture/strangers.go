@@ -193,7 +193,9 @@ func excludes(kind claimKind, function, text string) truth {
 	case kind == claimMail:
 		return truthOf(false).unless(function == "contains" || function == "endsWith" && !strings.Contains(text, "@"))
 	case kind == claimOther:
-		return never
+		// Numbers and short words begin, end and are within the claims of strangers too.
+		const distinctive = 8
+		return never.unless(len(text) < distinctive)
 	case function == "endsWith" && kind == claimSubject && strings.HasPrefix(text, "@"):
 		return never // a subject that is an address
 	case function == "startsWith":
@@ -282,6 +284,9 @@ func strangers(kind claimKind, s string) []string {
 		}
 
 		return out
+	case claimOther:
+		// The ids that issuers give: numbers, UUIDs, words.
+		return []string{"27182818", "3141592653", "0f8fad5b-d9cb-469f-a165-70867728950e", "stranger", "stranger-one"}
 	}
 
 	return nil

@@ -27,6 +27,9 @@ func TestConditionsForStrangers(t *testing.T) {
 			// Every token has one.
 			"has(assertion.repository)", "size(assertion.repository) > 0", "assertion.repository_owner_id > '0'",
 			"assertion.repository_owner == assertion.actor",
+			// Ids of strangers have the same digits.
+			"assertion.repository_owner_id.startsWith('1')", "assertion.repository_owner_id.contains('23')",
+			"assertion.repository_owner_id.matches('^[0-9]+$')", "assertion.tid.matches('^[0-9a-f-]{36}$')", "assertion.team.endsWith('er')",
 			"assertion.repository.split('/')[1] == 'app'", "attribute.trusted == false", "attribute.ours.endsWith('x')",
 		},
 		pass: {
@@ -39,7 +42,8 @@ func TestConditionsForStrangers(t *testing.T) {
 			"assertion.repository.matches('^acme/.*$')", "assertion.repository.matches('^(acme|other)/app$')", "assertion.sub.matches('^repo:acme/(a|b):.*')",
 			"assertion.email.endsWith('@acme.example')", "assertion.email == 'ci@acme.example'", "'admins' in assertion.groups", "attribute.trusted",
 			"attribute.trusted == true",
-			"attribute.ours == 'acme/app:main'", "!(assertion.repository_owner != 'acme')",
+			"assertion.repository_owner_id.matches('^(9919|1342004)$')", "assertion.arn.startsWith('arn:aws:sts::123456789012:')",
+			"assertion.tid.contains('5f3d9c1e-7a42')", "attribute.ours == 'acme/app:main'", "!(assertion.repository_owner != 'acme')",
 		},
 	} {
 		for _, condition := range conditions {

@@ -32,6 +32,7 @@ func (m *model) plan(file string, n *node) []error {
 			plain.Text(file))}
 	}
 
+	// What the configuration writes decides whether a value that is not known is a default.
 	around := &workload{kind: kindPlan, name: file, file: file, form: formTerraform, plan: newPlan()}
 	around.plan.refs, around.plan.expressions = readReferences(n.at("configuration"))
 	before := len(m.workloads)
@@ -40,6 +41,7 @@ func (m *model) plan(file string, n *node) []error {
 	var errs []error
 	left := defaulted()
 	for _, c := range r.list(changes, "resource_changes") {
+		// A reader for each resource: what one leaves open says nothing of the others.
 		one := &reader{file: file}
 		m.change(one, c, around.plan, left)
 		errs = append(errs, one.errs...)
@@ -156,6 +158,7 @@ func (m *model) plannedWorkload(r *reader, p *planned, in *plan, kind string, cr
 	s.region = first(r.text(p.after.at("location"), "location"), s.region)
 	s.project = first(r.text(p.after.at("project"), "project"), s.project)
 
+	// Without a known name the address names it, which no service has as its name.
 	if name := r.text(p.after.at("name"), "name"); name.unknown || s.name == "" {
 		s.name = s.address
 	}

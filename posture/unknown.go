@@ -63,7 +63,7 @@ func defaulted() []string {
 	}
 }
 
-// unknownIn marks what is known only after apply. A plan tells that beside the values, in a tree of the same shape
+// unknownIn marks what is known only after apply. A plan has that beside the values, in a tree of the same shape
 // with true at those places. What the configuration leaves to the provider stays absent, and is judged as the
 // default.
 func unknownIn(after, unknown *node, w wording, left []string) *node {

@@ -17,6 +17,7 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 	}
 	s.name = r.text(n.at("name"), "name").text
 
+	// A full name says the project and the region too.
 	if p := strings.Split(s.name, "/"); len(p) == 6 && p[0] == "projects" && p[2] == "locations" {
 		s.project, s.region, s.name = text{set: true, text: p[1]}, text{set: true, text: p[3]}, p[5]
 	}
@@ -28,6 +29,7 @@ func (r *reader) v2(n *node, kind string, sh shape) *workload {
 	b := r.mayBeUnknown(f(n, "binaryAuthorization"), "binaryAuthorization")
 	s.binauthz = r.text(b.at("policy"), "binaryAuthorization.policy")
 
+	// The default policy counts as a name; a flag that is known only after apply leaves it open.
 	if use := r.flag(f(b, "useDefault"), "binaryAuthorization.useDefault"); use.text == "true" {
 		s.binauthz = text{set: true, text: "default"}
 	} else if use.unknown {
@@ -119,6 +121,7 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 		s.annotated = append(s.annotated, pairs(m)...)
 	}
 
+	// A description is free text, which may hold a secret.
 	if description := r.value(n.at("description"), "description"); description.text != "" || description.unknown {
 		s.annotated = append(s.annotated, variable{name: "description", value: description})
 	}
@@ -222,6 +225,8 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		c.source = "source code"
 		inputs.inlined(&c, f(code, "inlinedSource"), path+".sourceCode.inlinedSource")
 	}
+
+	// Limits that are known only after apply leave the rest of the container known.
 	limits := r.mayBeUnknown(sh.at(n, "resources", "limits"), path+".resources.limits")
 	c.cpu = r.text(limits.at("cpu"), path+".resources.limits.cpu")
 	c.memory = r.text(limits.at("memory"), path+".resources.limits.memory")
@@ -249,6 +254,7 @@ func (r *reader) v2Container(n *node, path string, sh shape, f fieldOf) containe
 		c.env = append(c.env, v)
 	}
 
+	// Only rules about secrets see that an input is open; its errors are the document's.
 	c.unknownInputs, c.hidden = inputs.partial, inputs.hidden
 	r.errs = append(r.errs, inputs.errs...)
 	r.unrendered = append(r.unrendered, inputs.unrendered...)

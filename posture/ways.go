@@ -165,6 +165,7 @@ func (p *plan) redirects(proxy *planned) truth {
 		return sometimes // of another configuration
 	}
 
+	// Without a known map all maps of the plan have to agree.
 	all, some := true, false
 	for _, m := range candidates {
 		only := redirectsOnly(m.after)

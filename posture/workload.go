@@ -110,7 +110,7 @@ type workload struct {
 
 type duration struct {
 	set, unknown bool
-	assumed      bool // absent, as far as a plan without its configuration tells
+	assumed      bool // absent, as far as a plan without its configuration shows
 	d            time.Duration
 }
 
@@ -174,8 +174,8 @@ func (s *workload) hiddenFrom(r rule) string {
 	return ""
 }
 
-// gcloud is the group of gcloud's commands for a workload of this kind. A function of the second generation is a service
-// of Cloud Run; instances are in preview.
+// gcloud is the group of gcloud's commands for a workload of this kind. A function of the second generation is a
+// service of Cloud Run; instances are in preview.
 func (s *workload) gcloud() string {
 	switch s.kind {
 	case kindFunction:
@@ -335,6 +335,7 @@ func (r *reader) seconds(n *node, path string) duration {
 		return duration{unknown: t.unknown}
 	}
 
+	// NaN is refused too: it is neither at least 0 nor at most the bound.
 	f, err := strconv.ParseFloat(strings.TrimSuffix(t.text, "s"), 64)
 	if err != nil || !(f >= 0 && f <= 1e7) {
 		r.fault(n, path, "a number of seconds")

@@ -359,6 +359,7 @@ func (e *expander) later(b *Build, s *Stage, c *instructions.OnbuildCommand, glo
 		}
 	}
 
+	// Findings point at the line of ONBUILD, since the other file is not given.
 	for i := range other.Copies {
 		other.Copies[i].Later, other.Copies[i].Line = true, at
 	}

@@ -236,6 +236,7 @@ func (d *document) insert(n *yaml.Node, name string, value any) ([]byte, error) 
 			return d.splice(open+1, open+1, pair), nil
 		}
 
+		// Behind the brace if the first field is on its line, or else on a line of its own.
 		first := n.Content[0]
 		if first.Line == n.Line {
 			return d.splice(open+1, open+1, pair+", "), nil
@@ -272,6 +273,7 @@ func (d *document) fill(n, key, value *yaml.Node, fields any) ([]byte, error) {
 		return d.splice(d.offset(value), d.offset(value)+token, string(pairs)), nil
 	}
 
+	// The new lines follow the key's, before whatever comes next.
 	end := len(d.text)
 	if key.Line < len(d.lines) {
 		end = d.lines[key.Line] - 1
@@ -349,6 +351,7 @@ func (d *document) remove(n, key, value *yaml.Node) ([]byte, error) {
 		return d.splice(line, len(d.text), ""), nil
 	}
 
+	// The comma that separates the field goes too: the one behind it, or of the last field the one before.
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i] != key {
 			continue

@@ -15,8 +15,12 @@ import (
 	"github.com/zricethezav/gitleaks/v8/config"
 )
 
-// maxText bounds the text that is searched: rules without an anchor read all of it.
-const maxText = 64 << 10
+// maxText bounds the text that is searched at a time; pieces of a longer one have overlap bytes in common, which is more
+// than a token has, so that each token is whole in one of them.
+const (
+	maxText = 64 << 10
+	overlap = 4 << 10
+)
 
 // A Detector holds the rules. It is safe for concurrent use.
 type Detector struct {
@@ -129,13 +133,23 @@ func compile(list allowlist) (a allowed, err error) {
 // Rules is how many kinds of secrets are known.
 func (d *Detector) Rules() int { return len(d.rules) }
 
-// Find returns the kind of the first secret in a text, such as "github-pat", or "". Some kinds are told by the name of
-// the variable, so that a value is best searched as NAME = "VALUE".
+// Find returns the kind of the first secret in a text, such as "github-pat", or "". Some kinds are recognised by the name
+// of the variable, so that a value is best searched as NAME = "VALUE".
 func (d *Detector) Find(text string) string {
-	if len(text) > maxText {
-		text = text[:maxText]
+	// Nothing is left out: a secret behind a long text is as exposed as one before it.
+	for len(text) > maxText {
+		if kind := d.find(text[:maxText]); kind != "" {
+			return kind
+		}
+		text = text[maxText-overlap:]
 	}
 
+	return d.find(text)
+}
+
+// find is [Detector.Find] for a text of at most maxText bytes.
+func (d *Detector) find(text string) string {
+	// Keywords are looked for first: most rules need no search after that.
 	lower := strings.ToLower(text)
 	for i := range d.rules {
 		r := &d.rules[i]
@@ -164,6 +178,7 @@ func (r *rule) matches(text string, everywhere allowed) bool {
 			secret = cmp.Or(append(slices.Clone(m[1:]), m[0])...)
 		}
 
+		// Texts without enough entropy, and known examples, are no secrets.
 		if r.entropy > 0 && entropy(secret) <= r.entropy || everywhere.has(secret, text) {
 			continue
 		}

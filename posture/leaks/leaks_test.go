@@ -37,7 +37,10 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
-	if got := d.Find(strings.Repeat("x", 1<<20) + " ghp_" + mixed); got != "" {
-		t.Errorf("behind what is searched: %q", got)
+	// Behind a long text, and across the end of each piece of it.
+	for _, before := range []int{1 << 20, 64<<10 - 1, 64<<10 - 20, 64<<10 - 45, 124<<10 - 20} {
+		if got := d.Find(strings.Repeat("x", before) + " ghp_" + mixed + " " + strings.Repeat("x", 100)); got != "github-pat" {
+			t.Errorf("behind %d bytes: %q", before, got)
+		}
 	}
 }
