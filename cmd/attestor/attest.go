@@ -106,6 +106,7 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 			"add --dry-run, or name the platforms in the policy, which says what is signed")
 	}
 
+	// The registries of the images are needed only where no configuration names any.
 	j, err := f.where.judge(c, question{
 		policies: f.policies, hosts: hostsOf(refs), options: engine.Options{Scans: f.scans},
 	})
@@ -118,6 +119,7 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 	}
 
 	if len(decisions) > 0 {
+		// Links and commands lead to where the decision was made.
 		f.out.links, f.out.explain = f.where.server, f.where.explain(c)
 		if j.engine != nil && j.engine.Config.Store.None {
 			f.out.explain = report.Unrecorded
@@ -127,6 +129,7 @@ func (f *attestFlags) run(c *cobra.Command, images []string) error {
 		}
 	}
 
+	// The decisions are printed before the error: one image that failed hides none of the others.
 	if err != nil {
 		return err
 	}
@@ -206,6 +209,7 @@ func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Refe
 	decisions := make([]attestor.Decision, len(refs))
 	errs := make([]error, len(refs))
 
+	// Only a few at once: every image asks several services.
 	slots := make(chan struct{}, 4)
 	var wg sync.WaitGroup
 	for i, ref := range refs {

@@ -81,6 +81,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 			"say what to audit: repositories, --project, --file, --cloud-run, --pods or --cloud-run-project")
 	}
 
+	// The profile is read first: a mistake in it must not show after hours of judging.
 	services, err := newServicesFound(f.posture)
 	if err != nil {
 		return err
@@ -106,6 +107,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 
 	a.judge, err = f.where.judge(c, q)
 	if err != nil {
+		// A list in memory names its registries, and is judged from memory afterwards.
 		return err
 	}
 	defer func() { err = errors.Join(err, a.judge.close()) }()
@@ -115,6 +117,8 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 			return err
 		}
 	}
+
+	// A report that cannot be written is refused before anything is judged.
 	if a.out, err = f.report.collector(time.Now()); err != nil {
 		return err
 	}
@@ -129,6 +133,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 		return &exit{code: exitFor(err), err: err}
 	}
 
+	// A definition that cannot be judged leaves the images' results as they are, and changes the exit code.
 	var unjudged error
 	if a.out.posture, unjudged = services.judge(c.Context(), a.judge.attested()); unjudged != nil {
 		fmt.Fprintf(c.ErrOrStderr(), "attestor: how services and jobs are set up could not be judged: %s\n",
@@ -159,6 +164,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 
 // nothing is the error of an audit that judged nothing: nobody may take it for one that found nothing wrong.
 func (a *auditing) nothing(totals audit.Totals, listed *listing) error {
+	// A reference that cannot be read is a failure too: only such failures are nothing to judge.
 	unreadable := a.malformed == totals.Failed
 	switch {
 	case a.out.posture != nil || totals.Passed+totals.Refused+totals.Undecided > 0:
@@ -208,6 +214,7 @@ func (a *auditing) recorded(r attestor.Record) { a.records.Store(r.Decision.ID, 
 // admit judges one image. What came to nothing because somebody is asked too much
 // is an [audit.Throttled]: the sweep slows down and judges it again.
 func (a *auditing) admit(ctx context.Context, ref attestor.Reference) (attestor.Decision, error) {
+	// A sweep is background work: its calls leave room for those that somebody waits for.
 	begun := time.Now()
 	d, err := a.judge.admit(throttle.Background(ctx), attestor.Request{Image: ref, DryRun: true})
 	if e, ok := errors.AsType[*client.Error](err); ok && e.RetryAfter > 0 {
@@ -272,6 +279,7 @@ func (a *auditing) result(r audit.Result) error {
 		return nil
 	}
 
+	// Decisions of this run have their evidence in memory; the records of others are looked up.
 	record, ok := a.records.LoadAndDelete(r.Decision.ID)
 	if !ok { // of an earlier run, or of a service
 		record = recordOf(a.c.Context(), a.judge, *r.Decision)
@@ -286,6 +294,8 @@ func (f *auditFlags) key(j *judge, repositories []string) string {
 	for _, project := range f.projects {
 		parts = append(parts, "--project="+project)
 	}
+
+	// The policies are part of the key: a state of other policies would mix two judgements.
 	if j.engine != nil {
 		return strings.Join(append(parts, string(j.engine.Policies.Set().Digest())), " ")
 	}
@@ -342,6 +352,8 @@ func (f *auditFlags) references(
 			listed.counted("an image", audit.LinesOf(strings.NewReader(strings.Join(named, "\n")))),
 		)
 	}
+
+	// Images are cut off before: what is left names repositories or registries.
 	targets, err := f.targets(repositories)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,8 @@ func (s *servicesFound) seen(d audit.Definition) {
 	s.in.Definitions = append(s.in.Definitions, source)
 
 	if part := strings.Split(d.Name, "/"); d.IAM != nil && len(part) == 6 { // projects/P/locations/L/services/S
+
+		// The policy belongs to this one service: its kind and region distinguish it from others of its name.
 		source.Text = d.IAM
 		s.in.IAM = append(
 			s.in.IAM,
@@ -73,6 +75,8 @@ func (s *servicesFound) judge(ctx context.Context, attested posture.Attested) (*
 	}
 
 	r, err := judge.Judge(ctx, s.in)
+
+	// An error is undecided in the report too: a report without the services would read as a pass on them.
 	if err != nil {
 		r = attestor.PostureReport{
 			Profile:  s.profile.Name(),

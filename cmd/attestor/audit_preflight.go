@@ -148,6 +148,7 @@ func (f *preflightFlags) judge(
 		config.System, unread = systemPolicy(c.Context(), em)
 	}
 
+	// Each workload is judged, whatever became of the others.
 	report := preflight.Run(c.Context(), config, subjects)
 	if unread != nil {
 		report.Notes = append(report.Notes, attestor.Message(unread))
@@ -199,6 +200,7 @@ type preflightPolicies struct {
 
 // governing is the policy of a source: the one that was named, or the project's own.
 func (p *preflightPolicies) governing(s runningSource) (*preflight.Policy, error) {
+	// Files name no project: their policy is one that a flag names.
 	project := p.flags.policyProject
 	if project == "" && p.flags.policy == "" {
 		project = s.name
@@ -246,6 +248,8 @@ func deployed(ctx context.Context, image string, plainHTTP bool, log *slog.Logge
 	if err != nil {
 		return attestor.Image{}, err
 	}
+
+	// The image's own registry is the only one that may be asked.
 	host, _, _ := strings.Cut(ref.Repository(), "/")
 	i, err := newInspector(host, plainHTTP, log)
 	if err != nil {

@@ -28,7 +28,7 @@ type listedTargets struct {
 	remoteEmu    bool
 }
 
-// targets tells the arguments and projects of an audit apart.
+// targets sorts the arguments and projects of an audit into registries and repositories.
 func (f *auditFlags) targets(args []string) (t listedTargets, err error) {
 	t.remoteEmu = f.where.remoteEmu
 	for _, arg := range args {
@@ -71,6 +71,8 @@ func (t listedTargets) tags(ctx context.Context, plain config.Registries, w io.W
 		for _, r := range t.repositories {
 			seen[r] = true
 		}
+
+		// No client is made for registries that are not listed.
 		o, err := tagLister(t.repositories, plain)
 		if err != nil {
 			yield("", err)
@@ -82,12 +84,15 @@ func (t listedTargets) tags(ctx context.Context, plain config.Registries, w io.W
 			}
 		}
 
+		// Registries come after what was named, so that repositories of both are listed as named.
 		for _, registry := range t.registries {
 			found, err := t.repositoriesIn(ctx, registry, plain)
 			if err != nil {
 				yield("", err)
 				return
 			}
+
+			// Found twice, in a registry and its parent, a repository is listed once.
 			fresh := slices.DeleteFunc(found.Names, func(r string) bool { return seen[r] })
 			for _, r := range fresh {
 				seen[r] = true
@@ -118,6 +123,8 @@ func (t listedTargets) repositoriesIn(
 	if err != nil {
 		return audit.Repositories{}, err
 	}
+
+	// Only an emulator is asked without credentials.
 	var opts []option.ClientOption
 	if e.Analysis != "" {
 		opts = append(opts, option.WithEndpoint("http://"+e.Analysis), option.WithoutAuthentication())
@@ -125,9 +132,9 @@ func (t listedTargets) repositoriesIn(
 	return audit.ArtifactRegistry(ctx, r, opts...)
 }
 
-// tagsOfFound lists the tags of repositories that a registry listed. One that the registry then does not know has no tag:
-// catalogues keep the names of repositories that were emptied. It is left out, and said to be. more is false if the list
-// ended early.
+// tagsOfFound lists the tags of repositories that a registry listed. One that the registry then does not know has no
+// tag: catalogues keep the names of repositories that were emptied. It is left out, and said to be. more is false if
+// the list ended early.
 func tagsOfFound(
 	ctx context.Context, repositories []string, plain config.Registries, yield func(string, error) bool,
 ) (empty []string, more bool) {

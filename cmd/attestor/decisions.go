@@ -100,6 +100,8 @@ revocations out.`,
 			if f.server != "" {
 				export = f.exportService
 			}
+
+			// Rows and records have different forms: what only rows can leave out is refused for records.
 			parts, err := partsOf(include)
 			switch {
 			case err != nil:
@@ -119,6 +121,7 @@ revocations out.`,
 			}
 			fmt.Fprintln(c.ErrOrStderr(), describe.Plural(n, what))
 			if n == 0 {
+				// An export without a line may be a mistake in the filter, and is said to be empty.
 				fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 			}
 			return nil

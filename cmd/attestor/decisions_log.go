@@ -31,6 +31,8 @@ the log's public key can check it offline, with attestor decisions verify or ano
 			"  attestor decisions verify decision.tlog-proof --key VKEY",
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			var proof []byte
+
+			// Proofs of a service are verified by whoever reads them: here they are passed on.
 			if f.server != "" {
 				cl, err := newClient(c, f.server, f.identity)
 				if err != nil {
@@ -164,6 +166,8 @@ func (f *verifyLogFlags) proof(c *cobra.Command, path string, witnesses []transl
 	if err != nil {
 		return err
 	}
+
+	// The decision is optional: without it the proof shows that something with this id was recorded.
 	var content []byte
 	if f.decision != "" {
 		if content, err = readEvidence(f.decision); err != nil {
@@ -316,6 +320,8 @@ func (f *verifyLogFlags) keep(
 	if err != nil || v.Faults > 0 || f.save == "" {
 		return err
 	}
+
+	// The newest checkpoint is verified by the log's key before it is kept as proof for the next time.
 	signed, err := newest(ctx)
 	if err != nil {
 		return err
@@ -364,6 +370,7 @@ func (f *verifyLogFlags) findKept(ctx context.Context, r *audit.VerifyRequest) e
 		return nil
 	}
 
+	// The bucket has the log under its origin, as the service copies it.
 	place := strings.TrimSuffix(conf.Log.Bucket, "/") + "/" + conf.Log.Origin + "/checkpoint"
 	b, err := readCheckpoint(ctx, place)
 	switch {
@@ -385,6 +392,7 @@ func summary(v audit.Verification, key string) string {
 	out += fmt.Sprintf(": %s, %s compared, %d pruned.\n",
 		describe.Plural(int(v.Entries), "entry"), describe.Plural(int(v.Records), "record"), v.Pruned)
 
+	// What was not compared is said, so that nobody takes it for unchanged.
 	if v.NotEntered > 0 {
 		out += fmt.Sprintf("Not compared, since they are older than the log and not entered yet: %s.\n",
 			describe.Plural(int(v.NotEntered), "record"))

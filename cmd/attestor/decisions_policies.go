@@ -31,6 +31,7 @@ earlier instances may still judge by the policies before: each decision names it
 			}
 			defer func() { err = errors.Join(err, r.Close()) }()
 
+			// Every change is printed before a changed one ends the command.
 			changed, any := false, false
 			for change, err := range r.PolicyChanges(c.Context()) {
 				if err != nil {

@@ -64,6 +64,7 @@ func (f *recordFlags) exportRows(parts []event.Part) func(*cobra.Command, filter
 			}
 		}
 
+		// A filter by what only decisions have leaves revocations out.
 		if !ofRevocations(wanted) {
 			return n, nil
 		}

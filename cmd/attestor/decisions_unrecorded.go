@@ -95,6 +95,7 @@ func (f *unrecordedFlags) compare(
 		return nil, err
 	}
 
+	// Without --since every attestation is compared, whatever its age.
 	out, from := compared{}, time.Time{}
 	if f.since > 0 {
 		from = time.Now().Add(-time.Duration(f.since))
@@ -125,6 +126,7 @@ func (f *unrecordedFlags) compare(
 	return out, nil
 }
 
+// Where the image is not known, its digest is what can be looked up.
 func (f *unrecordedFlags) write(w io.Writer, a attest.Placed) error {
 	image := a.Image.String()
 	if a.Image.IsZero() {

@@ -130,6 +130,8 @@ func (f *devFlags) run(c *cobra.Command) (err error) {
 	if f.admission != "" {
 		fmt.Fprintf(c.OutOrStdout(), "admission  http://%s/v1/admission (%s)\n", f.admission, f.admissionMode)
 	}
+
+	// Samples are pushed before the service is ready, so that a script finds them.
 	if !f.noSamples {
 		pushed, err := samples.Google{Grafeas: e.Google.Grafeas}.Push(ctx, p.registry.Addr().String())
 		if err != nil {
@@ -197,6 +199,7 @@ func (f *devFlags) start(p *devParts, log *slog.Logger) error {
 		return fmt.Errorf("--state: %w", err)
 	}
 
+	// Without a directory to keep, nothing is written but the policy and the record.
 	var kept string // "" keeps registry and emulator in memory
 	if f.state != "" {
 		kept = p.dir
@@ -232,6 +235,7 @@ func (p *devParts) background(log *slog.Logger, what string, ln net.Listener, h 
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 
+	// gRPC needs HTTP/2, which clients without TLS speak from the first byte.
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	go func() {

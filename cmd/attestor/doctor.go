@@ -150,6 +150,7 @@ func (d diagnosis) write(w io.Writer) error {
 		}
 	}
 
+	// Everything that was asked follows, by what it was asked about.
 	last := finding{}
 	for _, f := range d.Asked {
 		if f.Dependency != last.Dependency || f.Subject != last.Subject {

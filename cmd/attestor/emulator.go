@@ -122,9 +122,12 @@ func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err er
 		fmt.Fprintf(stderr, "loaded from %s: %s\n", path, describe.Plural(n, "object"))
 	}
 
+	// Faults are in force before the first call can come.
 	for _, r := range rules {
 		e.Inject(r)
 	}
+
+	// The port is opened last: whoever connects finds everything loaded.
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
 	if err != nil {
 		return portTaken("--listen", f.listen, err)
@@ -172,6 +175,7 @@ func (f *emulatorFlags) serveRegistry(
 		return nil, portTaken("--registry-listen", f.registry, err)
 	}
 
+	// Closing waits for Serve to end, so that no goroutine is left behind.
 	srv := &http.Server{Handler: registry, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(l) }()
@@ -220,6 +224,7 @@ func (f *emulatorFlags) parse() (rules []emulator.Fault, err error) {
 		return nil, emulatorUsage("--empty-pages must not be negative")
 	}
 
+	// A denial without a resource is about the permission everywhere.
 	for _, d := range f.denied {
 		permission, resource, _ := strings.Cut(d, "@")
 		f.behaviour.Denied = append(f.behaviour.Denied, emulator.Denial{Permission: permission, Resource: resource})

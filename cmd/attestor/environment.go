@@ -41,6 +41,7 @@ func given(c *cobra.Command, flag string) bool {
 // applyEnvironment gives flags that were not set the values of their variables. What is said on the command line about
 // where to judge outweighs a variable about that.
 func applyEnvironment(c *cobra.Command, getenv func(string) string) error {
+	// These flags say that the command judges here: a server in a variable then does not count.
 	local := given(c, "config") || given(c, "scan") || given(c, "policy") && c.Name() != "simulate"
 	remote := given(c, "server")
 
@@ -76,6 +77,7 @@ func warnOfVariables(c *cobra.Command, environ []string) {
 		}
 	}
 
+	// In one order, so that two runs print the same.
 	slices.Sort(ignored)
 	for _, name := range ignored {
 		flag := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, environmentPrefix), "_", "-"))

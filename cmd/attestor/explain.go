@@ -32,6 +32,7 @@ by that tag.`,
 			}
 			defer func() { err = errors.Join(err, r.Close()) }()
 
+			// An image is resolved to its newest decision before anything is explained.
 			id, err := decisionNamed(c.Context(), r, args[0])
 			if err != nil {
 				return err

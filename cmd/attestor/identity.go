@@ -95,6 +95,7 @@ does not load grants nothing here, and is named; a service that runs keeps what 
 				fmt.Fprintf(c.ErrOrStderr(), "these grant nothing, or nothing new:\n%v\n", err)
 			}
 
+			// Without a described caller the rules of all callers are listed.
 			rules := access.Rules()
 			team := ""
 			if described {
@@ -143,6 +144,7 @@ func accessOf(rules []identity.Rule, team string, described bool, repository str
 	out := accessible{Repository: repository, Caller: described, Team: team, Grants: []accessReason{}}
 	for _, r := range rules {
 		for _, g := range r.Grants {
+			// A grant counts if one of its patterns has the repository, and names only those.
 			a := accessReason{Place: r.Place, Team: r.Team, Callers: r.Who(), Actions: g.Actions}
 			for _, p := range g.Images {
 				if repository == "" || p.Match(repository) {
@@ -189,7 +191,7 @@ func accessText(w io.Writer, a accessible) {
 		fmt.Fprintf(w, "this caller uses the share of the team %s\n", a.Team)
 	}
 
-	// What a caller may do follows from all of its grants together.
+	// What a caller may do is in all of its grants together.
 	if a.Caller {
 		var may []string
 		for _, action := range attestor.Actions() {

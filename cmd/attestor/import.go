@@ -78,8 +78,8 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 				return &exit{code: attestor.ExitError, err: err}
 			}
 
-			// A report that covers less than a whole scan is stored as what it is, and the person who imports it is
-			// told.
+			// A report that covers less than a whole scan is stored as what it is, and
+			// whoever imports it sees what it lacks.
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
@@ -119,6 +119,8 @@ func oneReference(path string) (string, error) {
 	}
 
 	defer f.Close()
+
+	// One byte more than is allowed shows that a file is too long.
 	text, err := io.ReadAll(io.LimitReader(f, maxReferenceFile+1))
 	line := strings.TrimSpace(string(text))
 	if err != nil || len(text) > maxReferenceFile || line == "" || strings.ContainsAny(line, "\r\n") {

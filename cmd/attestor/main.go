@@ -47,6 +47,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return attestor.ExitError
 	}
 
+	// The code of an error outweighs what follows from its kind.
 	if e, ok := errors.AsType[*exit](err); ok {
 		if e.err != nil {
 			printError(stderr, e.err)

@@ -25,6 +25,7 @@ func manPage(c *cobra.Command) []byte {
 	fmt.Fprintf(&b, ".TH %q 1\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n", strings.ToUpper(name), roff(name),
 		roff(c.Short), roff(c.UseLine()))
 
+	// The exit codes have a section of their own in a manual.
 	long, codes, _ := strings.Cut(c.Long, "\n\nExit codes:\n")
 	fmt.Fprintf(&b, ".SH DESCRIPTION\n%s\n", paragraphs(long))
 	if c.HasSubCommands() {

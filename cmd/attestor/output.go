@@ -65,6 +65,8 @@ func (a *alsoFlag) Set(s string) error {
 
 // writeFile replaces a file whole.
 func writeFile(name string, write func(io.Writer) error) error {
+	// In the directory of the file, so that the rename replaces it at once and an interruption leaves the earlier
+	// one.
 	f, err := os.CreateTemp(filepath.Dir(name), ".attestor-*")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)

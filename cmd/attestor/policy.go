@@ -224,6 +224,7 @@ func explainText(w io.Writer, repository string, matches []policy.Match, set *po
 		return
 	}
 
+	// The first match governs; the rest are shown because their authors may expect to.
 	governs := matches[0]
 	fmt.Fprintf(w, "%s is governed by %s\n", repository, governs.Describe())
 	for _, m := range matches[1:] {

@@ -36,6 +36,8 @@ image in its place, for you to replace.`,
 		Args: wants(0, "which policies, as files, or - for standard input"),
 		RunE: func(c *cobra.Command, files []string) error {
 			var err error
+
+			// The clock is read once, so that all exceptions end by one day.
 			if o.Now = time.Now(); expires != "" {
 				if o.Expires, err = when.ParseDate(expires); err != nil {
 					return err

@@ -220,6 +220,7 @@ func simulationDocument(r policy.Report) report.Document {
 			strconv.Itoa(r.Outside), "", ""})
 	}
 
+	// Tables without rows are left out: each that is shown has something to say.
 	tables := []report.Table{verdicts}
 	if len(r.Upcoming) > 0 {
 		later := report.Table{Columns: []report.Column{

@@ -37,6 +37,7 @@ func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Rep
 	}
 	defer func() { err = errors.Join(err, cl.Close()) }()
 
+	// Each page is merged into what came before: counts add up, and an image counts once.
 	merged := policy.NewMerger(kept.Report)
 	for {
 		got, err := cl.Simulate(c.Context(), all[0].Text(), client.SimulationPage{
@@ -53,6 +54,8 @@ func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Rep
 				Msg: "the service gave the same page of the " +
 					"simulation twice", Fix: "try again; if it persists, report this as a defect of the gate"}
 		}
+
+		// The state is kept after each page, so that an interruption loses one page.
 		kept.Token, kept.Report = got.NextPageToken, merged.Report()
 		if kept.Token == "" {
 			clearLine(c.ErrOrStderr())
@@ -158,7 +161,7 @@ func (f *simulateFlags) forget() error {
 	return nil
 }
 
-// interrupted tells how to go on after an error.
+// interrupted adds to an error how to go on.
 func (f *simulateFlags) interrupted(err error) error {
 	if f.resume == "" {
 		return err
@@ -170,7 +173,7 @@ func (f *simulateFlags) interrupted(err error) error {
 		inputName(f.resume))
 }
 
-// tellReached tells how far a simulation is, where somebody watches.
+// tellReached prints how far a simulation is, where somebody watches.
 func tellReached(w io.Writer, judged int, since, reached time.Time) {
 	if !isTerminal(w) || reached.IsZero() {
 		return

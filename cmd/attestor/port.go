@@ -28,6 +28,8 @@ func portTaken(flag, address string, err error) error {
 	}
 
 	msg := flag + " " + address + " is taken" + holder(address)
+
+	// The ports after the one that is taken are tried in turn, up to the last that exists.
 	host, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
 

@@ -241,6 +241,7 @@ func (f *postureFlags) input(stdin io.Reader, args []string) (posture.Input, err
 		}
 	}
 
+	// A name with an equals sign may be a file's: only a valid name of a service is cut off.
 	for _, arg := range f.iam {
 		service, file, named := strings.Cut(arg, "=")
 		if !named || !serviceName.MatchString(service) {

@@ -65,7 +65,7 @@ func problemsOf(err error) []problem {
 	return []problem{{err.Error(), ""}}
 }
 
-// because is a cause, where it tells a person more than the message: not what gRPC says of its connections, nor that a
+// because is a cause, where it says more to a person than the message: not what gRPC says of its connections, nor that a
 // time is over, which the message says.
 func because(cause error) string {
 	if cause == nil || errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, context.Canceled) {

@@ -146,7 +146,7 @@ func (f *recordFlags) open(c *cobra.Command) (records, error) {
 }
 
 // readEarlier reads what earlier versions recorded of overrides and revocations, as a service does when it starts.
-// Where none has, they would be told nowhere.
+// Without this, no list would show them.
 func readEarlier(ctx context.Context, s *audit.Store) error {
 	if _, err := s.Fill(ctx); err != nil {
 		return errors.Join(err, s.Close())

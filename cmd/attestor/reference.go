@@ -160,6 +160,7 @@ func commandSection(b *bytes.Buffer, c *cobra.Command) {
 	}
 	b.WriteString("```\n\n| flag | meaning | default |\n| --- | --- | --- |\n")
 
+	// In alphabetical order, as a reader looks for them.
 	var flags []*pflag.Flag
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden && f.Name != "help" {

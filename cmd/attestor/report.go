@@ -69,6 +69,7 @@ func (f *reportFlags) run(c *cobra.Command) (err error) {
 
 	defer func() { err = errors.Join(err, r.Close()) }()
 
+	// Lines are written as they are read; a summary of a record at hand is made from its sums.
 	encoding, err := report.Find(f.format, report.OfRecord)
 	if err != nil {
 		return err
@@ -193,6 +194,7 @@ func (f *reportFlags) collector(now time.Time) (*collector, error) {
 		return nil, err
 	}
 
+	// The summary takes records one by one, and lists keep their decisions.
 	out := &collector{encoding: encoding, options: report.Options{Version: version, Links: f.links}}
 	if !encoding.Lists {
 		out.summary = report.NewBuilder(report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy,

@@ -93,7 +93,7 @@ func pinAndRevoke(
 		return attestor.Image{}, attestor.Deleted{}, err
 	}
 
-	// On error, too, the caller is told which digest was meant, and what was revoked of it.
+	// On error, too, the output names the digest that was meant, and what was revoked of it.
 	revoked, err := remove(ctx, img)
 	return img, revoked, err
 }
@@ -101,7 +101,7 @@ func pinAndRevoke(
 func printRevoked(
 	w io.Writer, format string, ref attestor.Reference, img attestor.Image, revoked attestor.Deleted,
 ) error {
-	// What is left is told as it is: the image admits no more, and whoever relies on summaries is told otherwise still.
+	// What is left is printed: the image is no longer admitted, but a verifier of summaries still accepts it.
 	failed := error(nil)
 	if len(revoked.Left) > 0 {
 		failed = &exit{code: attestor.ExitError, err: fmt.Errorf("%d verification summaries are left",

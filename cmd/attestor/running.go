@@ -87,6 +87,7 @@ func (s *runningSource) note() string {
 
 // sources opens every list. services keeps the definitions for their posture; it may be nil.
 func (f *runningFlags) sources(c *cobra.Command, services *servicesFound) ([]runningSource, error) {
+	// All files of Cloud Run are one source: a job and its executions may be in different files.
 	var out []runningSource
 	var lists audit.CloudRunLists
 	for _, file := range f.cloudRun {
@@ -110,6 +111,7 @@ func (f *runningFlags) sources(c *cobra.Command, services *servicesFound) ([]run
 		})
 	}
 
+	// Each list of pods is a source of its own, since its name says which cluster it is of.
 	for _, file := range f.pods {
 		name, path := podsOf(file)
 		text, err := readInput(c, path)
@@ -123,6 +125,7 @@ func (f *runningFlags) sources(c *cobra.Command, services *servicesFound) ([]run
 		})
 	}
 
+	// A project's definitions are kept for their posture only where that was asked for.
 	for _, project := range f.projects {
 		var visit func(audit.Definition)
 		if services != nil && services.profile != nil {

@@ -29,6 +29,8 @@ func stateProblem(dir string, err error) error {
 	if err == nil || dir == "" {
 		return err
 	}
+
+	// The driver's own codes say why a file cannot be used; the system's errors are about the folder.
 	code := 0
 	if e, ok := errors.AsType[sqliteError](err); ok {
 		code = e.Code() & 0xff // the low byte is the primary result code

@@ -72,6 +72,7 @@ func flagError(c *cobra.Command, err error) error {
 		}
 	}
 
+	// What is left are unknown flags: the nearest name of the command's own is suggested.
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !unknown {
 		return fmt.Errorf("%w\n          %s --help lists the flags", err, c.CommandPath())

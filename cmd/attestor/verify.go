@@ -148,6 +148,7 @@ func (f *verifyFlags) overridden(
 		return nil, nil
 	}
 
+	// Without a service, the record is opened as whoever runs this.
 	conf, err := engine.LoadConfig(f.record.config, os.Getenv)
 	if err != nil || conf.Store.None {
 		return nil, err

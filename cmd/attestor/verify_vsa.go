@@ -79,7 +79,7 @@ type judgedSummary struct {
 	envelope json.RawMessage
 }
 
-// runVSA answers whether summaries speak for the image.
+// runVSA answers whether a verification summary covers the image.
 func (f *verifyFlags) runVSA(c *cobra.Command, image string) error {
 	if err := f.vsa.problem(); err != nil {
 		return err
@@ -106,6 +106,7 @@ func (f *verifyFlags) runVSA(c *cobra.Command, image string) error {
 func (v *vsaFlags) read(
 	ctx context.Context, img attestor.Image, plainHTTP bool, em google.Emulators, log *slog.Logger,
 ) ([]signed.Statement, error) {
+	// Summaries may be kept in a repository beside the image's, under the image's digest.
 	at := img
 	if v.repository != "" {
 		place, err := attestor.ParseReference(v.repository)
@@ -125,6 +126,8 @@ func (v *vsaFlags) read(
 		Transport: i.Transport(), Remote: engine.RemoteOptions(version), Name: i.NameOptions,
 		Now: time.Now, Logger: log,
 	}
+
+	// A key in Cloud KMS is read with the credentials of the caller; a PEM file needs none.
 	if strings.HasPrefix(v.rule.Key, "gcpkms://") {
 		g, err := google.Dial(ctx, em, log, nil)
 		if err != nil {
@@ -168,6 +171,7 @@ func (v *vsaFlags) judge(img attestor.Image, all []signed.Statement, now time.Ti
 		}
 	}
 
+	// Only the newest summary by each policy counts, so that a refusal replaces an earlier pass.
 	newest := d.Newest(predicates)
 	read = slices.DeleteFunc(read, func(j judgedSummary) bool {
 		return j.Unmet == "" && !slices.ContainsFunc(newest, func(p vsa.Predicate) bool {

@@ -25,7 +25,7 @@ type judge struct {
 	engine *engine.Engine // nil: a service judges, and shows no more than its decisions
 }
 
-// localJudge judges as whoever runs this, and tells a person that it waits.
+// localJudge judges as whoever runs this, and prints that it waits.
 func localJudge(c *cobra.Command, e *engine.Engine) *judge {
 	return &judge{
 		engine: e,
@@ -144,6 +144,7 @@ func (f *whereFlags) engine(c *cobra.Command, q question) (_ *engine.Engine, err
 		return nil, err
 	}
 
+	// A configuration that was named, or is here, comes before policies without one.
 	path, found := f.configured()
 	switch {
 	case found:
