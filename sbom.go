@@ -3,7 +3,7 @@ package attestor
 import "strings"
 
 // An SBOM is a bill of materials that is attached to a manifest: a list of the packages in the image. The list is the
-// claim of its author. It speaks for the image only if its author is the signer that the policy names.
+// claim of its author. It counts for the image only if its author is the signer that the policy names.
 type SBOM struct {
 	Format    string    `json:"format"`              // [FormatSPDX] or [FormatCycloneDX]
 	Version   string    `json:"version"`             // of the format, such as 2.3 or 1.6

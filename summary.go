@@ -161,7 +161,7 @@ func buildLevels(ev Evidence, checks []Check) map[Digest]int {
 // maxInputs bounds the statements that one summary names.
 const maxInputs = 256
 
-// inputAttestations are the digests of the signed statements that were judged, by the digest that they speak for: of an
+// inputAttestations are the digests of the signed statements that were judged, by the digest that they are about: of an
 // index those of its children. SLSA v1.2: "If non-empty, this field MUST contain information on all the attestations
 // used", so that a statement without a digest leaves none.
 func inputAttestations(ev Evidence) map[Digest][]Digest {

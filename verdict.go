@@ -202,7 +202,7 @@ func answered(checks []Check, name, platform string) bool {
 	return false
 }
 
-// speaks reports whether the check was made and found nothing that refuses: a warning speaks for the image as a pass
+// speaks reports whether the check was made and found nothing that refuses: a warning counts for the image as a pass
 // does. Remarks about the policy's own exceptions do not, nor does the mere existence of a platform, nor that no secret
 // is reported: no report says that anybody searched for one.
 func speaks(c Check) bool {

@@ -150,8 +150,8 @@ func (a *Attester) Standing(
 	return s, nil
 }
 
-// Warm reads what each attestor's first attestation needs, its keys and that of its signer, before anybody waits for it.
-// What fails is read again by whoever needs it, and is told there.
+// Warm reads what each attestor's first attestation needs, its keys and that of its signer, before anybody waits for
+// it. What fails is read again by whoever needs it, and reported there.
 func (a *Attester) Warm(ctx context.Context) {
 	var g errgroup.Group
 	g.SetLimit(atOnce)

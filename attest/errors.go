@@ -30,7 +30,7 @@ func fault(code attestor.Code, msg, fix string, err error) error {
 		}
 	}
 
-	// What cannot be told from the question outweighs advice about it: without credentials no role helps.
+	// What does not follow from the question outweighs advice about it: without credentials no role helps.
 	if because := cause.Of(err); because.Lasts() || because.Fix != "" && fix == again {
 		if because.Kind != cause.Late { // those messages say it already
 			msg += ": " + because.Why

@@ -35,7 +35,7 @@ type statement struct {
 	Optional jsontext.Value `json:"optional,omitzero"`
 }
 
-// checkStatement returns why a payload does not speak for the digest.
+// checkStatement returns why a payload is not about the digest.
 func checkStatement(payload []byte, d attestor.Digest) error {
 	if len(payload) > maxPayload {
 		return fmt.Errorf("its payload has more than %d bytes", maxPayload)

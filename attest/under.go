@@ -62,8 +62,8 @@ func (v *Verifier) Under(ctx context.Context, name string) iter.Seq2[Placed, err
 				return
 			}
 
-			// Admission goes by the digest at the resource's end, whatever repository it names. What names no digest, or
-			// does not verify by the attestor's keys, admits nothing.
+			// Admission goes by the digest at the resource's end, whatever repository it names. What names no digest,
+			// or does not verify by the attestor's keys, admits nothing.
 			uri := o.GetResourceUri()
 			d, err := attestor.ParseDigest(uri[strings.LastIndex(uri, "@")+1:])
 			if err != nil {

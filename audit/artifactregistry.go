@@ -20,8 +20,8 @@ import (
 const artifactPage = 1000
 
 // ArtifactRegistry lists the repositories of images in a part of Artifact Registry by its API: one call for each
-// location, and one for each thousand images' names of a repository. A list that fails, or that goes round, is an error:
-// a part would look like all of it.
+// location, and one for each thousand images' names of a repository. A list that fails, or that goes round, is an
+// error: a part would look like all of it.
 //
 // Repositories of other formats are left out. So are virtual ones, which hold nothing of their own: what they serve is
 // judged where it is stored. What a remote repository has stored is served from there, and is listed.

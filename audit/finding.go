@@ -43,8 +43,8 @@ func (f finding) in(findings []found) bool {
 	})
 }
 
-// heldBy reports whether stored findings have f. They are JSON of the record's own, since the hash of a blob is compared
-// before. Decoding them takes thirty times as long as looking for what they have of f.
+// heldBy reports whether stored findings have f. They are JSON of the record's own, since the hash of a blob is
+// compared before. Decoding them takes thirty times as long as looking for what they have of f.
 func (f finding) heldBy(stored []byte) (bool, error) {
 	if unescaped(stored) && unescaped([]byte(f.cve+f.pkg)) {
 		// Most have not, and lack what has one form in upper and lower case: of CVE-2026-1234 all but its beginning.
@@ -93,14 +93,15 @@ func uncased(value string) (longest string) {
 	return longest
 }
 
-// Members of a stored finding, the first of which each begins with. In plain JSON they are no part of a text, which would
-// have its quotation marks escaped, and no object within a finding has them.
+// Members of a stored finding, the first of which each begins with. In plain JSON they are no part of a text, which
+// would have its quotation marks escaped, and no object within a finding has them.
 const (
 	idMember      = `"id":"`
 	packageMember = `"package":"`
 )
 
-// among is [finding.heldBy] for plain findings. known is false where they are not written as this version does, or are none.
+// among is [finding.heldBy] for plain findings. known is false where they are not written as this version does, or are
+// none.
 func (f finding) among(stored []byte) (held, known bool) {
 	_, rest, more := bytes.Cut(stored, []byte(idMember))
 	for known = more; more; {

@@ -112,7 +112,7 @@ func (s *Store) lineOf(ctx context.Context, q queued) (tally.Line, error) {
 	return tally.Project(attestor.Record{Decision: *q.decision}), nil
 }
 
-// imageName is how a report tells images apart: by digest, or as requested.
+// imageName is how a report names an image: by digest, or as requested.
 func imageName(d attestor.Decision) string {
 	return text(cmp.Or(d.Image.Reference, d.Image.Requested))
 }

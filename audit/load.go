@@ -351,9 +351,9 @@ func (s *Store) indexAll(ctx context.Context) error {
 	return nil
 }
 
-// bulky has SQLite's writer keep more pages in memory, and copy what it wrote from its log to the file less often, until
-// what it returns is called. A machine that fails meanwhile takes the last batches with it, and nothing else: SQLite,
-// PRAGMA synchronous, "WAL mode is always consistent with synchronous=NORMAL".
+// bulky has SQLite's writer keep more pages in memory, and copy what it wrote from its log to the file less often,
+// until what it returns is called. A machine that fails meanwhile takes the last batches with it, and nothing else:
+// SQLite, PRAGMA synchronous, "WAL mode is always consistent with synchronous=NORMAL".
 func (s *Store) bulky(ctx context.Context) (restore func() error, err error) {
 	if s.engine.dialect() != goose.DialectSQLite3 {
 		return func() error { return nil }, nil

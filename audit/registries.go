@@ -62,8 +62,8 @@ func ProjectRegistry(project string) (Registry, error) {
 	return Registry{target: "the project " + project, project: project}, nil
 }
 
-// ParseRegistry tells a target that holds repositories of images from one of them, for
-// which whole is false. In Artifact Registry the depth of the path tells:
+// ParseRegistry parses a target of an audit. whole is true for one that holds repositories of images, and
+// false for one of these repositories. In Artifact Registry the depth of the path says which:
 // LOCATION-docker.pkg.dev/PROJECT and …/PROJECT/REPOSITORY hold repositories, and so does
 // gcr.io/PROJECT. Of other registries it is a host without a path. A slash at the end says
 // in any registry that the repositories below are meant.
@@ -147,8 +147,8 @@ type Repositories struct {
 	Left  []string // what was found and is not among them, each with the reason
 }
 
-// Catalog lists the repositories of a registry by its catalog (GET /v2/_catalog). Many registries answer that to nobody:
-// the error says so. The catalog has what this identity may see.
+// Catalog lists the repositories of a registry by its catalog (GET /v2/_catalog). Many registries answer that to
+// nobody: the error says so. The catalog has what this identity may see.
 func Catalog(ctx context.Context, r Registry, o RegistryOptions) (Repositories, error) {
 	var opts []name.Option
 	if o.Insecure != nil && o.Insecure(r.host) {

@@ -146,8 +146,8 @@ func tagsOf(ctx context.Context, repository string, o RegistryOptions, yield fun
 	return true
 }
 
-// listing is the public error of a list of tags that failed. refused tells refusals of
-// the transport; it may be nil.
+// listing is the public error of a list of tags that failed. refused reports whether an error is a
+// refusal of the transport; it may be nil.
 func listing(repo string, err error, refused func(error) bool) error {
 	host, _, _ := strings.Cut(repo, "/")
 	e := &attestor.Error{

@@ -196,7 +196,7 @@ func Countable(f Filter) bool {
 	rest.Since, rest.Until, rest.Repository, rest.Period, rest.Visible = time.Time{}, time.Time{}, "", "", nil
 	rest.Policy, rest.Verdict = "", ""
 
-	// A policy's digest tells its versions apart, the sums do not.
+	// A policy's digest names one version of it; the sums are of all versions together.
 	_, err := attestor.ParseDigest(f.Policy)
 	return len(rest.Values()) == 0 && err != nil
 }

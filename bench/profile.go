@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// The program has no profiler: a port that tells about memory is one more to
+// The program has no profiler: a port that shows memory is one more to
 // guard. The harness builds one with it, by an overlay.
 //
 //go:embed profiler.go.txt

@@ -62,7 +62,7 @@ func newGate(p *process) *subject {
 }
 
 // startPeer runs a command that starts another admission service against the
-// stand-ins, told where they are and where to listen by its environment. The
+// stand-ins; its environment says where they are and where to listen. The
 // service answers POST / {"image_url": …} with {"success": …}, as Voucher does
 // at the path of its checks.
 func startPeer(ctx context.Context, command, url string, w *standin.World) (*subject, error) {

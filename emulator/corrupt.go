@@ -28,7 +28,7 @@ const (
 	// CorruptSignature flips a bit of the signature and has the checksum agree:
 	// only verifying notices.
 	CorruptSignature
-	// CorruptSignatureInTransit flips a bit of the signature; the checksum tells.
+	// CorruptSignatureInTransit flips a bit of the signature; the checksum shows it.
 	CorruptSignatureInTransit
 	// CorruptChecksum changes the checksum of a signature or public key.
 	CorruptChecksum
@@ -40,7 +40,7 @@ const (
 	CorruptUnverified
 	// CorruptPublicKey answers a well-formed key that is not the version's.
 	CorruptPublicKey
-	// CorruptPublicKeyInTransit flips a bit of the PEM; the checksum tells.
+	// CorruptPublicKeyInTransit flips a bit of the PEM; the checksum shows it.
 	CorruptPublicKeyInTransit
 )
 

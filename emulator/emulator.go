@@ -116,7 +116,7 @@ func New(o Options) (*Emulator, error) {
 		return nil, errors.Join(fmt.Errorf("building the REST surface: %w", err), st.close())
 	}
 
-	// Serve runs until Close; done tells Close that it has ended.
+	// Serve runs until Close; done is closed when it has ended, for Close.
 	go func() {
 		defer close(e.done)
 		// Serve ends when Close stops the server; bufconn has no other failure.

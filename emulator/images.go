@@ -76,7 +76,7 @@ func (e *Emulator) images(ctx context.Context, r imageRepository) ([]image, erro
 	return out, nil
 }
 
-// imagesByOccurrences are the images of a repository that occurrences are about. The first of them tells since when.
+// imagesByOccurrences are the images of a repository that occurrences are about. The oldest of them says since when.
 func (e *Emulator) imagesByOccurrences(r imageRepository) []image {
 	prefix := r.host() + "/" + r.project + "/" + r.id + "/"
 	seen := map[string]int{}

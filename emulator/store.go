@@ -94,8 +94,8 @@ type table struct {
 	index map[string]*list
 }
 
-// store is all state. Writes go to the journal first, so that what a caller
-// was told is on disk.
+// store is all state. Writes go to the journal first, so that what was
+// answered to a caller is on disk.
 type store struct {
 	mu      sync.RWMutex
 	tables  map[string]*table

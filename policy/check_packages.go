@@ -77,8 +77,8 @@ func (j *judgement) packages(e *attestor.PlatformEvidence) {
 		found = append(found, j.contents(e, counting)...)
 	}
 
-	// Without an SBOM by the signer, nothing is known of the packages that nobody reports: the check does not speak for
-	// the image.
+	// Without an SBOM by the signer, nothing is known of the packages that nobody reports: the check does not count
+	// as one that passed.
 	if len(found) == 0 && len(counting) == 0 {
 		j.skip(attestor.CheckPackages, e.Platform, want.skipped(e))
 		return
@@ -86,7 +86,7 @@ func (j *judgement) packages(e *attestor.PlatformEvidence) {
 	j.conclude(attestor.CheckPackages, e.Platform, found)
 }
 
-// counting are the documents that speak for the image: those in an accepted format by the signer that the policy names.
+// counting are the documents that count for the image: those in an accepted format by the signer that the policy names.
 func (s *SBOM) counting(all []attestor.SBOM) (out []*attestor.SBOM) {
 	// An unsigned document is a claim of whoever may push. So is one that another rule's signer signed.
 	rule := s.SignedBy.rule().Text()

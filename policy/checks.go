@@ -137,7 +137,7 @@ func questions(table []check) []attestor.Question {
 	return out
 }
 
-// requires reports whether a policy asks for at least one thing that could speak for an image.
+// requires reports whether a policy asks for at least one check that an image could pass.
 func requires(table []check, s *Spec) bool {
 	return len(s.Rules) > 0 || slices.ContainsFunc(table, func(c check) bool { return c.asks(s) == required })
 }

@@ -268,7 +268,7 @@ func (j *judgement) dated(of answer, found []finding) []finding {
 			continue
 		}
 
-		// The first stage that has the denial tells which date brings it. What is denied now stays denied.
+		// The first stage that has the denial says which date brings it. What is denied now stays denied.
 		k := slices.IndexFunc(j.before, func(p probe) bool { return has(p.found[of], f) })
 		if k == 0 {
 			out = append(out, f)

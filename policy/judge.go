@@ -193,8 +193,9 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	found = j.dated(answer{name, platform}, found)
 
-	// Evidence that was not gathered for this question cannot refuse by it: whatever was found becomes an error. Where it
-	// holds nothing against the image, the check passes by what is known; a simulation answers so, and signs nothing.
+	// Evidence that was not gathered for this question cannot refuse by it: whatever was found becomes an error. Where
+	// it holds nothing against the image, the check passes by what is known; a simulation answers so, and signs
+	// nothing.
 	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
 		found = []finding{deny(
 			attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why,
@@ -311,7 +312,7 @@ func (j *judgement) problems(check string, lists ...[]attestor.Problem) []findin
 
 // platforms fits the evidence to the policy's platforms and reports whatever
 // is wrong with the image as such. It never passes: that an image exists
-// speaks for nothing.
+// proves nothing about it.
 func (j *judgement) platforms() {
 	found := j.problems(attestor.CheckPlatforms, j.ev.Problems)
 	incomplete := func(message string) {

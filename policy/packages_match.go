@@ -8,7 +8,7 @@ import (
 	"github.com/attestor-gate/attestor"
 )
 
-// contents judges what the documents and the scan say is in the image. counting are the documents that speak for it.
+// contents judges what the documents and the scan say is in the image. counting are the documents that count for it.
 func (j *judgement) contents(e *attestor.PlatformEvidence, counting []*attestor.SBOM) []finding {
 	c := &contents{want: j.spec.Packages, seen: map[string]bool{}, licenses: map[string]license{},
 		named: map[string][]int{}}
@@ -183,8 +183,8 @@ func sameName(denied, name string) bool {
 }
 
 // withoutNamespace reports whether a package's name has no namespace because whoever reports it states none: a document
-// without package URLs, and a scanner of a distribution's packages, to which debian/openssl is openssl. Elsewhere a name
-// without one is whole: left-pad of npm is not @evil/left-pad.
+// without package URLs, and a scanner of a distribution's packages, to which debian/openssl is openssl. Elsewhere a
+// name without one is whole: left-pad of npm is not @evil/left-pad.
 func withoutNamespace(p *attestor.Package, types []string) bool {
 	if strings.Contains(folded(p.Name), "/") {
 		return false

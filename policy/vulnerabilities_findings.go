@@ -44,7 +44,7 @@ func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 	check, kept := j.conclude(attestor.CheckVulnerabilities, e.Platform, found)
 
 	// There is no scan to go by. What was excused, or only warns, does not make the check one that was made: else a
-	// finding more would let an image pass that nothing speaks for.
+	// finding more would let an image pass without any check that passed.
 	if skip != nil && !check.Status.Refuses() {
 		check.Status, check.Reasons = attestor.StatusSkipped, slices.Insert(check.Reasons, 0, *skip)
 	}
@@ -149,8 +149,8 @@ func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	if blocked {
 		f := add(attestor.CodeCVEBlocked, "; the policy blocks it by name")
 
-		// Neither an exception nor a VEX statement excuses what is blocked by name. Naming malware here must not make it
-		// a finding that a date can waive, which it is not without its name.
+		// Neither an exception nor a VEX statement excuses what is blocked by name. Naming malware here must not make
+		// it a finding that a date can waive, which it is not without its name.
 		f.final, f.excuse, f.floor = true, nil, v.IsMalicious()
 	}
 

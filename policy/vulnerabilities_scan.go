@@ -67,7 +67,7 @@ func (j *judgement) scanState(e *attestor.PlatformEvidence) (found []finding, sk
 		)}, nil
 	}
 
-	// An image without a scan passes only where the policy does not require one, and then the check speaks for nothing.
+	// An image without a scan passes only where the policy does not require one, and then the check counts as not made.
 	if !want.required() {
 		f.reason.Message += "; the policy does not require a scan"
 		return nil, &f.reason

@@ -216,13 +216,13 @@ func shortDigest(s string) string {
 	return s
 }
 
-// totals counts decisions by verdict. what is what there is one of for each: an image that was asked about, or a decision
-// of the record, which may have several on one image.
+// totals counts decisions by verdict. what is what there is one of for each: an image that was asked about, or a
+// decision of the record, which may have several on one image.
 func totals(ds []attestor.Decision, what string) string {
 	count := map[attestor.Outcome]int{}
 	broken, dry := 0, true
 	// "Would be refused" is said only if every refusal was a dry run: one refusal in
-	// earnest makes the sentence about all of them one about refusals.
+	// enforced makes the sentence about all of them one about refusals.
 	for _, d := range ds {
 		count[describe.Outcome(d)]++
 

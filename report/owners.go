@@ -15,7 +15,7 @@ type OwnerCount struct {
 	Fixes []FixCount `json:"fixes"` // at most ownerFixes, those that clear most images first
 }
 
-// ownerFixes is how many fixes an owner is told.
+// ownerFixes is how many fixes are listed for an owner.
 const ownerFixes = 3
 
 // ownerFix counts a fix of one owner, under the first code that asks for it.

@@ -23,7 +23,7 @@ type Summary struct {
 	Refused    int                 `json:"refused"`
 	Undecided  int                 `json:"undecided"`
 	Revoked    int                 `json:"revoked"` // decisions whose attestations were deleted since
-	DryRun     bool                `json:"dryRun"`  // nothing was refused in earnest
+	DryRun     bool                `json:"dryRun"`  // no decision was enforced
 	Emulated   bool                `json:"emulated"`
 	Overrides  []page.Override     `json:"overrides"` // newest first, every one of the period
 	Change     *Change             `json:"change,omitempty"`
@@ -133,7 +133,7 @@ type SummaryOptions struct {
 	Previous *Summary  // an earlier report, for what changed; nil: none
 	MaxRows  int       // of the table of images; 0: all
 
-	// InForce are the exceptions of the policies in force, so that those that no image used are told; nil: only those
+	// InForce are the exceptions of the policies in force, so that those that no image used are listed; nil: only those
 	// that a decision warned of are. Give them where the summary is about every image.
 	InForce []attestor.AppliedException
 }

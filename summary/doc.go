@@ -8,7 +8,7 @@
 // is current: it is reused while its result, levels and policy are those of the new decision and it is not too old; a
 // new one replaces it. What is replaced or revoked is deleted, and a registry that refuses that is named in the answer.
 //
-// Each statement is about one digest, also those of an index and its children: one that named several would speak for a
+// Each statement is about one digest, also those of an index and its children: one that named several would still cover a
 // digest after its own was revoked.
 //
 // Whoever may push to the repository writes what this package reads there. Numbers and sizes are bounded by package

@@ -174,8 +174,8 @@ func (c *catalogue) refreshOnce(ctx context.Context, s *platformBases, ab attest
 	}
 }
 
-// notePanic logs the panic of work that no caller waits for: whoever judges by what it did not find out says only that it is
-// unknown.
+// notePanic logs the panic of work that no caller waits for: whoever judges by what it did not find out says only that
+// it is unknown.
 func (c *catalogue) notePanic(ctx context.Context, err error) {
 	if errors.Is(err, together.ErrPanic) {
 		c.i.c.Logger.ErrorContext(ctx, "looking up approved bases panicked", slog.String("error", err.Error()))

@@ -151,8 +151,8 @@ func readOSV(b []byte) (report, error) {
 		)
 	}
 
-	// osv-scanner that cannot reach its database ends with 0, and reports every package without a finding. Only a finding
-	// shows that packages were compared with anything.
+	// osv-scanner that cannot reach its database ends with 0, and reports every package without a finding. Only a
+	// finding shows that packages were compared with anything.
 	if len(rep.found) == 0 {
 		rep.unsupported = strings.TrimPrefix(rep.osLack+"; "+osvUnproven, "; ")
 	}
@@ -187,7 +187,8 @@ func (p osvPackage) osLack(path string) string {
 		return why
 	}
 
-	// osv-scanner asks for the names of binary packages: an image with libopenssl1_1 alone has no finding of openssl-1_1.
+	// osv-scanner asks for the names of binary packages: an image with libopenssl1_1 alone has no finding of
+	// openssl-1_1.
 	if osvBySource(r.family) || strings.HasSuffix(path, "/var/lib/chisel/manifest.wall") {
 		return fmt.Sprintf(
 			"osv-scanner compares the binary packages of %s by name with advisories that name source packages",

@@ -197,7 +197,7 @@ func (t trivyReport) built() (*time.Time, error) {
 		)
 	}
 
-	// The older of the two counts: the second one tells which jar files there are.
+	// The older of the two counts: the second one is about jar files.
 	oldest := server.VulnerabilityDB.UpdatedAt
 	if server.JavaDB != nil && server.JavaDB.UpdatedAt.Before(*oldest) {
 		oldest = server.JavaDB.UpdatedAt
@@ -218,7 +218,7 @@ func (t trivyReport) osLack() string {
 
 	// "No OS package is detected. Make sure you haven't deleted any files that contain information about the installed
 	// packages" is a warning in Trivy's log only; its report then has a result without packages. So has that of an
-	// older version, which did not list packages unless it was told to: the two cannot be told apart.
+	// older version, which did not list packages unless a flag asked for it: nothing in the report distinguishes the two.
 	switch lack := system.lack("Trivy", trivyFamilies()); {
 	case lack != "":
 		return lack

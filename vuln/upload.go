@@ -117,7 +117,7 @@ func (u uploader) earlier(ctx context.Context) (earlier, error) {
 	s := Scanner{c: Config{Client: u.c.Client, Limit: u.c.Limit}}
 	filter := resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
 
-	// Only what an import under the same note wrote is replaced: the marker tells
+	// Only what an import under the same note wrote is replaced: the marker separates
 	// its findings from those of other scanners under the same notes.
 	var out earlier
 	_, err := s.pages(ctx, u.c.Project, filter, maxPages, func(o *grafeaspb.Occurrence) error {

@@ -1,6 +1,6 @@
 // Record fills a record with decisions as a gate makes them, and prints how long what
 // people look for in it takes: every filter alone and every pair, the overview, the
-// report. It keeps the record where it is told to, so that one filling serves many
+// report. It keeps the record in the folder that a flag names, so that one filling serves many
 // measurements.
 package main
 

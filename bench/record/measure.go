@@ -172,7 +172,7 @@ func sums(ctx context.Context, s *audit.Store, end time.Time, days int, w io.Wri
 	return nil
 }
 
-// ownCPU is what this process has used. On a busy machine it tells more than the time.
+// ownCPU is what this process has used. On a busy machine it says more than the elapsed time.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -131,7 +131,9 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 		}
 	}
 	err := errors.Join(errs...)
-	return "", fmt.Errorf("finding an ID token for %s: %w\n          %s", t.audience, err, tokenFix(t.identity.Account, err))
+
+	return "", fmt.Errorf("finding an ID token for %s: %w\n          %s",
+		t.audience, err, tokenFix(t.identity.Account, err))
 }
 
 // tokenFix says what to do about an ID token that could not be had. Google's library names no error for credentials

@@ -56,7 +56,7 @@ type Config struct {
 	// VSA says how verification summaries are signed, which policies ask for by attest.vsa. None where it is left out.
 	VSA *VSA `yaml:"vsa"`
 
-	// Events says who is told of denials, overrides, revocations and what else
+	// Events says who receives denials, overrides, revocations and what else
 	// docs/events.md lists. It needs a store. None where it is left out.
 	Events *Events `yaml:"events"`
 
@@ -222,16 +222,16 @@ type SummaryKey struct {
 	KeyFile string `yaml:"keyFile"`
 }
 
-// Events says who is told of what.
+// Events says who receives which events.
 type Events struct {
 	// Source is the source of every event: a URI that is this gate's alone, such as
 	// https://gate.example. Receivers know a repeated event by source and id. Required.
 	Source string `yaml:"source"`
-	// Receivers are told of events.
+	// Receivers are whom events are delivered to.
 	Receivers []Receiver `yaml:"receivers"`
 }
 
-// A Receiver is told of events: by exactly one of Webhook, Topic and Table.
+// A Receiver gets events by exactly one of Webhook, Topic and Table.
 type Receiver struct {
 	// Name is the receiver's in the record, metrics and logs: letters, digits and -.
 	// Events that wait for it are lost to it if it is renamed. Required.

@@ -15,8 +15,8 @@ type file struct {
 	path *string // "": the key was left out
 }
 
-// files are all that the configuration names and that must exist: what the gate makes by itself, such as an SQLite file,
-// is not among them. They are listed once, so that a path that is made absolute is also one that is looked for.
+// files are all that the configuration names and that must exist: what the gate makes by itself, such as an SQLite
+// file, is not among them. They are listed once, so that a path that is made absolute is also one that is looked for.
 func (c *Config) files() []file {
 	var out []file
 	add := func(key string, path *string) { out = append(out, file{key, path}) }
@@ -94,7 +94,8 @@ func (c *Config) resolve(dir string, profile ProfileCheck) {
 // isFile reports whether a posture profile is a file: the names of those that are built in have no such character.
 func isFile(profile string) bool { return strings.ContainsAny(profile, `./\`) }
 
-// FilesMissing lists the files and directories that the configuration names and that cannot be opened, each with its key.
+// FilesMissing lists the files and directories that the configuration names and that cannot be opened, each with its
+// key.
 func (c Config) FilesMissing() []error {
 	named := c.files()
 	if isFile(c.PostureProfile) {

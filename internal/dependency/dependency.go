@@ -34,7 +34,7 @@ type Config struct {
 	// a call because a quota was used up. All calls of a process count against one quota
 	// of a service: that of the project of its credentials.
 	Rates map[string]float64
-	// is told of each such refusal, and the time to wait if one was named; nil: nobody
+	// Refused is called with each such refusal, and the time to wait if one was named; nil: it is not reported
 	Refused func(after time.Duration)
 
 	Registry *prometheus.Registry

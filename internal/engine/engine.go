@@ -53,7 +53,7 @@ type Options struct {
 
 	Scans []string                                  // On-Demand scans to count beside the scanner's, by name
 	Wrap  func(http.RoundTripper) http.RoundTripper // around what is asked of registries; nil: nothing
-	// told of each call of Google's services that a quota refused; nil: nobody
+	// Limited is called with each call of Google's services that a quota refused; nil: it is not reported
 	Limited  func(after time.Duration)
 	Recorded func(attestor.Record) // called with each decision once it is recorded; nil: nobody
 
@@ -89,7 +89,7 @@ type Engine struct {
 	tracer  trace.TracerProvider // nil: no traces
 	calls   *dependency.Calls
 	teams   *teams.Teams     // nil: the configuration has all callers; set by newService
-	courier *courier.Courier // nil: nobody is told of events
+	courier *courier.Courier // nil: events have no receivers
 	topic   *topic           // nil: what is judged again is judged in this process
 	noTopic error            // of an examination: why there is no topic
 	closers []func() error

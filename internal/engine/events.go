@@ -38,7 +38,7 @@ func receivers(c config.Config) []audit.Receiver {
 }
 
 // joinCourier makes what delivers events, and connects to nobody yet. A secret that
-// cannot be read is an error now, and not when somebody should be told.
+// cannot be read is an error now, and not when the first event is delivered.
 func (e *Engine) joinCourier(ctx context.Context, guard google.Guard) error {
 	if e.Config.Events == nil {
 		return nil

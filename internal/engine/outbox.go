@@ -98,7 +98,7 @@ func (g *outboxGauges) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// servedOutbox is what the service shows of the outbox; nil where nobody is told.
+// servedOutbox is what the service shows of the outbox; nil where no receiver is configured.
 func (e *Engine) servedOutbox() *server.Outbox {
 	if e.Config.Events == nil {
 		return nil

@@ -347,7 +347,7 @@ func (p *pageHandler) policies(b *bytes.Buffer, r *http.Request, _ func(string) 
 		list[0].Problem = err.Error()
 	}
 
-	// What was in force is told of all images together.
+	// The changes are about all images: only a caller who may read everything sees them.
 	var changes []attestor.PolicyChange
 	if !server.CallerFrom(r.Context()).MayEverywhere(attestor.ActionRead) {
 		return p.render.Policies(b, list, nil)

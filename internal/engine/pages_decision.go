@@ -95,7 +95,7 @@ func serverOf(r *http.Request) string {
 }
 
 // alike lists the attestors of a pass, where an override that was not closed is attested by all of them: whoever asks
-// for these cannot tell it from a pass. A policy that this version cannot read tells nothing.
+// for these cannot distinguish it from a pass. A policy that this version cannot read says nothing.
 func alike(rec attestor.Record) []string {
 	d := rec.Decision
 	open := d.Revoked == nil && (d.OverrideState == nil || d.OverrideState.Open)

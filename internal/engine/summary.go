@@ -58,7 +58,7 @@ func fromSums(ctx context.Context, s *audit.Store, f filter.Filter, o report.Sum
 		Overrides: s.Decisions(ctx, overridden), Revoked: s.Decisions(ctx, revoked),
 	}
 
-	// Whoever may not see everything is not told of the oldest decision of all.
+	// The oldest decision of all is shown only to a caller who may read everything.
 	if audit.Whole(f) {
 		var err error
 		kept.Facts, kept.First, kept.Warned = s.Facts(ctx, f), s.First(ctx, f, o.MaxRows), s.Warned(ctx, f)

@@ -1,4 +1,4 @@
-// Package event has the events that the gate tells others about: CloudEvents 1.0 in
+// Package event has the events that the gate sends to others: CloudEvents 1.0 in
 // their JSON format. A record writes them beside what they are about, and package courier
 // delivers them.
 package event

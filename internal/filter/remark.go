@@ -8,8 +8,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/plain"
 )
 
-// Remark says why a filter that is valid probably selects nothing, or "". It is for whoever typed it: an empty list must
-// not read as "there are none" where a word was misspelt.
+// Remark says why a filter that is valid probably selects nothing, or "". It is for whoever typed it: an empty list
+// must not read as "there are none" where a word was misspelt.
 func (f Filter) Remark() string { return ReasonRemark(f.Reason) }
 
 // ReasonRemark is the remark on one code. A code that this version does not know is no error: decisions of another

@@ -192,7 +192,7 @@ func Dial(
 	return c, nil
 }
 
-// Connecting explains why a client could not be made. Google's library names no error for credentials that are not there.
+// Connecting explains why a client could not be made. Google's library has no error value for missing credentials.
 func Connecting(service string, err error) error {
 	if strings.Contains(err.Error(), "could not find default credentials") {
 		return &attestor.Error{

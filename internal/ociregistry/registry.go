@@ -175,7 +175,7 @@ func (r *Registry) put(w http.ResponseWriter, req *http.Request, repo, ref strin
 		return
 	}
 
-	// The header tells the client that referrers are kept, so that it pushes no
+	// The header says to the client that referrers are kept, so that it pushes no
 	// referrers tag.
 	var subject struct {
 		Subject struct{ Digest string } `json:"subject"`

@@ -210,7 +210,7 @@ func Refusal(err error) (after time.Duration, refused bool) {
 }
 
 // Status turns the [*Error] of a call that was not made into what the service would
-// have answered, so that whoever asked is told the same. Any other error is returned
+// have answered, so that whoever asked gets the same answer. Any other error is returned
 // as it is.
 func Status(service string, err error) error {
 	e, ok := errors.AsType[*Error](err)

@@ -1,5 +1,5 @@
-// Package together runs functions side by side, and keeps a panic of one of them from ending the process: on a goroutine of
-// its own nobody can recover it, and every other request would end too.
+// Package together runs functions side by side, and keeps a panic of one of them from ending the process: on a
+// goroutine of its own nobody can recover it, and every other request would end too.
 package together
 
 import (
@@ -33,8 +33,8 @@ func (g *Group) Go(f func()) {
 	})
 }
 
-// Wait returns when all functions have ended. If one of them panicked, Wait panics with an [ErrPanic] that has its value and its
-// stack: whoever waits has a request to fail, and must not go on with what the function did not finish.
+// Wait returns when all functions have ended. If one of them panicked, Wait panics with an [ErrPanic] that has its
+// value and its stack: whoever waits has a request to fail, and must not go on with what the function did not finish.
 func (g *Group) Wait() {
 	g.wg.Wait()
 
@@ -45,8 +45,8 @@ func (g *Group) Wait() {
 	}
 }
 
-// Try runs f on this goroutine and returns a panic as an [ErrPanic] with its value and its stack. It is for work that nobody
-// waits for by a Group, such as that of singleflight.DoChan.
+// Try runs f on this goroutine and returns a panic as an [ErrPanic] with its value and its stack. It is for work that
+// nobody waits for by a Group, such as that of singleflight.DoChan.
 func Try[T any](f func() (T, error)) (v T, err error) {
 	defer func() {
 		if p := recover(); p != nil {

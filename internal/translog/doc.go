@@ -21,5 +21,5 @@
 // An entry names a record and holds commitments to its parts: keyed hashes, whose key
 // (the salt) is kept beside the entry and is not part of it. When a record's time is
 // over, its content and its salt are deleted. The entry remains, so that the tree stays
-// whole, and it tells nobody what the content was.
+// whole, and it does not show what the content was.
 package translog

@@ -73,7 +73,7 @@ const formats = "Voucher's configuration (TOML); Kritis' ImageSecurityPolicy, Vu
 	"AttestationAuthority; " +
 	"the policy of a project (gcloud container binauthz policy export) and platform policies of Binary Authorization"
 
-// readDocument tells the formats apart by what only they have.
+// readDocument recognises a format by what only that format has.
 func readDocument(source string, doc *yaml.Node) ([]document, error) {
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
 		doc = doc.Content[0]

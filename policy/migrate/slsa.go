@@ -69,7 +69,7 @@ func (c *slsaCheck) apply(d *draft, path string) {
 	)
 }
 
-// alike reports whether two rules demand the same, sources aside.
+// alike reports whether two rules demand the same, whatever their sources.
 func (r *slsaRule) alike(o *slsaRule) bool {
 	return r.TrustedBuilder == o.TrustedBuilder && r.Constraints == o.Constraints &&
 		strings.Join(r.Attestations.Projects, " ") == strings.Join(o.Attestations.Projects, " ")

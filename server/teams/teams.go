@@ -237,7 +237,8 @@ func (t *Teams) assign(names []string) (misnamed map[string]error) {
 
 	misnamed = map[string]error{}
 	for _, name := range names {
-		// The name is the file's and not in its text: whoever may write one team's file cannot speak for another.
+		// The name is the file's and not in its text: whoever may write one team's file cannot
+		// grant rights in another team's name.
 		team := strings.TrimSuffix(strings.TrimSuffix(name, ".yaml"), ".yml")
 		if !teamName.MatchString(team) {
 			misnamed[name] = errors.New(

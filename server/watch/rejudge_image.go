@@ -18,8 +18,8 @@ import (
 func (w *Watcher) rejudgeImage(
 	ctx context.Context, r Request, a attestor.Admission,
 ) (flip *Reversal, look attestor.Rejudgement, err error) {
-	// Images are judged on goroutines that nothing else recovers: a bug that one image meets must not end the process, at each
-	// run anew.
+	// Images are judged on goroutines that nothing else recovers: a bug that one image meets must not end the process,
+	// at each run anew.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic while judging %s again: %v\n%s", a.Decision, p, debug.Stack())

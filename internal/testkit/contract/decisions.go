@@ -236,7 +236,7 @@ func oneDecision(t *testing.T, r DecisionRecord) {
 		wantKind(t, fmt.Sprintf("Decision(%q)", id), err, attestor.NotFound)
 	}
 
-	// Somebody who is gone is not told that there is nothing.
+	// Nobody may take an ended context for an empty record.
 	if page, _, err := r.List(gone(t), DecisionQuery{Filter: filter.Filter{Visible: everybody},
 		PageSize: 10}); err == nil && len(page) == 0 {
 		t.Error("List with an ended context says that nothing is recorded")

@@ -336,7 +336,7 @@ func readUnknown(t *testing.T, r ReadRecord) {
 		}
 	}
 
-	// Somebody who is gone is not told that there is nothing.
+	// Nobody may take an ended context for an empty record.
 	read, failed := 0, false
 	for _, err := range r.Records.Decisions(gone(t), filter.Filter{}) {
 		if err != nil {

@@ -77,7 +77,7 @@ func envelopes() []Case {
 		}})
 	}
 
-	const noCall = `"title":"Not Found"` // as for any path: an image that does not exist is told by name
+	const noCall = `"title":"Not Found"` // as for any path: the answer about an image that does not exist names it
 	bomb := GzipOf(io.LimitReader(Zeros{}, 50<<20))
 	send("a gzip bomb that says so", http.StatusUnsupportedMediaType, "the body is compressed", func(r *Request) {
 		r.Body = bomb

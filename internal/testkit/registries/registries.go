@@ -24,7 +24,7 @@ func Memory(referrers bool) http.Handler {
 }
 
 // Distribution is CNCF Distribution, which most self-hosted registries are. It has no referrers API. With deletes it
-// deletes what it is told to.
+// deletes what it is asked to.
 func Distribution(tb testing.TB, deletes bool) http.Handler {
 	tb.Helper()
 	c := &configuration.Configuration{Version: "0.1", Storage: configuration.Storage{
@@ -40,7 +40,7 @@ func Distribution(tb testing.TB, deletes bool) http.Handler {
 	return app
 }
 
-// A Kind starts a registry, which deletes what it is told to or refuses to.
+// A Kind starts a registry, which deletes what it is asked to, or refuses to.
 type Kind func(tb testing.TB, deletes bool) http.Handler
 
 // Kinds are the registries that everything which is attached to images is shown on: with the referrers API, without it

@@ -183,7 +183,7 @@ func (s *session) all(ctx context.Context) error {
 		return err
 	}
 
-	// Version 3 uploads by its signing configuration, unless told not to.
+	// Version 3 uploads by its signing configuration, unless a flag says not to.
 	local := []string{"--key", "cosign.key", "--tlog-upload=false", "--yes"}
 	if strings.HasPrefix(s.rec.Version, "v3") {
 		local = append(local, "--use-signing-config=false")

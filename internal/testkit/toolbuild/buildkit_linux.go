@@ -118,7 +118,7 @@ func (b *BuildKit) Build(ctx context.Context, dir, image string, args ...string)
 // Close ends the daemon, removes what it stored, and returns what it said.
 func (b *BuildKit) Close() (said string, err error) {
 	_ = b.daemon.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-	if err := <-b.ended; err != nil {            // status 1 is how it tells of the signal
+	if err := <-b.ended; err != nil {            // status 1 is how it reports the signal
 		b.said.WriteString(err.Error())
 	}
 	return b.said.String(), os.RemoveAll(b.dir)
