@@ -31,6 +31,7 @@ func caller(ctx context.Context) string {
 		return ""
 	}
 
+	// Three parts without an at sign are a JWT.
 	token = strings.TrimSpace(token)
 	if parts := strings.Split(token, "."); len(parts) == 3 && !strings.Contains(token, "@") {
 		token = tokenAddress(parts[1])
@@ -82,6 +83,8 @@ func (e *Emulator) requireLocked(ctx context.Context, permission, resource strin
 	if e.grants(who, permission, resource) {
 		return nil
 	}
+
+	// Without a caller there is nobody whose right could be missing.
 	if who == "" {
 		return status.Error(codes.Unauthenticated, "Request is missing required authentication credential.")
 	}

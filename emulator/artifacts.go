@@ -98,6 +98,8 @@ func (e *Emulator) repositories(ctx context.Context, project, location string) (
 	if err != nil {
 		return nil, err
 	}
+
+	// The registry keeps PROJECT/REPOSITORY/IMAGE, as Artifact Registry describes it.
 	for _, name := range names {
 		if parts := strings.SplitN(name, "/", 3); len(parts) == 3 && parts[0] == project {
 			found[parts[1]] = true
@@ -182,6 +184,7 @@ func (e *Emulator) image(ctx context.Context, r imageRepository, pkg, digest str
 		}
 	}
 
+	// Tags and occurrences name images; the registry may have one that has neither.
 	i := image{repository: r, pkg: pkg, digest: digest}
 	if e.registry == nil {
 		return i, nil
@@ -227,6 +230,7 @@ func (s artifactService) ListPackages(
 	if err != nil {
 		return nil, err
 	}
+
 	// They are in order of their packages.
 	all = slices.CompactFunc(all, func(a, b image) bool { return a.pkg == b.pkg })
 	out, next, err := slicePage(all, "packages\n"+r.GetParent(), r.GetPageSize(), r.GetPageToken())
@@ -263,6 +267,7 @@ func (s artifactService) ListVersions(
 		if err != nil {
 			return nil, err
 		}
+
 		// google.devtools.artifactregistry.v1.VersionView: BASIC "Includes basic information about the version, but not
 		// any related tags."
 		if r.GetView() != registrypb.VersionView_FULL {
@@ -402,6 +407,8 @@ func (s artifactService) CreateTag(ctx context.Context, r *registrypb.CreateTagR
 	if err := s.require(ctx, "artifactregistry.tags.create", r.GetParent()); err != nil {
 		return nil, err
 	}
+
+	// A tag that exists is not moved: that is UpdateTag.
 	if _, err := s.GetTag(ctx, &registrypb.GetTagRequest{Name: name}); status.Code(err) == codes.OK {
 		return nil, alreadyExists(name, "Tag "+name+" already exists.")
 	}
@@ -467,6 +474,8 @@ func compileArtifact(fields ...string) func(field, op, literal string) (node, er
 		if !slices.Contains(fields, field) || op != "=" {
 			return nil, filterError("want %s = VALUE, got %s %s", strings.Join(fields, " or "), field, op)
 		}
+
+		// An asterisk is the only wildcard.
 		want := strings.ReplaceAll(regexp.QuoteMeta(strings.ReplaceAll(literal, "%2F", "/")), `\*`, ".*")
 		re, err := regexp.Compile(`(?i)^` + want + `$`)
 		if err != nil {
@@ -491,6 +500,7 @@ func slicePage[T any](all []T, scope string, size int32, token string) ([]T, str
 		return nil, "", err
 	}
 
+	// A cursor beyond the end is an empty last page.
 	start := min(int(min(cur.after, maxObjects)), len(all))
 	end := min(start+limit, len(all))
 	if end == len(all) {

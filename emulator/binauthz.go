@@ -104,6 +104,8 @@ func (s binauthzService) UpdateAttestor(
 	if err != nil {
 		return nil, err
 	}
+
+	// The etag is compared under the lock: of two updates from one state only one may succeed.
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 
@@ -149,6 +151,8 @@ func (s binauthzService) finishAttestor(name string, in *binauthzpb.Attestor) (*
 	if in.GetUserOwnedGrafeasNote() == nil {
 		return nil, invalid("attestor.user_owned_grafeas_note", "user_owned_grafeas_note is required")
 	}
+
+	// The caller's message stays as it is.
 	a := proto.CloneOf(in)
 	note := a.GetUserOwnedGrafeasNote()
 	const reference = "attestor.user_owned_grafeas_note.note_reference"

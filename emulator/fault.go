@@ -177,6 +177,8 @@ func (e *Emulator) intercept(
 
 func (e *Emulator) answer(ctx context.Context, method string, req any, next grpc.UnaryHandler) (any, error) {
 	msg, _ := req.(proto.Message)
+
+	// Quotas come first: a call that they refuse counts for no fault.
 	if err := e.withinQuotas(method, msg); err != nil {
 		return nil, err
 	}

@@ -127,6 +127,7 @@ func (e *Emulator) imagesByRegistry(ctx context.Context, r imageRepository) ([]i
 			return nil, err
 		}
 
+		// Several tags may name one digest: the image is listed once, with all of them.
 		at := map[string]int{}
 		for _, tag := range tags {
 			i, ok, err := e.registryImage(ctx, r, pkg, tag)
@@ -179,6 +180,8 @@ func (e *Emulator) registryImage(ctx context.Context, r imageRepository, pkg, re
 		repository: r, pkg: pkg, digest: h.Get("Docker-Content-Digest"), mediaType: h.Get("Content-Type"),
 		size: m.Config.Size,
 	}
+
+	// Of an image the layers count, of an index the manifests of its children.
 	for _, d := range slices.Concat(m.Layers, m.Manifests) {
 		out.size += d.Size
 	}
@@ -215,6 +218,7 @@ func (e *Emulator) askRegistry(ctx context.Context, method, path string, into an
 		*raw = a.body.Bytes()
 		return a.header, nil
 	}
+
 	// A manifest need not be one: whatever was pushed is kept, and has no sizes.
 	if err := json.Unmarshal(a.body.Bytes(), into); err != nil && !strings.Contains(path, "/manifests/") {
 		return nil, errInternal("reading the registry's answer to %s: %v", path, err)

@@ -33,6 +33,8 @@ func openStore(dir string, reset bool, maxOcc int) (*store, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, stateFile)
+
+	// Made here, so that only its owner can read it: SQLite would make it by the umask.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
@@ -91,6 +93,7 @@ func (j *journal) load(s *store, reset bool) error {
 			return err
 		}
 
+		// What lists filter by is taken out of an occurrence once.
 		if table == tableOccurrences {
 			o := &grafeaspb.Occurrence{}
 			if err := proto.Unmarshal(r.data, o); err != nil {

@@ -82,6 +82,7 @@ func Aggregate(k Kept, o SummaryOptions) (Summary, error) {
 		return Summary{}, fmt.Errorf("summing up images: %w", err)
 	}
 
+	// Days count all decisions, images only the newest one on each.
 	for c, err := range k.Days {
 		if err != nil {
 			return Summary{}, fmt.Errorf("summing up days: %w", err)

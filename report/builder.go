@@ -64,6 +64,8 @@ func (b *Builder) Add(r attestor.Record) {
 	d := r.Decision
 	b.addCount(tally.CountOf(d))
 	b.override(d)
+
+	// The period is that of the decisions, whatever was asked for.
 	if b.s.Until.IsZero() || d.Time.After(b.s.Until) {
 		b.s.Until = d.Time.UTC()
 	}
@@ -100,6 +102,8 @@ func (b *Builder) line(l tally.Line, group string) error {
 	if b.o.GroupBy == "" {
 		group = l.Row.Repository
 	}
+
+	// A line counts by its facts, as the sums of a record do, so that both ways give one report.
 	for _, f := range append(tally.Facts(l), tally.GroupFact(l, group)) {
 		if err := b.fact(f); err != nil {
 			return err
@@ -115,6 +119,8 @@ func (b *Builder) line(l tally.Line, group string) error {
 // that need somebody first, and of these the newest.
 func (b *Builder) keep(row Row) {
 	b.s.Rows = append(b.s.Rows, row)
+
+	// Only at twice the bound is the table sorted and cut, and not for each row.
 	if most := b.o.MaxRows; most > 0 && len(b.s.Rows) >= 2*most {
 		b.s.Rows = slices.Clip(b.first(most))
 	}

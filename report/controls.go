@@ -83,6 +83,8 @@ func controls(findings []attestor.PostureFinding, means map[string]string) []Pos
 		c := &out[at[key[0]]]
 		c.Owners = append(c.Owners, *o)
 	}
+
+	// The owners come out of a map: sorted, they are the same in each report.
 	for i := range out {
 		slices.SortFunc(out[i].Owners, func(a, b PostureOwner) int {
 			return cmp.Or(a.before(b.PostureCount), strings.Compare(a.Name, b.Name))
@@ -136,6 +138,7 @@ func (p Posture) ByControl() []ControlFindings {
 	// The bound is of all controls together, so that one with many findings cannot make the page grow.
 	left := shownFindings
 	for _, c := range p.Controls {
+		// Owners in the order of the control's own list.
 		rank := map[string]int{}
 		for i, o := range c.Owners {
 			rank[o.Name] = i

@@ -221,7 +221,7 @@ func shortDigest(s string) string {
 func totals(ds []attestor.Decision, what string) string {
 	count := map[attestor.Outcome]int{}
 	broken, dry := 0, true
-	// "Would be refused" is said only if every refusal was a dry run: one refusal in
+	// "Would be refused" is said only if every refusal was a dry run: one that was
 	// enforced makes the sentence about all of them one about refusals.
 	for _, d := range ds {
 		count[describe.Outcome(d)]++
@@ -278,6 +278,7 @@ func row(d attestor.Decision) []string {
 		policy, policyDigest = d.Policy.Name, string(d.Policy.Digest)
 	}
 
+	// A spreadsheet shows the first refusal; the codes name all of them.
 	var codes, attestors []string
 	for i, f := range describe.Findings(d, attestor.Refuses) {
 		codes = describe.AppendNew(codes, string(f.Code))
@@ -313,6 +314,8 @@ func row(d attestor.Decision) []string {
 		policy, policyDigest, strings.Join(platforms, " "), strings.Join(bases,
 			" "), strconv.FormatBool(current), strings.Join(users, " "),
 	}
+
+	// In the order of the columns, zeros included.
 	for _, level := range attestor.Severities() {
 		out = append(out, strconv.Itoa(counts[level]))
 	}

@@ -79,6 +79,8 @@ func (b *Builder) fix(fix string, code attestor.Code, n tally.Numbers) {
 
 func addFix(f *FixCount, fix string, code attestor.Code, n tally.Numbers) {
 	f.Fix = fix
+
+	// Several codes may ask for one fix: the first by name stands for it.
 	if f.Code == "" || code < f.Code {
 		f.Code = code
 	}
@@ -101,6 +103,8 @@ func (b *Builder) base(name string, outdated bool, days string, n tally.Numbers)
 	if err != nil {
 		return fmt.Errorf("the sum of the base %s: %w", name, err)
 	}
+
+	// The image that is furthest behind counts for the base.
 	if behind > b.behind[name] {
 		b.behind[name] = behind
 		c.Behind = fmt.Sprintf("%dd", behind)

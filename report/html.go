@@ -84,6 +84,7 @@ func linkBase(o Options) (string, error) {
 		return "", nil
 	}
 
+	// A user or a query would stand in every link of the page.
 	u, err := url.Parse(o.Links)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
 		return "", &attestor.Error{Kind: attestor.Invalid, Fix: "use https://HOST",

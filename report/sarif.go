@@ -205,6 +205,7 @@ func locate(r *sarif.Result, s Subject, f finding) {
 		AddLogicalLocation(logical))
 	sum := sha256.Sum256([]byte(strings.Join(identity, "\x00")))
 	sameAs := hex.EncodeToString(sum[:16])
+
 	// GitHub knows alerts again by "primaryLocationLineHash" alone.
 	r.WithPartialFingerprints(map[string]string{"attestor/v1": sameAs, "primaryLocationLineHash": sameAs + ":1"})
 }
