@@ -109,6 +109,7 @@ func (b *harness) bareDecisions(ctx context.Context, digests []string, heard [][
 }
 
 func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.Message) error {
+	// Lists are asked for beside the manifest; the signature and the occurrence follow one another.
 	var lists, rest []proto.Message
 	for _, m := range heard {
 		switch m.(type) {
@@ -142,6 +143,7 @@ func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.
 	if _, _, err := r.get(ctx, "/blobs/"+manifest.Config.Digest); err != nil {
 		return err
 	}
+
 	// The occurrence holds the signature, and cannot be sent before it.
 	return errors.Join(r.call(ctx, rest[0]), r.call(ctx, rest[1]))
 }

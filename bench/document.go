@@ -48,6 +48,8 @@ func (b *harness) machine() string {
 	if avg, err := os.ReadFile("/proc/loadavg"); err == nil {
 		load = ", load average at the end " + strings.Join(strings.Fields(string(avg))[:1], "")
 	}
+
+	// The commit is that of the working tree, or of the module that was built.
 	commit := "unknown commit"
 	if out, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output(); err == nil {
 		commit = "commit " + strings.TrimSpace(string(out))
@@ -89,6 +91,7 @@ func (b *harness) sequenceTable(w *strings.Builder, name string) {
 		fmt.Fprintf(w, "- %s: %s\n", s.what, s.breakdown)
 	}
 
+	// Only the gate is compared with bare clients: a peer makes other calls.
 	if name == "attestor" {
 		bare := percentile(b.bareFresh, .5)
 		fmt.Fprintf(w, "\nBare clients that make a fresh image's calls in that order, and judge, verify and record "+

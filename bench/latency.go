@@ -70,6 +70,8 @@ func (b *harness) sequential(ctx context.Context, s *subject, what string, image
 		// The records of calls are emptied for each image, so that what is found is of this decision.
 		b.world.ResetCalls()
 		b.heard.take()
+
+		// The time is the caller's: connection, queue and answer are part of it.
 		start := time.Now()
 		if err := s.ask(ctx, c, image, want); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
@@ -122,6 +124,8 @@ func (b *harness) tally(counts map[string]int, messages []proto.Message) (twice 
 	for _, c := range b.world.Google.Calls() {
 		counts[kindOf(c)]++
 	}
+
+	// Methods are counted above; that a call was made twice shows in its message.
 	for _, m := range messages {
 		key := string(m.ProtoReflect().Descriptor().Name()) + " " + fmt.Sprint(m)
 		if seen[key] {
@@ -197,6 +201,8 @@ func percentile[T cmp.Ordered](values []T, p float64) T {
 		var none T
 		return none
 	}
+
+	// The values stay in their order, which is that of the decisions.
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
 }
@@ -283,6 +289,7 @@ func each(atOnce, n int, f func(int) error, first *error) (failed int) {
 		})
 	}
 
+	// Whoever is free takes the next one.
 	for i := range n {
 		next <- i
 	}

@@ -69,6 +69,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if o.quick {
 		b.size = quick()
 	}
+
+	// The document is written also where a condition does not hold: the errors follow it.
 	err := b.run(ctx)
 	document := b.document()
 	fmt.Fprint(stdout, document)
@@ -184,6 +186,7 @@ func (b *harness) build(ctx context.Context) error {
 		args = append(args, "-overlay", overlay)
 	}
 
+	// Without cgo, as a release is built.
 	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/attestor")...) //nolint:gosec // arguments of our own
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -165,6 +165,7 @@ func (p *process) used(ctx context.Context) (use, error) {
 		return u, fmt.Errorf("measuring needs Linux: %w", err)
 	}
 
+	// The kernel writes kB and means 1024 bytes.
 	kib := func(name string) int64 {
 		_, after, _ := strings.Cut(string(status), name+":")
 		fields := strings.Fields(after)

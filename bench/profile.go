@@ -38,6 +38,7 @@ func profiler(dir string) (string, error) {
 		return "", err
 	}
 
+	// The overlay adds a file to the program that the repository does not have there.
 	b, err := json.Marshal(map[string]any{"Replace": map[string]string{at: source}})
 	if err != nil {
 		return "", err

@@ -45,6 +45,7 @@ func (b *harness) readers(ctx context.Context) error {
 	b.world.SetLatency(b.latency)
 	defer b.world.SetLatency(0)
 
+	// One decision before, so that connections and keys are there for both parts.
 	s := newGate(p)
 	if err := s.ask(ctx, client(1), b.ref("@", digests[2*n]), passes); err != nil {
 		return err
@@ -53,6 +54,7 @@ func (b *harness) readers(ctx context.Context) error {
 		return err
 	}
 
+	// Each reader goes on until the decisions are made, or its first error.
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -66,6 +68,8 @@ func (b *harness) readers(ctx context.Context) error {
 			}
 		})
 	}
+
+	// As many images, about which nobody has asked before.
 	b.contended.beside, err = b.times(ctx, s, digests[n:2*n])
 	stop()
 	wg.Wait()

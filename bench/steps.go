@@ -106,6 +106,7 @@ func (b *harness) latencies(ctx context.Context, s *subject) error {
 	b.world.SetLatency(b.latency)
 	defer b.world.SetLatency(0)
 
+	// The first decision of a process looks up what the others find.
 	start := time.Now()
 	if err := s.ask(ctx, client(1), b.ref("@", digests[2*n]), passes); err != nil {
 		return err
@@ -297,6 +298,8 @@ func (b *harness) soak(ctx context.Context) error {
 		}
 
 		b.quiet()
+
+		// The new ones first, since the others repeat them.
 		var first error
 		failed := each(64, len(fresh), func(i int) error { return s.ask(ctx, c, images[i], passes) }, &first)
 		failed += each(64, len(images)-created,

@@ -175,6 +175,8 @@ func (s *stock) put(method, path, mediaType string, document any) (digested, err
 		return digested{}, err
 	}
 	d := digested{sum(b), len(b)}
+
+	// A blob in one request, which the distribution specification allows.
 	if method == http.MethodPost {
 		path += "?digest=" + d.digest
 	}

@@ -65,6 +65,8 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	registry, _ := b.world.Registry.Totals()
 	google, _ := b.world.Google.Totals()
 	s.calls = int(registry + google)
+
+	// Every image must pass: a sweep that fails early would be the fastest.
 	if want := fmt.Sprintf("%s: %d pass", describe.Plural(images, "image"), images); !strings.Contains(string(out),
 		want) {
 		b.broken = append(b.broken, fmt.Sprintf("sweep: want %q, got %s", want, clip(out)))
@@ -82,6 +84,7 @@ var digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 
 // bare makes the calls of a sweep again, by clients that do nothing else.
 func (b *harness) bare(ctx context.Context, repository string, heard []proto.Message) (time.Duration, error) {
+	// By the digest that a call names it is made again for its image.
 	asked := map[string][]proto.Message{} // by digest
 	for _, m := range heard {
 		d := digestPattern.FindString(fmt.Sprint(m))

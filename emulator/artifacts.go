@@ -98,8 +98,6 @@ func (e *Emulator) repositories(ctx context.Context, project, location string) (
 	if err != nil {
 		return nil, err
 	}
-
-	// The registry keeps PROJECT/REPOSITORY/IMAGE, as Artifact Registry describes it.
 	for _, name := range names {
 		if parts := strings.SplitN(name, "/", 3); len(parts) == 3 && parts[0] == project {
 			found[parts[1]] = true
@@ -230,7 +228,6 @@ func (s artifactService) ListPackages(
 	if err != nil {
 		return nil, err
 	}
-
 	// They are in order of their packages.
 	all = slices.CompactFunc(all, func(a, b image) bool { return a.pkg == b.pkg })
 	out, next, err := slicePage(all, "packages\n"+r.GetParent(), r.GetPageSize(), r.GetPageToken())
@@ -267,7 +264,6 @@ func (s artifactService) ListVersions(
 		if err != nil {
 			return nil, err
 		}
-
 		// google.devtools.artifactregistry.v1.VersionView: BASIC "Includes basic information about the version, but not
 		// any related tags."
 		if r.GetView() != registrypb.VersionView_FULL {
@@ -407,8 +403,6 @@ func (s artifactService) CreateTag(ctx context.Context, r *registrypb.CreateTagR
 	if err := s.require(ctx, "artifactregistry.tags.create", r.GetParent()); err != nil {
 		return nil, err
 	}
-
-	// A tag that exists is not moved: that is UpdateTag.
 	if _, err := s.GetTag(ctx, &registrypb.GetTagRequest{Name: name}); status.Code(err) == codes.OK {
 		return nil, alreadyExists(name, "Tag "+name+" already exists.")
 	}
@@ -500,7 +494,6 @@ func slicePage[T any](all []T, scope string, size int32, token string) ([]T, str
 		return nil, "", err
 	}
 
-	// A cursor beyond the end is an empty last page.
 	start := min(int(min(cur.after, maxObjects)), len(all))
 	end := min(start+limit, len(all))
 	if end == len(all) {

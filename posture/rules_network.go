@@ -59,8 +59,9 @@ func regionsApproved(c *judging) answer {
 
 	switch {
 	case len(faults) > 0:
-		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{command: "gcloud run multi-region-services update " +
-			shell(c.s.name, "NAME") + " --remove-regions=" + shell(faults[0].subject, "REGION"),
+		return violated("only "+strings.Join(c.profile.regions, ", "), remedy{
+			command: "gcloud run multi-region-services update " + shell(c.s.name, "NAME") +
+				" --remove-regions=" + shell(faults[0].subject, "REGION"),
 			fields:    []edit{field([]any{c.profile.regions[0]}, "multiRegionSettings", "regions").toFill()},
 			terraform: "# remove the region from multi_region_settings { regions }"}, faults...)
 	case unknown:

@@ -75,6 +75,7 @@ type maker struct {
 
 // record is the i-th of n decisions, the oldest first.
 func (m *maker) record(i, n int, end time.Time) attestor.Record {
+	// By the number, so that a filling that goes on makes the same records.
 	random := rand.New(rand.NewPCG(uint64(i), 1)) //nolint:gosec // not a secret
 	at := end.Add(-period + time.Duration(i)*(period/time.Duration(n)))
 	image := i / perImage

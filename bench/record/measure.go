@@ -76,6 +76,8 @@ func measure(ctx context.Context, s *audit.Store, end time.Time, w io.Writer) er
 			return err
 		}
 		alone = append(alone, t)
+
+		// Pairs show where two filters have no index together.
 		for _, other := range names[:i] {
 			f, ok := both(asked[name], asked[other])
 			if !ok {
@@ -161,6 +163,7 @@ func sums(ctx context.Context, s *audit.Store, end time.Time, days int, w io.Wri
 		return err
 	}
 
+	// The page is written too: people wait for it as a whole.
 	var page counter
 	if err := report.Write(&page, report.HTML, report.Record(out), report.Options{Page: true}); err != nil {
 		return err
@@ -197,6 +200,8 @@ func watchHeap() func() uint64 {
 		metrics.Read(sample)
 		return sample[0].Value.Uint64()
 	}
+
+	// What the heap holds before is no part of the report.
 	runtime.GC()
 	before := heap()
 

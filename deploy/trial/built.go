@@ -60,6 +60,7 @@ func (t *trial) askProvenance(ctx context.Context, images map[string]string) err
 		return fmt.Errorf("listing statements of the build: %w", err)
 	}
 
+	// Whose note it is says the project in its name.
 	_, digest, _ := strings.Cut(image, "@sha256:")
 	notes := map[string]bool{}
 	signed, about := false, false
@@ -133,6 +134,8 @@ func (t *trial) askMessages(ctx context.Context, _ map[string]string) error {
 			} `json:"message"`
 		} `json:"receivedMessages"`
 	}
+
+	// Nothing need come: that there is no message is an answer, too.
 	err := t.awhile(ctx, t.patience, func(ctx context.Context) (bool, error) {
 		err := t.rest.call(ctx, "POST", pubsub, at, map[string]any{"maxMessages": 1}, &pulled)
 		return len(pulled.Messages) > 0 || isNotFound(err), err

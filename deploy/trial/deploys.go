@@ -25,6 +25,7 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 	if err != nil {
 		return err
 	}
+
 	// For another image: the signature is right, and the image is not the one that runs.
 	other := proto.CloneOf(o)
 	other.ResourceUri = images["old"]
@@ -59,6 +60,8 @@ func (t *trial) askDeploys(ctx context.Context, w *world, images map[string]stri
 	if err := t.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: made.GetName()}); err != nil {
 		return fmt.Errorf("revoking: %w", err)
 	}
+
+	// That it still runs when the time is over is an answer, and no error.
 	answer, start := "", time.Now()
 	if err := t.poll(ctx, "a revocation's effect", deployTime, func(ctx context.Context) (bool, error) {
 		answer, err = t.deploy(ctx, "deploy-revoked", images["good"], "")
@@ -108,6 +111,8 @@ func (t *trial) enforce(ctx context.Context, w *world) error {
 		_, err := t.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: put})
 		return err
 	})
+
+	// Exemptions and the rules of clusters stay as they are.
 	p := proto.CloneOf(old)
 	p.DefaultAdmissionRule = &binaryauthorizationpb.AdmissionRule{
 		EvaluationMode:        binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION,
@@ -138,6 +143,8 @@ func (t *trial) deploy(ctx context.Context, id, image, justification string) (st
 	t.deploys++
 	name := fmt.Sprintf("%s-%d", t.run, t.deploys)
 	at := "/v2/" + t.location() + "/services/" + name
+
+	// Deleted at once, and again in the end only where that failed.
 	gone := false
 	remove := func(ctx context.Context) error {
 		if gone {
@@ -207,6 +214,7 @@ func (t *trial) askRotation(ctx context.Context, w *world) error {
 		return err
 	}
 
+	// First while the attestor has both keys.
 	both := []string{t.verdict(ctx, w, old, image), t.verdict(ctx, w, fresh, image)}
 	a, err := t.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: w.attestor})
 	if err != nil {

@@ -42,6 +42,7 @@ func (t *trial) enable(ctx context.Context) error {
 		return err
 	}
 
+	// An API may answer as if it were disabled for a while after it was enabled.
 	for what, ask := range t.answers() {
 		if err := t.poll(ctx, what, enableTime, func(ctx context.Context) (bool, error) {
 			err := ask(ctx)

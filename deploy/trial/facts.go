@@ -43,6 +43,7 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 			proto.Equal(signed.GetSignatureCrc32C(), checksum(signed.GetSignature())),
 			proto.Equal(public.GetPemCrc32C(), checksum([]byte(public.GetPem())))))
 
+	// A checksum that does not fit means that the digest was damaged on its way.
 	damaged := proto.CloneOf(request)
 	damaged.DigestCrc32C.Value++
 	_, err = t.keys.AsymmetricSign(ctx, damaged)
@@ -56,6 +57,8 @@ func (t *trial) askKeys(ctx context.Context, w *world) error {
 		})
 		return err
 	}
+
+	// Disabled only, which can be undone.
 	if err := state(kmspb.CryptoKeyVersion_DISABLED); err != nil {
 		return fmt.Errorf("disabling the key: %w", err)
 	}
@@ -111,6 +114,8 @@ func (t *trial) askAttestations(ctx context.Context, w *world) error {
 	if err != nil {
 		return fmt.Errorf("creating an attestation: %w", err)
 	}
+
+	// Once the same, once another payload: which of them is refused says what makes a duplicate.
 	_, same := create("")
 	_, other := create(`,"optional":{"trial":"2"}`)
 	unique := "none"
@@ -167,6 +172,7 @@ func (t *trial) askBatches(ctx context.Context, w *world) error {
 		}
 	}
 
+	// Lists may lag behind: what they are to count must be there first.
 	for _, image := range images {
 		if err := t.visible(ctx, w, image); err != nil {
 			return err
@@ -177,6 +183,7 @@ func (t *trial) askBatches(ctx context.Context, w *world) error {
 	t.report.Behaviour.RefuseUnions = &unions
 	t.found("filter-union", "How many attestations does a filter list that names two images?", "2", union)
 
+	// The name is needed to delete one, and a batch that failed gave none.
 	var first *grafeaspb.Occurrence
 	for it := t.grafeas.ListNoteOccurrences(ctx, &grafeaspb.ListNoteOccurrencesRequest{Name: w.note,
 		Filter: t.suffix(images[0])}); first == nil; {

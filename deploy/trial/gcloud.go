@@ -35,6 +35,8 @@ func (t *trial) askGcloud(ctx context.Context, w *world) error {
 		t.skip("gcloud's list of attestations, and its copy of the key: there is no gcloud on PATH")
 		return nil
 	}
+
+	// A configuration of its own: the person's is neither read nor changed.
 	dir, err := os.MkdirTemp("", "attestor-trial-")
 	if err != nil {
 		return err
@@ -87,8 +89,8 @@ type gcloud struct {
 // others of its own.
 func (t *trial) toolEnv(ctx context.Context, dir string) ([]string, error) {
 	env := append(os.Environ(), "CLOUDSDK_CONFIG="+dir, "CLOUDSDK_CORE_PROJECT="+t.project(),
-		"CLOUDSDK_CORE_DISABLE_PROMPTS=1", "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING=true", "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK=true",
-		"CLOUDSDK_CORE_SURVEY_DISABLE_PROMPTS=true")
+		"CLOUDSDK_CORE_DISABLE_PROMPTS=1", "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING=true",
+		"CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK=true", "CLOUDSDK_CORE_SURVEY_DISABLE_PROMPTS=true")
 	if t.address != "" {
 		env = append(env, "CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true", "CLOUDSDK_CORE_CHECK_GCE_METADATA=false")
 		for _, api := range []string{"CONTAINERANALYSIS", "BINARYAUTHORIZATION", "CLOUDKMS"} {
@@ -183,6 +185,8 @@ func (l listed) verifies(key []byte, image string) bool {
 	if err != nil {
 		return false
 	}
+
+	// The key signs the SHA-256 of the payload.
 	k, ok := public.(*ecdsa.PublicKey)
 	sum := sha256.Sum256(l.Attestation.Payload)
 	return ok && strings.HasSuffix(l.ResourceURI, image) &&

@@ -65,6 +65,7 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 		return nil, fmt.Errorf("creating the repository: %w", err)
 	}
 
+	// One build makes all three, by docker's commands.
 	var script strings.Builder
 	var images []string
 	for _, member := range []string{"good", "unsigned", "old"} {
@@ -74,8 +75,8 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 
 	// An index of two of them, which are pushed for it.
 	fmt.Fprintf(&script, "docker push %s/good\ndocker push %s/unsigned\n", path, path)
-	fmt.Fprintf(&script, "docker manifest create %s/index %s/good %s/unsigned\ndocker manifest push %s/index\n", path, path,
-		path, path)
+	fmt.Fprintf(&script, "docker manifest create %s/index %s/good %s/unsigned\ndocker manifest push %s/index\n",
+		path, path, path, path)
 	build := map[string]any{
 		"steps": []any{map[string]any{"name": "gcr.io/cloud-builders/docker", "entrypoint": "bash",
 			"args": []string{"-euc", script.String()}}},
@@ -109,6 +110,8 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 	t.found("build-result", "Does a build that pushes end as SUCCESS, and name every image with the digest that "+
 		"was pushed?", "SUCCESS 3",
 		fmt.Sprint(result.Status, " ", len(result.Results.Images)))
+
+	// By the last part of the name, under which the trial asks for them.
 	out := map[string]string{}
 	for _, i := range result.Results.Images {
 		out[i.Name[strings.LastIndexByte(i.Name, '/')+1:]] = i.Name + "@" + i.Digest

@@ -70,6 +70,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return t.sweep(ctx)
 	}
 
+	// The report is written whatever ended the trial, after everything was deleted.
 	t.report.NotAsked = t.notAsked()
 	asked := t.ask(ctx)
 	t.report.Left = t.tearDown(ctx)

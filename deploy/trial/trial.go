@@ -52,6 +52,7 @@ func dial(ctx context.Context, emulator string) (c clients, err error) {
 		}
 	}
 
+	// Each is tried, so that the error names all that fail.
 	var errs [4]error
 	c.analysis, errs[0] = containeranalysis.NewClient(ctx, o...)
 	c.keys, errs[1] = kms.NewKeyManagementClient(ctx, o...)
@@ -194,6 +195,7 @@ func (t *trial) ask(ctx context.Context) error {
 		return fmt.Errorf("preparing: %w", err)
 	}
 
+	// The rotation comes after everything that counts attestations by the first key.
 	for _, step := range []func(context.Context, *world) error{
 		t.askKeys, t.askValidation, t.askAttestations, t.askBatches, t.askLists, t.askNotes, t.askGcloud, t.askRotation,
 		t.askIdentities, t.askQuotas, t.askImages,

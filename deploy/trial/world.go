@@ -126,6 +126,8 @@ func (t *trial) addVersion(ctx context.Context, w *world) (*world, error) {
 	}); err != nil {
 		return nil, err
 	}
+
+	// The attestor is written back whole, with the etag that it was read with.
 	a, err := t.binauthz.GetAttestor(ctx, &binaryauthorizationpb.GetAttestorRequest{Name: w.attestor})
 	if err != nil {
 		return nil, err
@@ -155,6 +157,7 @@ func (t *trial) image(text string) string {
 
 // attestation signs for an image; comment makes two payloads of one image differ.
 func (t *trial) attestation(ctx context.Context, w *world, image, comment string) (*grafeaspb.Occurrence, error) {
+	// The form that Binary Authorization verifies.
 	digest := image[len(image)-len("sha256:")-64:]
 	payload := []byte(`{"critical":{"identity":{"docker-reference":"` + image[:len(image)-len(digest)-1] +
 		`"},"image":{"docker-manifest-digest":"` + digest + `"},"type":"Google cloud binauthz container signature"}` +

@@ -86,6 +86,7 @@ func load(goTool, label string) (*target, error) {
 	}
 	t.importPath, t.dir = own.ImportPath, own.Dir
 
+	// The text is kept beside the tree: mutants are written into it by offsets.
 	for _, name := range own.GoFiles {
 		path := filepath.Join(own.Dir, name)
 		text, err := os.ReadFile(path)
@@ -104,6 +105,7 @@ func load(goTool, label string) (*target, error) {
 		t.sources = append(t.sources, source{path: path, name: filepath.ToSlash(relative), text: text, file: file})
 	}
 
+	// The texts of the tests decide for how long the result of a survivor holds.
 	for _, name := range append(own.TestGoFiles, own.XTestGoFiles...) {
 		text, err := os.ReadFile(filepath.Join(own.Dir, name))
 		if err != nil {
@@ -116,6 +118,8 @@ func load(goTool, label string) (*target, error) {
 	for i, s := range t.sources {
 		files[i] = s.file
 	}
+
+	// All files at once, since their types refer to each other.
 	var errs []error
 	t.info, errs = t.check(t.fset, files)
 

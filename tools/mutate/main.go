@@ -103,6 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 		return 2, err
 	}
 
+	// A list that is not there is empty.
 	deciding, err := readLines(s.deciding)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 2, err
@@ -112,6 +113,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (int, err
 		return 2, err
 	}
 
+	// Tests run in the directories of their packages, so that the path must be absolute.
 	if s.dir, err = filepath.Abs(s.dir); err != nil {
 		return 2, err
 	}
@@ -182,6 +184,8 @@ func (r *report) mutatePackage(ctx context.Context, s settings, label string) er
 		slices.DeleteFunc(slices.Clone(p.mutants), func(m mutant) bool { return s.only && !r.decides(m) }),
 		s,
 	)
+
+	// What an earlier run found out and still holds is not tried again.
 	open := slices.DeleteFunc(slices.Clone(chosen), func(m mutant) bool {
 		_, ok := known.find(m)
 		return ok
@@ -260,6 +264,8 @@ func choose(mutants []mutant, s settings) []mutant {
 	if s.sample <= 0 || s.sample >= len(list) {
 		return list
 	}
+
+	// The sample is chosen by a hash of each mutant: it stays the same when others come and go.
 	rank := func(m mutant) uint64 {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", s.seed, movable(m.id())))
 		return binary.BigEndian.Uint64(sum[:])
@@ -284,6 +290,8 @@ func (r *report) note(t *target, m mutant, o outcome) {
 	r.used[movable(m.id())] = true
 	r.packages[path.Dir(m.file)] = true
 	r.scores[m.file].count(o, excused)
+
+	// A mutant that a test kills is wrong in the list of equivalents.
 	if excused && (o == killed || o == timedOut) {
 		r.failed = true
 		r.survivors = append(
@@ -296,6 +304,7 @@ func (r *report) note(t *target, m mutant, o outcome) {
 		return
 	}
 
+	// Survivors are described everywhere, and fail the run only where the code decides.
 	word := string(o)
 	if r.decides(m) {
 		word += " in a file that decides"
@@ -355,6 +364,8 @@ func (r *report) print(whole bool) {
 	for _, s := range r.survivors {
 		_, _ = fmt.Fprintln(r.out, s)
 	}
+
+	// An entry that names no mutant is out of date, which only a whole run can show.
 	for id := range r.excused {
 		dir, _, _ := strings.Cut(id, " ")
 		if whole && r.packages[dir] && !r.used[id] {

@@ -55,6 +55,7 @@ func openResults(t *target, dir string) (*results, error) {
 	}
 	defer f.Close()
 
+	// A line that an interruption cut off is an error: what it said is not known.
 	for dec := json.NewDecoder(f); ; {
 		var one result
 		if err := dec.Decode(&one); errors.Is(err, io.EOF) {
@@ -72,6 +73,8 @@ func (r *results) find(m mutant) (outcome, bool) {
 	if !ok || one.Enclosing != m.enclosing {
 		return "", false
 	}
+
+	// A mutant that was killed counts as killed until its function changes.
 	dead := one.Outcome == killed || one.Outcome == timedOut
 
 	return one.Outcome, dead || one.Tests == r.tests
@@ -85,6 +88,7 @@ func (r *results) put(m mutant, o outcome) error {
 		return err
 	}
 
+	// Each result is appended at once: an interruption loses one at most.
 	f, err := os.OpenFile(r.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
@@ -116,6 +120,8 @@ func readEquivalents(path string) (equivalents, error) {
 		if line == "" || strings.HasPrefix(line, "# ") {
 			continue
 		}
+
+		// The text of a mutant may have an arrow too: the backquote before it ends the text.
 		id, why, ok := strings.Cut(line, "` => ")
 		if id += "`"; !ok || strings.TrimSpace(why) == "" {
 			return nil, fmt.Errorf("%s:%d: want a mutant, \" => \" and an argument", path, n)

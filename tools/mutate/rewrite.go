@@ -192,6 +192,7 @@ func rewrite(text []byte, mutants []mutant, source int) (string, []span) {
 // added.
 func (t *target) schemata(mutants []mutant) ([]mutant, []string, error) {
 	for {
+		// Numbers follow from the order, which changes when a mutant is dropped.
 		for i := range mutants {
 			mutants[i].number = i
 		}

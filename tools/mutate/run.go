@@ -97,6 +97,7 @@ func (p *program) run(
 	limit time.Duration,
 	trace string,
 ) (outcome, string) {
+	// The names of tests are not patterns.
 	for i, n := range names {
 		names[i] = regexp.QuoteMeta(n)
 	}
@@ -161,6 +162,7 @@ func (p *program) survey(ctx context.Context, slow time.Duration) (left []string
 		return nil, fmt.Errorf("listing the tests of %s: %w", p.target.label, err)
 	}
 
+	// One test at a time, so that its time and the mutants that it reaches are its own.
 	for name := range strings.Lines(string(out)) {
 		name = strings.TrimSpace(name)
 		if name == "" || strings.HasPrefix(name, "Benchmark") {
@@ -196,6 +198,7 @@ func (p *program) survey(ctx context.Context, slow time.Duration) (left []string
 		p.tests = append(p.tests, reached)
 	}
 
+	// The quick ones first: most mutants are killed by one of them.
 	slices.SortStableFunc(p.tests, func(a, b test) int { return cmp.Compare(a.took, b.took) })
 
 	return left, nil

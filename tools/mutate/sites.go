@@ -107,6 +107,7 @@ func (t *target) find() []mutant {
 		all = append(all, f.found...)
 	}
 
+	// Mutants that look alike are numbered, so that an id names one.
 	alike := map[string]int{}
 	for i := range all {
 		key := all[i].id()
@@ -184,6 +185,8 @@ func (f *finder) early(d *ast.FuncDecl) {
 	if len(d.Body.List) == 0 {
 		return
 	}
+
+	// *new(T) is the zero value of any type.
 	zeros := []string{}
 	if d.Type.Results != nil {
 		for _, r := range d.Type.Results.List {
@@ -200,10 +203,13 @@ func (f *finder) early(d *ast.FuncDecl) {
 
 func (f *finder) walk(root ast.Node) {
 	ast.Inspect(root, func(n ast.Node) bool {
+		// Inspect calls with nil when it leaves a node: the path gets shorter.
 		if n == nil {
 			f.parents = f.parents[:len(f.parents)-1]
 			return true
 		}
+
+		// The log is not tested: nothing in a call of it is mutated.
 		if call, ok := n.(*ast.CallExpr); ok && f.logs(call) {
 			return false
 		}
@@ -346,6 +352,7 @@ func (f *finder) call(operator string, e *ast.BinaryExpr, with, function string)
 }
 
 func (f *finder) arithmetic(e *ast.BinaryExpr) {
+	// A constant stays one, as the compiler may need it: the length of an array does.
 	tv := f.t.info.Types[e]
 	if tv.Value != nil || tv.Type == nil {
 		return
@@ -378,6 +385,8 @@ func (f *finder) number(n *ast.BasicLit) {
 	if !ok {
 		return
 	}
+
+	// A 1 becomes 0, since 2 may well do the same as 1.
 	changed := value + 1
 	if value == 1 {
 		changed = 0

@@ -45,6 +45,7 @@ func (f *finder) returned(n *ast.ReturnStmt) {
 			f.condition(e, true, true)
 		}
 
+		// An error is the last result, by convention.
 		last := i == len(n.Results)-1
 		if _, tuple := tv.Type.(*types.Tuple); tuple || !last || !f.returnsError() {
 			continue
@@ -57,6 +58,8 @@ func (f *finder) returned(n *ast.ReturnStmt) {
 // last.
 func (f *finder) returnsError() bool {
 	signature := f.result
+
+	// The function around a return may be a literal within the declared one.
 	for _, p := range slices.Backward(f.parents) {
 		if lit, ok := p.(*ast.FuncLit); ok {
 			signature, _ = f.t.info.Types[lit].Type.(*types.Signature)

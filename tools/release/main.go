@@ -132,6 +132,7 @@ func artifacts(dist string) ([]descriptor, error) {
 
 	var out []descriptor
 	for _, e := range entries {
+		// Other files in dist are made from these.
 		if e.IsDir() || !strings.HasPrefix(e.Name(), "attestor-") {
 			continue
 		}

@@ -25,6 +25,8 @@ func (o options) writeReadme(subjects []descriptor) error {
 	if err != nil {
 		return err
 	}
+
+	// Only the part between the marks is written anew.
 	before, rest, begun := strings.Cut(string(text), beginInstall)
 	none, after, ended := strings.Cut(rest, endInstall)
 	if !begun || !ended {

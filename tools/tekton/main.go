@@ -28,6 +28,8 @@ func validate(in io.Reader) error {
 	if err != nil {
 		return err
 	}
+
+	// The kind is read leniently, to know the type that is read strictly.
 	var kind struct {
 		APIVersion string `json:"apiVersion"`
 		Kind       string `json:"kind"`

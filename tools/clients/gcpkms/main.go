@@ -34,6 +34,7 @@ func run(args []string) error {
 		return err
 	}
 
+	// The signature must verify, and only for what was signed.
 	const message = "a message"
 	signature, err := signer.SignMessage(strings.NewReader(message))
 	if err != nil {
