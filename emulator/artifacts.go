@@ -182,7 +182,6 @@ func (e *Emulator) image(ctx context.Context, r imageRepository, pkg, digest str
 		}
 	}
 
-	// Tags and occurrences name images; the registry may have one that has neither.
 	i := image{repository: r, pkg: pkg, digest: digest}
 	if e.registry == nil {
 		return i, nil
@@ -468,8 +467,6 @@ func compileArtifact(fields ...string) func(field, op, literal string) (node, er
 		if !slices.Contains(fields, field) || op != "=" {
 			return nil, filterError("want %s = VALUE, got %s %s", strings.Join(fields, " or "), field, op)
 		}
-
-		// An asterisk is the only wildcard.
 		want := strings.ReplaceAll(regexp.QuoteMeta(strings.ReplaceAll(literal, "%2F", "/")), `\*`, ".*")
 		re, err := regexp.Compile(`(?i)^` + want + `$`)
 		if err != nil {

@@ -112,6 +112,7 @@ func (s kmsService) CreateCryptoKey(ctx context.Context, r *kmspb.CreateCryptoKe
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()
 
+	// Looked up and written under one lock: of two creations one wins.
 	if _, ok := s.store.get(tableKeyRings, r.GetParent()); !ok {
 		return nil, notFound("KeyRing %s not found.", r.GetParent())
 	}

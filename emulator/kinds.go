@@ -81,6 +81,8 @@ func readKinded(b []byte, m kinded, options protojson.UnmarshalOptions) error {
 	if err := options.Unmarshal(rest, m); err != nil {
 		return err
 	}
+
+	// Details of a known kind beside those of a foreign one would leave open which of them holds.
 	if r := m.ProtoReflect(); r.WhichOneof(r.Descriptor().Oneofs().Get(0)) != nil {
 		return errors.New("kind " + f.Kind + ", and details of another kind")
 	}
@@ -151,6 +153,7 @@ func patchForeign(b []byte, m proto.Message) ([]byte, error) {
 }
 
 func patchList[M proto.Message](b []byte, field string, list []M) ([]byte, error) {
+	// A list without such kinds stays as it is written.
 	found := false
 	for _, m := range list {
 		if _, ok := foreignOf(m); ok {

@@ -144,6 +144,7 @@ func (s kmsService) AsymmetricSign(
 		return nil, status.Errorf(codes.Unimplemented, "the emulator does not sign with %v", v.GetAlgorithm())
 	}
 
+	// What is to be signed is checked before the key is read.
 	input, err := signInput(r, alg)
 	if err != nil {
 		return nil, err

@@ -149,6 +149,8 @@ func (s *grafeasService) occurrencePage(
 	if err != nil {
 		return nil, "", err
 	}
+
+	// Refused before a page is made, as a service without unions would.
 	if s.Behaviour().RefuseUnions && resourcesOf(n) > 1 {
 		return nil, "", filterError("OR between resources is not supported")
 	}
@@ -215,6 +217,7 @@ func (s *grafeasService) candidates(n node, key string, seq uint64) []*row {
 		return s.store.list(tableOccurrences, key).after(seq)
 	}
 
+	// A digest may be named twice: each list is read once.
 	slices.Sort(keys)
 	keys = slices.Compact(keys)
 	var out []*row

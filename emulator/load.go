@@ -219,6 +219,7 @@ func (l *loader) object(raw json.RawMessage, fields map[string]json.RawMessage, 
 		return l.note(raw)
 	}
 
+	// In the order of names, so that what a file holds is found in the same order each time.
 	keys := make([]string, 0, len(fields))
 	for k := range fields {
 		keys = append(keys, k)
@@ -258,6 +259,8 @@ func (l *loader) occurrence(raw json.RawMessage) error {
 		return err
 	}
 	o.CreateTime, o.UpdateTime = l.times(o.GetCreateTime(), o.GetUpdateTime())
+
+	// The same occurrence may be in two lists of one file.
 	old, ok := l.occurrences[o.GetName()]
 	if ok && !proto.Equal(old, o) {
 		return fmt.Errorf("duplicate occurrence %s with other content", o.GetName())

@@ -274,6 +274,8 @@ func pathTest(md protoreflect.MessageDescriptor, path, op, literal string) (func
 	for more := true; more; {
 		var part string
 		part, rest, more = strings.Cut(rest, ".")
+
+		// The path goes on below something that has no fields.
 		if md == nil {
 			return nil, filterError("unknown field %q", path)
 		}
@@ -335,6 +337,7 @@ func walk(m protoreflect.Message, fields []protoreflect.FieldDescriptor, test fu
 		return false
 	}
 
+	// A field that is not there passes no test, whatever its default.
 	if fd.HasPresence() && !m.Has(fd) {
 		return false
 	}

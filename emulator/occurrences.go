@@ -68,6 +68,8 @@ func (s *grafeasService) BatchCreateOccurrences(
 	if b.RefuseBatches {
 		return nil, status.Error(codes.Unimplemented, "unknown method BatchCreateOccurrences")
 	}
+
+	// The behaviour may store a part only, as a server does that fails in the middle.
 	all := r.GetOccurrences()
 	kept := all
 	if n := b.PartialBatches; n > 0 && n < len(all) {
@@ -181,6 +183,8 @@ func (s *grafeasService) checkUnique(
 	if kindOf(o) != grafeaspb.NoteKind_ATTESTATION || u == UniqueNone {
 		return nil
 	}
+
+	// What makes a duplicate is a setting, since the live service's rule is not documented.
 	key := o.GetNoteName() + "\n" + o.GetResourceUri()
 	if u == UniqueNoteResourceAndPayload {
 		key += "\n" + string(o.GetAttestation().GetSerializedPayload())

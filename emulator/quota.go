@@ -32,6 +32,7 @@ func (u *usage) take(q Quota, now time.Time) (wait time.Duration, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 
+	// A window begins with its first call; a clock that was put back begins a new one.
 	w := u.windows[q]
 	if age := now.Sub(w.start); age < 0 || age >= q.Per {
 		w = window{start: now}

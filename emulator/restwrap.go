@@ -43,6 +43,8 @@ func googleREST(fields queryFields, next http.Handler) http.Handler {
 		if strings.HasSuffix(path, "IamPolicy") {
 			path = strings.Replace(path, "/v1alpha2/", "/v1/", 1)
 		}
+
+		// The escaped path is the path from here on: the transcoder unescapes it.
 		r.URL.Path, r.URL.RawPath = path, ""
 		switch t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); {
 		case r.Header.Get("Content-Type") == "":

@@ -195,6 +195,8 @@ func (s *store) apply(changes ...change) error {
 		}
 		seq++
 		rows[i] = &row{seq: seq, name: c.name, data: c.data, occ: c.occ}
+
+		// An update keeps the place that its row had.
 		if old, ok := s.get(c.table, c.name); ok {
 			rows[i].seq = old.seq
 		}

@@ -46,6 +46,7 @@ func (s *analysisService) GetVulnerabilityOccurrencesSummary(
 		}
 	}
 
+	// The index narrows the rows, and the filter decides, as in lists.
 	s.store.mu.RLock()
 	for _, row := range (&grafeasService{Emulator: s.Emulator}).candidates(n, r.GetParent(), 0) {
 		v := &occView{row: row, vex: s.carryVEX}

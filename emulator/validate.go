@@ -49,6 +49,7 @@ func (s validationService) ValidateAttestationOccurrence(
 
 // denialReason is why an attestation does not count for an attestor, or "".
 func denialReason(a *binauthzpb.Attestor, r *binauthzpb.ValidateAttestationOccurrenceRequest) string {
+	// The note first: an attestation under another note is another attestor's.
 	note := a.GetUserOwnedGrafeasNote()
 	if r.GetOccurrenceNote() != note.GetNoteReference() {
 		return fmt.Sprintf(
