@@ -172,6 +172,8 @@ func policyLines(text []byte) map[string]int {
 	if spec == nil || spec.Kind != yaml.MappingNode {
 		return out
 	}
+
+	// The keys of a spec have the names of the checks; each rule has one of its own.
 	for i := 0; i+1 < len(spec.Content); i += 2 {
 		key, value := spec.Content[i], spec.Content[i+1]
 		out[key.Value] = key.Line

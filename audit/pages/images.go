@@ -90,6 +90,7 @@ func (r *Renderer) Image(w io.Writer, i Image) error {
 		Image: i, Newest: i.Decisions[0], Steps: steps(i.Decisions, i.More), Held: codes(i.Decisions[0]),
 	}
 
+	// Where a cluster asked, the decision's label says the namespace.
 	places := map[string]*place{}
 	for _, d := range i.Decisions {
 		if ref, err := attestor.ParseReference(d.Image.Requested); err == nil && ref.Tag() != "" {
@@ -99,6 +100,8 @@ func (r *Renderer) Image(w io.Writer, i Image) error {
 		if name == "" {
 			continue
 		}
+
+		// Decisions come newest first, so that the first of a place is its last.
 		if places[name] == nil {
 			places[name] = &place{Name: name, Last: d.Time}
 		}
@@ -116,6 +119,8 @@ func steps(ds []attestor.Decision, more bool) []step {
 	var out []step
 	for n, d := range ds {
 		s := step{Decision: d}
+
+		// The oldest that is known has nothing before it to be compared with.
 		if n+1 == len(ds) {
 			s.First = !more
 			out = append(out, s)

@@ -60,6 +60,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		line("note: %s", n)
 	}
 
+	// What needs somebody comes first; a list that was cut says so.
 	for _, section := range []struct {
 		of    Outcome
 		title string
@@ -96,6 +97,8 @@ func (r *Report) groups(of Outcome) []*group {
 		if f.Outcome != of {
 			continue
 		}
+
+		// Containers of one image with one answer are one line.
 		i := slices.IndexFunc(out, func(g *group) bool {
 			return g.Image == f.Image && g.Why == f.Why && g.DryRun == f.DryRun && g.Fix == f.Fix
 		})

@@ -83,6 +83,8 @@ func Run(ctx context.Context, c Config, subjects []Subject) Report {
 		r.subject(ctx, s)
 		report.describe(s.Policy, c.System)
 	}
+
+	// All questions are asked before any answer is given, many images at once.
 	r.look(ctx)
 
 	for i := range r.open {
@@ -92,6 +94,8 @@ func Run(ctx context.Context, c Config, subjects []Subject) Report {
 		report.Counts[f.Outcome]++
 	}
 	report.Images = len(images)
+
+	// What needs somebody comes first, in the same order each time.
 	slices.SortStableFunc(report.Findings, func(a, b Finding) int {
 		return cmp.Or(
 			cmp.Compare(rank(a.Outcome), rank(b.Outcome)),
@@ -197,6 +201,8 @@ func (r *run) subject(ctx context.Context, s Subject) {
 		final(Unknown, err.Error(), "")
 		return
 	}
+
+	// Each rule that may apply is answered; the strictest answer counts.
 	var o opened
 	for _, one := range rules {
 		f := base
@@ -246,6 +252,7 @@ func (r *run) checked(ctx context.Context, s Subject, f *Finding) (img attestor.
 		return attestor.Image{}, "the pod names the image by tag, and only a digest can be attested"
 	}
 
+	// Many containers run one image: its manifest is looked up once.
 	d, known := r.deployed[s.Running]
 	if !known {
 		d.image, d.err = r.c.Deployed(ctx, s.Running)
@@ -273,6 +280,7 @@ func (r *run) question(attestors []string, img attestor.Image) *question {
 		return q
 	}
 
+	// Images with the same attestors are asked about together, as many as one look-up takes.
 	i := slices.IndexFunc(
 		r.questions,
 		func(q *question) bool { return len(q.images) < maxAsked && slices.Equal(q.attestors, names) },
@@ -311,6 +319,7 @@ func (r *run) worst(o *opened) Finding {
 
 // attested reads a look-up's answer. Only a valid attestation of this digest by every attestor admits.
 func (w *waiting) attested() {
+	// A look-up that failed outweighs what it found.
 	missing, err := w.ask.standing.Missing(w.ask.attestors, []attestor.Image{w.image})
 	if w.ask.err != nil {
 		err = w.ask.err

@@ -101,6 +101,8 @@ func (d *draft) finish() (Result, error) {
 // fillIn adds what the options say, and the strictest values for what nobody says.
 func (d *draft) fillIn() error {
 	d.overruled()
+
+	// Attestors of the options come beside those of the sources; each is written once.
 	for _, a := range d.o.Attestors {
 		d.attestors = append(d.attestors, said[string]{value: a})
 	}
@@ -125,6 +127,7 @@ func (d *draft) fillIn() error {
 			"the source does not say what an attestor must check: the strictest limits are written; loosen them")
 	}
 
+	// Without limits there are no findings that an exception could excuse.
 	if d.fixable.value == "" {
 		return nil
 	}
@@ -167,6 +170,7 @@ func (d *draft) refusesAny() bool {
 
 // mode is enforce unless every source only reports.
 func (d *draft) mode() said[attestor.Mode] {
+	// One source that enforces is enough: what only reports refuses nothing.
 	for _, m := range d.modes {
 		if m.value == attestor.Enforce {
 			return m
@@ -271,6 +275,7 @@ func clipList(list []string) string {
 // projectOf is the project that a pattern of images is in, by the names of Google's registries; "" where it can be in
 // several, or in none.
 func projectOf(pattern string) string {
+	// Only names of Google's registries say the project.
 	segments := strings.Split(pattern, "/")
 	google := strings.HasSuffix(segments[0], "-docker.pkg.dev") || segments[0] == "gcr.io" ||
 		strings.HasSuffix(segments[0], ".gcr.io")
@@ -297,6 +302,8 @@ func (d *draft) elsewhere(named []string) (others []string, ok bool) {
 	}
 
 	own := map[string]bool{}
+
+	// An image outside of the named projects would be judged by other scans here than there.
 	for _, pattern := range d.o.Images {
 		p := projectOf(pattern)
 		if p == "" || !in[p] {

@@ -70,6 +70,8 @@ func readKritis(source, kind string, n *yaml.Node) ([]document, error) {
 	if err := bounded(source, n); err != nil {
 		return nil, err
 	}
+
+	// Kritis has had two groups of its API.
 	group, _, _ := strings.Cut(textAt(n, "apiVersion"), "/")
 	if group != "kritis.grafeas.io" && group != "kritis.github.com" {
 		return nil, invalid(
@@ -198,6 +200,7 @@ func (t threshold) ceiling(d *draft, absent attestor.Ceiling) said[attestor.Ceil
 // and the severity of the worst: a package with a fix is judged by the limit for no fix if another package has none.
 // Where that limit is the lower one, it has to hold for both.
 func kritisLimits(d *draft, fix, noFix threshold) {
+	// Kritis' defaults: up to CRITICAL with a fix, everything without.
 	fixable, unfixable := fix.ceiling(d, attestor.Ceiling(attestor.Critical)), noFix.ceiling(d, attestor.AllowAll)
 	lower := stricter(fixable.value, unfixable.value)
 	if lower != fixable.value {

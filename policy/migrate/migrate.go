@@ -120,6 +120,7 @@ func (o *Options) check(sources int) error {
 		return invalid("an exception needs an owner and a last day: give both, or neither to leave exceptions out")
 	}
 
+	// They are written into the policy and shown in reports.
 	for _, text := range []string{o.Owner, o.Reason} {
 		if text != plain.Clip(text, 200) {
 			return invalid("the owner or the reason of exceptions is longer than 200 bytes, or not printable")
@@ -158,6 +159,8 @@ func (d *draft) take(docs []document) error {
 	if err != nil {
 		return err
 	}
+
+	// What nobody uses of the selection is an error: it was meant for something.
 	unused := slices.Clone(d.o.Select)
 	d.unsaid = true
 	for _, doc := range docs {
@@ -271,6 +274,7 @@ func (doc *document) choose(selected []string) (part, string, error) {
 		}
 	}
 
+	// None, or two of one name: which was meant would be a guess.
 	if len(found) != 1 {
 		return part{}, "", invalid(
 			"%s: %s has several parts, and a policy is made of one: choose with --select one of %s",

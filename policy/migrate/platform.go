@@ -126,6 +126,7 @@ func (s *checkSet) apply(d *draft, path string) {
 		)
 	}
 
+	// A set is a conjunction: each of its checks tightens the draft.
 	directories := false
 	for i := range s.Checks {
 		c, at := &s.Checks[i], fmt.Sprintf("%s.checks[%d]", path, i)
@@ -208,6 +209,7 @@ func (c *freshnessCheck) apply(d *draft, path string) {
 		return
 	}
 
+	// Of two checks the younger age is the stricter one.
 	if d.maxAge.value == 0 || c.MaxUploadAgeDays < d.maxAge.value {
 		d.maxAge = set(d, path, c.MaxUploadAgeDays)
 	}
@@ -228,6 +230,8 @@ func (c *directoryCheck) apply(d *draft, path string, again bool) {
 	}
 
 	before := len(d.directories)
+
+	// A directory that cannot be carried over is left out, which refuses its images.
 	for i, pattern := range c.Patterns {
 		at := fmt.Sprintf("%s.trustedDirPatterns[%d]", path, i)
 		p, err := imagesIn(pattern)
@@ -293,6 +297,7 @@ func (c *vulnerabilityCheck) apply(d *draft, path string) {
 			"a scan must be kept up to date",
 	)
 
+	// A block that cannot be carried over is lost, since leaving it out would let an image pass.
 	for i, id := range c.Blocked {
 		at := fmt.Sprintf("%s.blockedCves[%d]", path, i)
 		if !cveForm.MatchString(id) {

@@ -46,6 +46,7 @@ func readProject(source string, n *yaml.Node) ([]document, error) {
 		{names: []string{"defaultAdmissionRule"}, apply: func(d *draft) { p.Default.apply(d, "defaultAdmissionRule") }},
 	}
 
+	// In the order of their keys, so that two imports of one source are the same.
 	for _, m := range []struct {
 		field string
 		rules map[string]admissionRule

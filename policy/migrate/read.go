@@ -128,6 +128,7 @@ func readList(source string, doc *yaml.Node) ([]document, error) {
 
 // bounded refuses what no export has: references to other nodes, which could multiply, and depth.
 func bounded(source string, doc *yaml.Node) error {
+	// The document comes from outside: nodes and depth of the walk are bounded.
 	nodes := 0
 	var walk func(n *yaml.Node, depth int) error
 	walk = func(n *yaml.Node, depth int) error {
@@ -176,6 +177,7 @@ func textAt(n *yaml.Node, key string) string {
 // strict decodes a document into v, a pointer to a struct. A field that is not known may be a requirement of a newer
 // version, and is an error; so is a value of another type.
 func strict(source string, n *yaml.Node, v any) error {
+	// Unknown fields first, since decoding would leave them out.
 	if err := known(source, n, reflect.TypeOf(v).Elem(), ""); err != nil {
 		return err
 	}

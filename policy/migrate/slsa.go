@@ -45,6 +45,7 @@ func (c *slsaCheck) apply(d *draft, path string) {
 		sources = append(sources, own...)
 	}
 
+	// All rules agree: their sources together are the list.
 	d.builders, d.sources = []said[string]{set(d, path+".rules[0].trustedBuilder", googleBuilder)}, distinct(sources)
 	d.note(
 		path+".trustedBuilder",
@@ -111,6 +112,7 @@ func (r *slsaRule) sources(d *draft, path string) (out []said[string], ok bool) 
 		d.note(path+".attestationSource", Stricter, "", "statements are read from the project of the image")
 	}
 
+	// A source that cannot be carried over is left out, which refuses its builds.
 	for i, pattern := range r.Sources {
 		at := fmt.Sprintf("%s.trustedSourceRepoPatterns[%d]", path, i)
 		p, err := sourcePattern(pattern)

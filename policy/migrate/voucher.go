@@ -52,6 +52,7 @@ func readVoucher(s policy.Source) ([]document, error) {
 		return nil, invalid("%s: neither YAML nor Voucher's configuration: %s", s.Name, tomlFault(err))
 	}
 
+	// Read a second time as it is written, since the library takes keys of any case for one.
 	var raw map[string]any
 	if err := toml.Unmarshal(s.Text, &raw); err != nil {
 		return nil, invalid("%s: not TOML: %s", s.Name, tomlFault(err))
@@ -63,6 +64,8 @@ func readVoucher(s policy.Source) ([]document, error) {
 	doc := document{source: s.Name, format: "Voucher"}
 	doc.always = func(d *draft) { f.settings(d) }
 	groups := map[string]map[string]bool{}
+
+	// A configuration without any group has the group of all checks, which may be empty.
 	if f.Checks != nil || len(f.Required) == 0 {
 		groups["all"] = f.Checks
 	}
@@ -221,6 +224,7 @@ func (f *voucherFile) group(d *draft, table string, checks map[string]bool) {
 		}
 	}
 
+	// Settings of checks that are not in force demand nothing.
 	for _, t := range []struct {
 		name, check string
 		given       bool

@@ -67,6 +67,8 @@ func (d *draft) write(lost []Field) []byte {
 	w.line(0, "spec:", "")
 	mode := d.mode()
 	w.line(1, "mode: "+string(mode.value), mode.from())
+
+	// Values of the options have no source to name.
 	var images []said[string]
 	for _, i := range d.o.Images {
 		images = append(images, said[string]{value: i})
@@ -138,6 +140,7 @@ func (d *draft) writeVulnerabilities(w *writer) {
 		w.line(2, "allowedCves:", "")
 	}
 
+	// Each exception has the owner and the end that the options give.
 	for _, a := range d.allowed {
 		reason := cmp.Or(d.o.Reason, "allowed by the imported policy")
 		w.line(
