@@ -36,11 +36,10 @@ func (e *Engine) recoverUntilDone(ctx context.Context) {
 }
 
 // Recover completes once what a crash left begun: first the attestations that were
-// being replaced, then the records. One that cannot be completed yet does not keep the others.
+// being replaced, then the revocations, then the decisions. One that cannot be completed yet does not keep the others;
+// decisions alone wait for the attestations.
 func (e *Engine) Recover(ctx context.Context) error {
-	if err := e.Attester.Recover(ctx); err != nil {
-		return err
-	}
+	replaced := e.Attester.Recover(ctx)
 
 	// Younger ones may be at work still: in another process, or, where no other has
 	// the record open, in this one.
@@ -50,13 +49,15 @@ func (e *Engine) Recover(ctx context.Context) error {
 		age = min(age, time.Since(e.started))
 	}
 	if _, err := e.Store.Fill(ctx); err != nil {
-		return err
+		return errors.Join(replaced, err)
 	}
+
+	// An attestation that cannot be replaced yet keeps no revocation, which drops the intents for its own images first.
 	revocations, err := e.Store.PendingRevocations(ctx, age)
 	if err != nil {
-		return err
+		return errors.Join(replaced, err)
 	}
-	var errs []error
+	errs := []error{replaced}
 	for _, r := range revocations {
 		if _, err := e.revoker.Finish(ctx, r); err != nil {
 			errs = append(errs, fmt.Errorf("revocation %s: %w", r.ID, err))
@@ -66,6 +67,10 @@ func (e *Engine) Recover(ctx context.Context) error {
 			slog.String("image_digest", string(r.Image.Digest())))
 	}
 
+	// A decision is completed by the attestations that exist: one that is still to be replaced would make it an error.
+	if replaced != nil {
+		return errors.Join(errs...)
+	}
 	pending, err := e.Store.Pending(ctx, age)
 	if err != nil {
 		return errors.Join(append(errs, err)...)

@@ -1,10 +1,15 @@
 package engine_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/emulator"
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
@@ -37,5 +42,43 @@ func TestRecoveryGoesOnBesideAFailure(t *testing.T) {
 	w.ok(err)
 	if len(left) != 1 || left[0].Decision.ID != "decision-unread" {
 		t.Errorf("%d decisions are left, want the one that cannot be completed", len(left))
+	}
+}
+
+// An attestation that cannot be replaced yet keeps no revocation: what was ordered to be deleted would admit until then.
+func TestRevocationsAreFinishedBesideAnIntentThatFails(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{quiet: true})
+	w.push("base/debian", "12", baseImage(t))
+	image := w.push("app/ordered", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "ordered"}))
+	w.scan(image, samples.Clean)
+	d := w.post(image, false).decision
+	img, err := attestor.ParseImage(image)
+	w.ok(err)
+
+	// The gate crashed after it had recorded the revocation, and while it replaced an attestation of another image.
+	_, err = w.engine.Store.BeginRevocation(t.Context(), attestor.RevocationRecord{
+		ID: "ordered", Time: time.Now().Add(-time.Hour), Kind: attestor.RevokedByPerson, Image: img,
+		Reason: "it was built by a stolen account", Attestations: []attestor.Attestation{},
+	})
+	w.ok(err)
+	other := strings.Replace(image, "app/ordered", "app/other", 1)
+	intent, err := json.Marshal(map[string]any{
+		"version": 1, "time": time.Now(), "attestor": samples.Attestor, "image": other, "occurrence": []byte{},
+	})
+	w.ok(err)
+	w.ok(w.engine.Store.PutIntent(t.Context(), "attest-other", intent))
+	w.emulator().Inject(emulator.Fault{Method: "GetAttestor", Count: 1, Code: codes.PermissionDenied})
+
+	if err := w.engine.Recover(t.Context()); err == nil || !strings.Contains(err.Error(), "attest-other") {
+		t.Errorf("%v, want the intent that cannot be completed", err)
+	}
+	if len(d.Attestations) == 0 || len(w.standing(image)) != 0 {
+		t.Errorf("%d attestations, %d after the revocation", len(d.Attestations), len(w.standing(image)))
+	}
+	left, err := w.engine.Store.PendingRevocations(t.Context(), 0)
+	w.ok(err)
+	if len(left) != 0 {
+		t.Errorf("%d revocations are left begun", len(left))
 	}
 }
