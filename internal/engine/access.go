@@ -31,6 +31,8 @@ func ReadAccess(ctx context.Context, c *config.Identity) (Access, error) {
 	if a.rules, err = rulesOf(c.Callers); err != nil {
 		return Access{}, err
 	}
+
+	// A broken file grants what it granted before: the error comes beside the rules.
 	if who.teams != nil {
 		a.rules, a.broken = slices.Concat(a.rules, who.teams.Status().Rules), who.teams.Err()
 	}

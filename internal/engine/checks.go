@@ -93,6 +93,7 @@ func (e *Engine) ready(ctx context.Context) []server.Condition {
 			continue
 		}
 
+		// What the configuration does not have is no condition.
 		if e.summaries == nil && (c.name == summaryKeys || c.name == summaryDeletion) {
 			continue
 		}
@@ -121,6 +122,8 @@ func (e *Engine) ready(ctx context.Context) []server.Condition {
 func (e *Engine) preflight(ctx context.Context) error {
 	e.checked.Lock()
 	defer e.checked.Unlock()
+
+	// The lock is held while Google is asked: of probes at one time one asks, and the others take its answer.
 	if time.Since(e.good) < preflightFor {
 		return nil
 	}
@@ -193,6 +196,7 @@ func (e *Engine) probePolicies(ctx context.Context) []probe.Result {
 			}))
 		}
 
+		// Bases without a signature need no key.
 		for _, b := range p.Needs().Bases {
 			if b.SignedBy == nil {
 				continue
@@ -219,6 +223,8 @@ func (e *Engine) probeOverrides(context.Context) []probe.Result {
 // probeAdmission reads the files by which the API server and the gate know each other.
 func (e *Engine) probeAdmission(context.Context) []probe.Result {
 	a := e.Config.Admission
+
+	// An open listener reads no certificate.
 	if a == nil || a.UnsafeOpen {
 		return nil
 	}

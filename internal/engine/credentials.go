@@ -34,6 +34,7 @@ func (g googleHosts) ResolveContext(ctx context.Context, target authn.Resource) 
 // isGoogleRegistry reports whether a host is gcr.io, or a name under gcr.io or pkg.dev, compared by label and without a
 // port: another port is another server.
 func isGoogleRegistry(host string) bool {
+	// Host names are compared without regard to case.
 	host = strings.ToLower(host)
 	for _, domain := range []string{".gcr.io", ".pkg.dev"} {
 		if label, under := strings.CutSuffix(host, domain); under && label != "" && !strings.HasPrefix(label, ".") {

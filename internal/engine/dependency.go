@@ -34,6 +34,7 @@ func guardRegistries(
 	c config.Config, calls *dependency.Calls, wrap func(http.RoundTripper) http.RoundTripper,
 ) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
+		// Closest to the network: what it does is counted and timed as the registry's own.
 		if wrap != nil {
 			next = wrap(next)
 		}

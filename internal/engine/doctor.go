@@ -59,6 +59,7 @@ func Examine(ctx context.Context, o Options) ([]probe.Result, error) {
 	}
 	defer func() { _ = e.Close() }() // nothing was stored
 
+	// The examination itself writes nothing, and asks about the record and the log that the service would have.
 	e.Config = examined
 	who, err := newIdentity(ctx, e.Config.Identity, e.log)
 	if err != nil {
@@ -111,6 +112,7 @@ func (e *Engine) probeLogKey(ctx context.Context) []probe.Result {
 		return permitted("the log's key "+e.Config.Log.Key, "roles/cloudkms.signerVerifier on the key", err)
 	})}
 
+	// Signing is a permission of its own, and asking for it signs nothing.
 	if inKMS && out[0].Err == nil {
 		key, _, _ := strings.Cut(version, "/cryptoKeyVersions/")
 		const sign = "cloudkms.cryptoKeyVersions.useToSign"
@@ -122,6 +124,8 @@ func (e *Engine) probeLogKey(ctx context.Context) []probe.Result {
 			return granted(resp.GetPermissions(), sign, key, "roles/cloudkms.signerVerifier", err)
 		}))
 	}
+
+	// Decisions are recorded without a signature.
 	for i := range out {
 		out[i].Informational = true
 	}
@@ -145,6 +149,8 @@ func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 	}
 
 	var out []probe.Result
+
+	// Many attestors share a project: each is asked about once.
 	for _, project := range slices.Compact(slices.Sorted(slices.Values(projects))) {
 		question := limit.Within(e.Config.Limits.Settle, e.Config.Dependencies.Timeouts.ContainerAnalysis)
 		var held []string
@@ -161,6 +167,8 @@ func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {
 			out = append(out, asked)
 			continue
 		}
+
+		// One answer is reported as one result for each permission.
 		for _, permission := range permissions {
 			one := asked
 			one.Question = permission
@@ -257,6 +265,8 @@ func (e *Engine) askRegistry(ctx context.Context, host string) (time.Time, error
 	}
 
 	resp, err := e.Inspector.Transport().RoundTrip(req)
+
+	// Busy is an answer: the registry is there.
 	if _, busy := errors.AsType[*throttle.Error](err); busy {
 		return time.Time{}, &attestor.Error{
 			Kind: attestor.Unavailable, Msg: "registry " + host + " asks for a later retry", Err: err,
@@ -312,6 +322,7 @@ func apart(here, there time.Time, host string) error {
 
 // probeBases looks up every tag of an approved base, as an image on it makes the gate do.
 func (e *Engine) probeBases(ctx context.Context) []probe.Result {
+	// Approved bases of several policies may share a tag: it is looked up once.
 	question := limit.Within(e.Config.Limits.Deadline, e.Config.Dependencies.Timeouts.Registries)
 	var tags []string
 	for _, p := range e.Policies.Set().All() {
@@ -387,6 +398,7 @@ func probeRepositories(
 				return []probe.Result{asked}
 			}
 
+			// One answer is reported as one result for each permission.
 			var out []probe.Result
 			for _, permission := range permissions {
 				one := asked
@@ -426,6 +438,7 @@ func (e *Engine) probeCollector(ctx context.Context) []probe.Result {
 		return nil
 	}
 
+	// A connection shows that somebody listens; the export itself is not tried.
 	r := probe.Ask("trace collector", o.Endpoint, "it can be connected to", collectorFor, func() error {
 		ctx, cancel := context.WithTimeout(ctx, collectorFor)
 		defer cancel()

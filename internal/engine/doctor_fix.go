@@ -30,6 +30,7 @@ func permitted(what, role string, err error) error {
 	}
 
 	e := &attestor.Error{Kind: attestor.Upstream, Msg: what + " could not be looked up", Fix: "try again", Err: err}
+
 	// Without credentials, or with a service that is switched off, no role helps.
 	if because := cause.Of(err); because.Fix != "" {
 		e.Msg, e.Fix = e.Msg+": "+because.Why, because.Fix

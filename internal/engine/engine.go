@@ -114,6 +114,8 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := e.observe(ctx); err != nil {
 		return nil, err
 	}
+
+	// Every client of Google is made with it.
 	guard := guardGoogle(c.Dependencies.Timeouts, e.calls)
 
 	if e.Policies = o.policies; e.Policies == nil {
@@ -125,6 +127,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		}
 	}
 
+	// A key in Cloud KMS is asked for when it is needed: the clients are made after the record is opened.
 	use := func(_ context.Context, f func(*kms.KeyManagementClient) error) error { return f(e.Google.KMS) }
 	if e.Store, err = openStore(ctx, c, use); err != nil {
 		return nil, err
@@ -142,6 +145,7 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.closers = append(e.closers, e.Google.Close)
+
 	if err := e.dialTopic(ctx, guard); err != nil {
 		return nil, err
 	}
@@ -152,11 +156,14 @@ func New(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := e.joinInspector(guard); err != nil {
 		return nil, err
 	}
+
+	// Registered once it exists: Close ends the last first.
 	e.closers = append(e.closers, func() error { e.Inspector.CloseIdleConnections(); return nil })
 
 	if o.Unsigned {
 		return e, e.joinGate(ctx, nobody{})
 	}
+
 	if e.Attester, err = newAttester(c, e.Google, e.Store, e.log); err != nil {
 		return nil, err
 	}
@@ -184,6 +191,7 @@ func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error
 		return err
 	}
 
+	// Registered once, with the gate: a second registration would panic.
 	e.metrics.MustRegister(append(cacheLookups(e.Inspector), stalePolicies(e.Policies))...)
 	if !e.Config.Store.None {
 		e.metrics.MustRegister(newWatchGauges(e.Store))
@@ -200,6 +208,7 @@ func (e *Engine) joinGate(ctx context.Context, attester attestor.Attester) error
 
 // Close ends what New began, the last first.
 func (e *Engine) Close() error {
+	// What was made last may use what was made before it.
 	var errs []error
 	for _, c := range slices.Backward(e.closers) {
 		errs = append(errs, c())
@@ -226,6 +235,8 @@ func (e *Engine) Attested() posture.Attested {
 	if len(names) == 0 {
 		return nil
 	}
+
+	// Without attestors in the policy there is nothing that it would give.
 	needs := func(img attestor.Image) (attestor.AttestNeeds, bool) {
 		p, governed := e.Policies.Set().Govern(img.Repository())
 		if !governed || len(p.Needs().Attest.Attestors) == 0 {

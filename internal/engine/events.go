@@ -90,6 +90,7 @@ func newWebhook(c config.Webhook, version string) (*courier.Webhook, error) {
 		return nil, fmt.Errorf("webhook.secretFile: %s: %w", c.SecretFile, err)
 	}
 
+	// Without an authority of its own, the system's roots hold.
 	var roots *x509.CertPool
 	if c.CA != "" {
 		pem, err := readBounded(c.CA)
@@ -113,6 +114,7 @@ func readBounded(path string) ([]byte, error) {
 	}
 	defer f.Close() //nolint:errcheck // read only
 
+	// One byte more than is allowed shows that there is more.
 	b, err := io.ReadAll(io.LimitReader(f, maxEventFile+1))
 	if err == nil && len(b) > maxEventFile {
 		err = errors.New(path + " is larger than 1 MiB")

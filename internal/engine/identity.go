@@ -138,6 +138,7 @@ func teamGauges(t *teams.Teams) []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("attestor_teams", "Teams with a file.", func(s teams.Status) int { return len(s.Teams) }),
+		// A directory that cannot be read is one more.
 		gauge("attestor_team_files_broken", "Teams' files that do not load; what those teams had before is in force.",
 			func(s teams.Status) int {
 				if s.Err != nil {
@@ -158,6 +159,7 @@ func CheckIdentity(c *config.Identity) error {
 // LocalCaller is whoever runs this process: the operating system says who that is,
 // and what they may do is up to the credentials that they have.
 func LocalCaller() attestor.Caller {
+	// In a container the number may have no name.
 	if u, err := user.Current(); err == nil {
 		return attestor.LocalCaller(u.Username)
 	}

@@ -70,6 +70,7 @@ func (e *Engine) copyLog(ctx context.Context) {
 // witnessLog has the record's log cosigned by its witnesses until ctx ends. A witness that does not cosign holds up
 // nothing, and is reported when that begins and when it ends. One that saw another history is reported in each round.
 func (e *Engine) witnessLog(ctx context.Context) {
+	// Witnesses are asked at the same time, and call back so.
 	var mu sync.Mutex
 	failing := map[string]bool{}
 	e.Store.WitnessLog(ctx, func(name string, err error) {
@@ -148,11 +149,13 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 		}, func(s audit.LogState) float64 { return s.Behind.Seconds() }),
 	}
 
+	// Which witnesses there are does not change while the service runs.
 	state, _ := s.LogState()
 	for _, w := range state.Witnesses {
 		out = append(out, witnessMetrics(w.Name, gauge)...)
 	}
 
+	// Without a bucket there are no numbers of copies.
 	if !state.Copied {
 		return out
 	}

@@ -38,6 +38,8 @@ func logKey(c config.Config, use kmsUse) *audit.LogKey {
 
 	out := &audit.LogKey{Origin: l.Origin, Wait: time.Duration(l.Wait)}
 	version, inKMS := strings.CutPrefix(l.Key, kmsScheme)
+
+	// A key in Cloud KMS is bounded by the time that settling has; a file answers at once.
 	if inKMS {
 		question := limit.Within(c.Limits.Settle, c.Dependencies.Timeouts.KMS)
 		out.Key = func(ctx context.Context) (translog.Key, error) {
@@ -122,6 +124,7 @@ func LogVerifier(ctx context.Context, c config.Config, getenv func(string) strin
 // dialKMS connects to Cloud KMS, or the emulator that the environment names, for each
 // use. It is for commands, which make one or two calls.
 func dialKMS(getenv func(string) string) kmsUse {
+	// A client for each use, which is closed again.
 	return func(ctx context.Context, f func(*kms.KeyManagementClient) error) error {
 		emulators, err := google.FindEmulators(getenv, false)
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 
 // observe makes what counts, traces and limits calls.
 func (e *Engine) observe(ctx context.Context) error {
+	// Traces first, so that calls are traced from the first on.
 	if o := e.Config.Telemetry.OTLP; o != nil {
 		provider, stop, err := telemetry.Trace(ctx, telemetry.Export{
 			Endpoint: o.Endpoint, Plaintext: o.Plaintext, CA: o.CA, Sample: o.Sample,

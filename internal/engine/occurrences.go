@@ -62,9 +62,13 @@ func (e *Engine) watch() *watch.Config {
 		Revoke:       e.Revoke,
 		Subscription: r.Subscription,
 	}
+
+	// A nil topic in the interface would not be nil.
 	if e.topic != nil {
 		c.Publisher = e.topic
 	}
+
+	// Without a record nothing is known that could be judged again.
 	if !e.Config.Store.None {
 		c.History, c.Admissions, c.Overrides = e.Store, e.Store, e.Store
 	}

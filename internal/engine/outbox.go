@@ -21,6 +21,8 @@ const keepOutboxEvery = time.Minute
 func (e *Engine) keepOutbox(ctx context.Context) {
 	ticker := time.NewTicker(keepOutboxEvery)
 	defer ticker.Stop()
+
+	// The first round is at once: what an instance before left need not wait.
 	for {
 		dropped, err := e.Store.SweepEvents(ctx)
 		if dropped > 0 {

@@ -80,12 +80,14 @@ func (e *Engine) checkOverrides(set *policy.Set) error {
 // policy can grant. A run by somebody who may end only some of them leaves the others,
 // and does not count as one.
 func mayExpire(c config.Config, p *policy.Policy) bool {
+	// A pattern for every registry is as wide as the registries that may be asked.
 	var images []attestor.Pattern
 	for _, pattern := range p.Images() {
 		images = append(images, onHosts(pattern, c.Registries.Hosts())...)
 	}
 
 	return slices.ContainsFunc(c.Identity.Callers, func(who config.Caller) bool {
+		// A pattern that does not parse gives no right; the start refuses it elsewhere.
 		var may []attestor.Pattern
 		for _, text := range who.Images {
 			if pattern, err := attestor.ParsePattern(text); err == nil {

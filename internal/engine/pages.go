@@ -41,6 +41,7 @@ func newPagesOf(
 		return nil, nil, err
 	}
 
+	// Pages of the report and of images are kept for all who may read the same.
 	p := &pageHandler{engine: e, render: r, judged: judged, kept: pages.NewKept[summaryKey, report.Summary](time.Now)}
 	p.keptImages = pages.NewKept[imagesKey, imagesPage](time.Now)
 	mux := http.NewServeMux()
@@ -80,6 +81,8 @@ func (p *pageHandler) page(f func(b *bytes.Buffer, r *http.Request, visible func
 		status := http.StatusOK
 		var b bytes.Buffer
 		err := f(&b, r, visible)
+
+		// A page that says what is wrong with its form is complete, unlike an error's.
 		if errors.Is(err, errInvalidPage) {
 			status = http.StatusBadRequest
 		} else if err != nil {
@@ -200,6 +203,8 @@ func (p *pageHandler) summary(
 ) (report.Summary, error) {
 	caller := server.CallerFrom(r.Context())
 	key := summaryKey{readable(caller), f.Fingerprint(), owner, period}
+
+	// A newer decision makes what is kept old.
 	changed := func() (string, error) { return p.engine.Store.Version(audit.MayLag(r.Context())) }
 
 	f = unrestricted(caller, f)
@@ -288,6 +293,7 @@ const (
 // count is the number of decisions of a filter, exact or at least so many; -1 where it is not known. The page is one of
 // its list.
 func (p *pageHandler) count(r *http.Request, f filter.Filter, page audit.Page) (total int, exact bool) {
+	// The first page holds the whole list.
 	if page.Next == "" && r.URL.Query().Get("pageToken") == "" {
 		return len(page.Decisions), true
 	}
@@ -352,6 +358,8 @@ func (p *pageHandler) policies(b *bytes.Buffer, r *http.Request, _ func(string) 
 	if !server.CallerFrom(r.Context()).MayEverywhere(attestor.ActionRead) {
 		return p.render.Policies(b, list, nil)
 	}
+
+	// Newest first: what is older than the page shows is not read.
 	for c, err := range p.engine.Store.PolicyChanges(r.Context()) {
 		if attestor.KindOf(err) == attestor.Unsupported {
 			break // nothing is recorded
@@ -371,6 +379,7 @@ func (p *pageHandler) bases(b *bytes.Buffer, r *http.Request, _ func(string) boo
 	var list []pages.Base
 	for _, pol := range p.engine.Policies.Set().All() {
 		for _, base := range pol.Needs().Bases {
+			// Policies may approve the same base: it is shown once, with all of them.
 			known := false
 			for i := range list {
 				if list[i].Name == base.Name && list[i].Repository == base.Repository {
@@ -381,6 +390,7 @@ func (p *pageHandler) bases(b *bytes.Buffer, r *http.Request, _ func(string) boo
 				continue
 			}
 			entry := pages.Base{ApprovedBase: base, Policies: []string{pol.Ref().Name}}
+
 			for _, tag := range base.Tags {
 				history, err := p.engine.Store.TagHistory(r.Context(), base.Repository, tag)
 				if err != nil {

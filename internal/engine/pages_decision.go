@@ -13,6 +13,8 @@ import (
 
 func (p *pageHandler) decision(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
 	rec, err := p.readable(r, visible)
+
+	// Who may read is asked before the record says anything.
 	if err != nil {
 		return err
 	}
@@ -33,6 +35,7 @@ func changed(d attestor.Decision) bool { return d.Log != nil && d.Log.Changed !=
 
 // readable is the record of the path, if the caller may read it.
 func (p *pageHandler) readable(r *http.Request, visible func(string) bool) (attestor.Record, error) {
+	// The repository is known only from the record, so that it is read first.
 	rec, err := p.engine.Store.Record(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return attestor.Record{}, err
@@ -57,6 +60,8 @@ func (p *pageHandler) proof(w http.ResponseWriter, r *http.Request) {
 		text, err = p.engine.Store.Prove(r.Context(), rec.Decision.ID)
 		return err
 	})
+
+	// The page of the error was answered.
 	if text == nil {
 		return
 	}
@@ -83,6 +88,7 @@ func (p *pageHandler) reasons(b *bytes.Buffer, _ *http.Request, _ func(string) b
 
 // serverOf is the address by which the reader reached the service, for the commands that a page shows.
 func serverOf(r *http.Request) string {
+	// Behind a proxy the request has no TLS; only on loopback is plain HTTP what the reader used.
 	scheme := "https"
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -98,6 +104,8 @@ func serverOf(r *http.Request) string {
 // for these cannot distinguish it from a pass. A policy that this version cannot read says nothing.
 func alike(rec attestor.Record) []string {
 	d := rec.Decision
+
+	// An override that was closed or revoked has no attestation that counts.
 	open := d.Revoked == nil && (d.OverrideState == nil || d.OverrideState.Open)
 	if d.BreakGlass == nil || d.Policy == nil || !open {
 		return nil
@@ -112,6 +120,7 @@ func alike(rec attestor.Record) []string {
 		return nil
 	}
 
+	// Attested by all attestors of a pass, which whoever verifies takes for one.
 	ordinary := governed.Needs().Attest.For(false)
 	for _, name := range ordinary {
 		if !slices.ContainsFunc(d.Attestations, func(a attestor.Attestation) bool { return a.Attestor == name }) {

@@ -74,6 +74,8 @@ const noBase = "none"
 // matches reports whether a line is selected: every parameter that was given holds.
 func (f lineFilter) matches(l tally.Line) bool {
 	_, because := l.Codes[attestor.Code(f.because)]
+
+	// Only one fix, and nothing that no fix would mend.
 	fix, only := hasFix(l, f.fix), hasFix(l, f.only) && len(l.Fixes) == 1 && !l.Unfixable
 	verdict := string(l.Row.Verdict) == f.newest || f.newest == notPassing && l.Row.Verdict != attestor.Pass
 	base := l.Inspected && (l.Row.Base == f.base || f.base == noBase && l.Row.Base == "")
@@ -119,11 +121,14 @@ func lines(
 	ctx context.Context, s *audit.Store, f filter.Filter, of func(tally.Row) bool,
 ) iter.Seq2[tally.Line, error] {
 	ctx = audit.MayLag(ctx)
+
+	// The record keeps lines by whole days.
 	if whole, ok := wholeDays(f); ok && audit.Summable(f) {
 		return s.ImagesOf(ctx, whole, of)
 	}
 
 	return func(yield func(tally.Line, error) bool) {
+		// Newest first: the first line of an image is its newest.
 		seen := map[string]bool{}
 		for r, err := range s.Records(ctx, f) {
 			if err != nil {
@@ -168,6 +173,8 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 		}
 		number = n
 	}
+
+	// The lines' own parameters first: the general filter does not know them.
 	of, rest, err := parseLines(view.Search)
 	if err != nil {
 		return err
@@ -191,6 +198,8 @@ func (p *pageHandler) fillImages(r *http.Request, view *pages.Images, visible fu
 		return findImages(ctx, p.engine.Store, sincePeriod(f, pageReport, time.Now()), of, number)
 	})
 	view.Rows, view.Total = found.rows, found.total
+
+	// Where the record failed there are no rows, and the error is shown.
 	view.First = (number-1)*pageSize + 1
 	if number*pageSize < found.total {
 		view.Next = number + 1
@@ -218,6 +227,8 @@ func findImages(ctx context.Context, s *audit.Store, f filter.Filter, of lineFil
 	// Where all images of a period are listed, the database counts them, and no line behind the page is read.
 	whole, ok := wholeDays(f)
 	counted := ok && audit.Summable(f) && of == lineFilter{}
+
+	// What a row answers spares the reading of its line.
 	for l, err := range lines(ctx, s, f, of.row) {
 		if err != nil {
 			return imagesPage{}, err
@@ -272,6 +283,7 @@ func (p *pageHandler) image(b *bytes.Buffer, r *http.Request, visible func(strin
 
 // imageOrList sends the address of a repository to the list of its images.
 func (p *pageHandler) imageOrList(w http.ResponseWriter, r *http.Request) {
+	// A digest makes it an image.
 	if name := r.PathValue("name"); !strings.Contains(name, "@") {
 		http.Redirect(w, r, "/images?repository="+url.QueryEscape(name), http.StatusFound)
 		return

@@ -92,6 +92,7 @@ func (p *pageHandler) download(
 		}
 		d = report.RecordList(ds, nil, nil)
 	default:
+		// The period of the page, so that the file has what the page counts.
 		f, _ = wholeDays(sincePeriod(f, pageReport, time.Now()))
 		if owner != "" {
 			d,
@@ -113,6 +114,8 @@ func (p *pageHandler) download(
 func (p *pageHandler) notPassing(ctx context.Context, f filter.Filter, owner string) ([]attestor.Decision, error) {
 	// The lines are small: how many there are is known before a decision is read.
 	open := func(r tally.Row) bool { return r.Verdict != attestor.Pass && ownedBy(r, owner) }
+
+	// First only counted, and no further than the lines go.
 	n := 0
 	for l, err := range lines(ctx, p.engine.Store, f, open) {
 		if err != nil {
@@ -176,6 +179,8 @@ func ownerSummary(
 	ctx context.Context, s *audit.Store, f filter.Filter, owner string, o report.SummaryOptions,
 ) (report.Summary, error) {
 	ctx = audit.MayLag(ctx)
+
+	// The lines come first, and say which images are the owner's.
 	mine := map[string]bool{}
 	of := func(decisions iter.Seq2[attestor.Decision, error]) iter.Seq2[attestor.Decision, error] {
 		return func(yield func(attestor.Decision, error) bool) {
@@ -224,6 +229,8 @@ func (p *pageHandler) exceptionsInForce() []attestor.AppliedException {
 
 func (p *pageHandler) report(b *bytes.Buffer, r *http.Request, visible func(string) bool) error {
 	search := searched(r)
+
+	// An owner is no filter of decisions: it is a property of an image's newest one.
 	owner, rest := ownerOf(search)
 	f, err := filter.Parse(rest, time.Now())
 	if err != nil {

@@ -37,6 +37,7 @@ func (p *pageHandler) simulate(b *bytes.Buffer, r *http.Request, _ func(string) 
 
 // simulated reads what is asked for into the view, and whether anything is.
 func (p *pageHandler) simulated(r *http.Request, view *pages.Simulate) (asked bool, err error) {
+	// A policy's text may be too long for an address: it is posted.
 	values := r.URL.Query()
 	if r.Method == http.MethodPost {
 		// A browser says where a form comes from. Another site's can change nothing here, and shall not cost anything
@@ -89,6 +90,8 @@ func (p *pageHandler) runSimulation(r *http.Request, view pages.Simulate) (*page
 			Fix: "ask an administrator of the gate to grant simulate under identity.callers",
 		}
 	}
+
+	// The record may be years long.
 	period := view.Since
 	if period == "" {
 		period = simulatedPeriod

@@ -63,6 +63,8 @@ func policyError(name string, err error) error {
 		Kind: attestor.Upstream, Msg: "the Binary Authorization policy " + name + " could not be read",
 		Fix: "try again", Err: err,
 	}
+
+	// Without credentials, or with a service that is switched off, no role helps.
 	if because := cause.Of(err); because.Fix != "" {
 		e.Msg, e.Fix = e.Msg+": "+because.Why, because.Fix
 		return e

@@ -17,6 +17,8 @@ const pruneFor = 90 * time.Second
 // servedPrune deletes what is older than the configured retention; nil where none is configured.
 func (e *Engine) servedPrune() func(context.Context) (server.Pruned, error) {
 	retention := time.Duration(e.Config.Store.Retention)
+
+	// Nothing is ever deleted without a retention.
 	if retention <= 0 {
 		return nil
 	}

@@ -27,6 +27,8 @@ type recent[T any] struct {
 func (r *recent[T]) get() (T, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
+	// A failure is kept as long as an answer: a database that is away is not asked by each scrape.
 	if time.Since(r.asked) < recentFor {
 		return r.known, r.err
 	}

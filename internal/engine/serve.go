@@ -29,6 +29,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		return errors.Join(err, ln.Close())
 	}
 
+	// Ended with the service, whatever ends it.
 	background, stop := context.WithCancel(ctx)
 	defer stop()
 	go e.Policies.Run(background)
@@ -50,6 +51,8 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 				slog.String("error", err.Error()))
 		}
 	}()
+
+	// A service without attestors has nothing to warm.
 	if e.Attester != nil {
 		go e.Attester.Warm(background)
 	}
@@ -78,6 +81,7 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 		defer func() { stop(); <-stopped }()
 	}
 
+	// Admission listens by now: a cluster that waits for this line can ask.
 	e.log.InfoContext(ctx, "listening", slog.String("listen", ln.Addr().String()), slog.String("version", e.o.Version))
 	return s.Serve(ctx, ln)
 }
@@ -99,6 +103,7 @@ type service struct {
 }
 
 func (e *Engine) newService() (*service, error) {
+	// Before anything is opened: an override that nothing would end must not be given.
 	if err := e.checkOverrides(e.Policies.Set()); err != nil {
 		return nil, err
 	}
@@ -162,6 +167,8 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan
 	if err != nil {
 		return nil, err
 	}
+
+	// Made before it listens: a wrong configuration leaves no port open.
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return nil, err
@@ -203,6 +210,8 @@ func (e *Engine) recordAdmission(ctx context.Context, r attestor.Record) error {
 func (e *Engine) refreshBases(ctx context.Context) {
 	ticker := time.NewTicker(basesEvery)
 	defer ticker.Stop()
+
+	// Each round reads the policies in force anew.
 	for {
 		var bases []attestor.ApprovedBase
 		for _, p := range e.Policies.Set().All() {

@@ -167,11 +167,14 @@ func (s simulator) Simulate(ctx context.Context, r server.SimulationRequest) (se
 		if err != nil {
 			return server.Simulation{}, err
 		}
+
 		out.Since = step.Since
 		if !step.Skipped {
 			sim.Add(step.Record, step.Newest)
 			out.Reached = step.Record.Decision.Time
 		}
+
+		// A page ends by number, by size or by time, whichever is first.
 		if r.PageSize > 0 && (sim.Records() >= r.PageSize || sim.Size() > simulateBytes ||
 			time.Since(began) > simulatePage) {
 			out.NextPageToken = step.Token

@@ -158,6 +158,8 @@ func (e *Engine) joinInspector(guard google.Guard) error {
 	if err != nil {
 		return err
 	}
+
+	// The checker reads through the same guarded connections.
 	e.referrers = lateReader.Client
 	late.Checker, err = signed.New(signed.Config{
 		Transport:   e.Inspector.Transport(),
@@ -199,6 +201,7 @@ func RemoteOptions(version string) []remote.Option {
 
 // Registries are the hosts that an inspector may ask, and no others.
 func Registries(c config.Registries) verify.Registries {
+	// Plain HTTP is for hosts that the configuration names for it.
 	out := verify.Registries{Keychain: keychain()}
 	for _, host := range c.Hosts() {
 		r := verify.Registry{Host: host, Companions: c.Companions[host]}
@@ -241,6 +244,7 @@ func newAttester(
 		})
 	}
 
+	// An attestation has two thirds of the time to settle: what comes after it has the rest.
 	t := c.Dependencies.Timeouts
 	return attest.New(attest.Config{
 		Grafeas: g.Grafeas, Analysis: g.Analysis, BinAuthz: g.Binauthz,

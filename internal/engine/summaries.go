@@ -25,12 +25,16 @@ func (e *Engine) joinSummaries() error {
 	if err != nil {
 		return fmt.Errorf("vsa.passed: %w", err)
 	}
+
+	// Without a second key, refusals have no summaries.
 	var refused summary.Key
 	if v.Refused != nil {
 		if refused, err = e.summaryKey(*v.Refused); err != nil {
 			return fmt.Errorf("vsa.refused: %w", err)
 		}
 	}
+
+	// Former keys sign nothing: they show which older summaries are the gate's own.
 	var former []summary.Key
 	for i, path := range v.Former {
 		key, err := summary.NewFormerKey(path)
@@ -62,7 +66,7 @@ func (e *Engine) summaryKey(k config.SummaryKey) (summary.Key, error) {
 }
 
 // separateKeys refuses an attestor's key file that also signs summaries, under whatever path. Keys of Cloud KMS are
-// told apart by their names, which the configuration compares.
+// distinguished by their names, which the configuration compares.
 func (e *Engine) separateKeys() error {
 	var own []string
 	for _, a := range e.Config.Attestors {
@@ -74,6 +78,7 @@ func (e *Engine) separateKeys() error {
 		keys = append(keys, r.KeyFile)
 	}
 
+	// Two paths may lead to one key: the keys are compared.
 	for _, path := range slices.DeleteFunc(own, func(p string) bool { return p == "" }) {
 		for _, k := range slices.DeleteFunc(slices.Clone(keys), func(p string) bool { return p == "" }) {
 			same, err := summary.SameKey(path, k)
@@ -104,7 +109,7 @@ func (e *Engine) revokeSummaries(
 	ctx context.Context, signed audit.Attested, needs attestor.AttestNeeds,
 ) ([]attestor.Summary, []attestor.LeftSummary, error) {
 	if e.summaries == nil {
-		// Without the keys the gate cannot tell its own summaries from others'.
+		// Without the keys the gate cannot distinguish its own summaries from others'.
 		var left []attestor.LeftSummary
 		for _, s := range signed.Summaries {
 			left = append(left, attestor.LeftSummary{
@@ -116,10 +121,13 @@ func (e *Engine) revokeSummaries(
 		return nil, left, nil
 	}
 
+	// The zero place is the image's own repository.
 	places := []attestor.SummaryNeeds{{}}
 	if needs.Summary != nil {
 		places = append(places, *needs.Summary)
 	}
+
+	// A reference that cannot be read is reported, and keeps none of the others.
 	var errs []error
 	for _, s := range signed.Summaries {
 		at, err := attestor.ParseImage(s.Reference)

@@ -37,6 +37,8 @@ func (e *Engine) probeSummaryKeys(ctx context.Context) []probe.Result {
 	if e.summaries == nil {
 		return nil
 	}
+
+	// One lock for all probes: of those at one time one asks.
 	e.checked.Lock()
 	defer e.checked.Unlock()
 

@@ -36,6 +36,7 @@ func Summarise(
 // wholeDays returns a filter whose period begins with a UTC day. It is false for one
 // that is fixed to another instant: that is what was asked for.
 func wholeDays(f filter.Filter) (filter.Filter, bool) {
+	// A day is the smallest period that the record has sums of.
 	start := f.Since.UTC().Truncate(tally.Day)
 	if f.Since.IsZero() || start.Equal(f.Since) {
 		return f, true
@@ -51,6 +52,7 @@ func wholeDays(f filter.Filter) (filter.Filter, bool) {
 
 // fromSums sums up what the record keeps.
 func fromSums(ctx context.Context, s *audit.Store, f filter.Filter, o report.SummaryOptions) (report.Summary, error) {
+	// Overrides and revocations are few: they are read one by one.
 	overridden, revoked := f, f
 	overridden.BreakGlass, revoked.Revoked = true, true
 	kept := report.Kept{

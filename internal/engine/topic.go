@@ -53,6 +53,7 @@ func (e *Engine) dialTopic(ctx context.Context, guard google.Guard) (err error) 
 
 // Publish implements [watch.Publisher].
 func (t *topic) Publish(ctx context.Context, data []byte, attributes map[string]string) error {
+	// Waited for: what is reported as published is stored by Pub/Sub.
 	if _, err := t.publisher.Publish(ctx, &pubsub.Message{Data: data, Attributes: attributes}).Get(ctx); err != nil {
 		return fmt.Errorf("publishing to %s: %w", t.publisher.String(), err)
 	}
