@@ -377,16 +377,27 @@ func (p *attempt) unsigned(why string) {
 	p.dec.Attestations = append(p.dec.Attestations, p.standing.Valid...)
 	for _, a := range p.standing.Valid {
 		if p.dec.Verdict != Pass {
-			reasons = append(reasons, Reason{
-				Code: CodeAlreadyAttested, Subject: string(a.Digest),
-				Message: "an earlier attestation by " + a.Attestor + " still admits this digest",
-				Fix:     "attestor revoke " + p.ev.Image.String() + " --reason 'refused by the policy now'",
-			})
+			reasons = append(reasons, p.attestedAlready(a))
 		}
 	}
 
 	p.check(Check{Name: CheckAttest, Status: StatusSkipped,
 		Reasons: append(append(reasons, p.foreign()...), p.left...)})
+}
+
+// attestedAlready says what still admits a digest of the image. The command names that digest: revoking an index that was
+// never signed deletes nothing. A platform may be an image of its own that passes, so that its attestation is no mistake.
+func (p *attempt) attestedAlready(a Attestation) Reason {
+	r := Reason{
+		Code: CodeAlreadyAttested, Subject: string(a.Digest),
+		Message: "an earlier attestation by " + a.Attestor + " still admits this digest",
+		Fix:     "attestor revoke " + p.ev.Image.Sibling(a.Digest).String() + " --reason 'refused by the policy now'",
+	}
+	if a.Digest != p.ev.Image.Digest() {
+		r.Message += ", which is one of the image's platforms"
+		r.Fix = "if this platform is not to run by itself either: " + r.Fix
+	}
+	return r
 }
 
 // check adds a check. A refusing check turns Pass into Undecided; a Deny stays Deny.

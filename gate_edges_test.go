@@ -340,6 +340,34 @@ func TestWhatIsSaidWhereNothingWasSigned(t *testing.T) {
 	}
 }
 
+// What stands may be an attestation of one platform: the command that ends it names that digest, since the index was never
+// signed, and says that the platform may be an image of its own.
+func TestAnAttestationOfAPlatformIsNamed(t *testing.T) {
+	s := newStages(t)
+	s.policy.status[attestor.CheckUser] = attestor.StatusDeny
+	s.standing = attestor.Standing{Known: true, Valid: []attestor.Attestation{
+		{Attestor: "projects/p/attestors/a", Digest: digest(1)}, {Attestor: "projects/p/attestors/a", Digest: digest(7)},
+	}}
+	d, err := admit(t, s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	const why = " --reason 'refused by the policy now'"
+	reasons := attestCheck(t, d).Reasons
+	if len(reasons) != 3 {
+		t.Fatalf("reasons %+v, want what was not signed and two attestations", reasons)
+	}
+	own, platform := reasons[1], reasons[2]
+	if own.Fix != "attestor revoke "+repository+"@"+string(digest(1))+why || strings.Contains(own.Message, "platform") {
+		t.Errorf("of the image's own digest: %+v", own)
+	}
+	if platform.Subject != string(digest(7)) || !strings.Contains(platform.Message, "one of the image's platforms") ||
+		platform.Fix != "if this platform is not to run by itself either: attestor revoke "+repository+"@"+string(digest(7))+why {
+		t.Errorf("of a platform: %+v", platform)
+	}
+}
+
 // The record of a Decision has the evidence, named by its content hash, the
 // policy's text and the time that it took; without a policy nothing was
 // gathered.
