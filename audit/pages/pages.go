@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,8 @@ func New() (*Renderer, error) {
 		"before":   before,
 		"outcomes": outcomes, "outcomeWord": outcomeWord, "outcomeMark": verdictMark, "effect": effect,
 		"capital": capital, "brief": brief,
+		// A flag of a command is not broken after its hyphens.
+		"words": func(line string) []string { return strings.Split(line, " ") }, "isFlag": isFlag,
 		"overridden": describe.Overridden, "state": stateClass, "until": until, "join": strings.Join,
 	})
 	if err != nil {
@@ -59,6 +62,9 @@ func New() (*Renderer, error) {
 
 	return &Renderer{t}, nil
 }
+
+// isFlag reports whether a word of a command is a flag.
+func isFlag(word string) bool { return strings.HasPrefix(word, "--") }
 
 // joined is the text of all templates.
 func joined() (string, error) {
@@ -171,8 +177,21 @@ type Policy struct {
 // PolicyChanges is how many changes of policies the page has at most.
 const PolicyChanges = 50
 
-// Policies renders the policies in force, and the newest changes of them, the newest first.
+// Policies renders the policies in force, first those that are not what is on disk, and the newest changes of them, the
+// newest first.
 func (r *Renderer) Policies(w io.Writer, ps []Policy, changes []attestor.PolicyChange) error {
+	// An old text in force is what a reader must see, however many policies there are.
+	ps = slices.Clone(ps)
+	slices.SortStableFunc(ps, func(a, b Policy) int {
+		switch {
+		case (a.Problem == "") == (b.Problem == ""):
+			return 0
+		case a.Problem != "":
+			return -1
+		}
+		return 1
+	})
+
 	return r.render(w, "policies", struct {
 		Head     page.Head
 		Policies []Policy
