@@ -220,8 +220,8 @@ func shortDigest(s string) string {
 // decision of the record, which may have several on one image.
 func totals(ds []attestor.Decision, what string) string {
 	count := map[attestor.Outcome]int{}
-	broken, dry := 0, true
-	// "Would be refused" is said only if every refusal was a dry run: one that was
+	broken, dry, ran := 0, true, false
+	// "Would be refused" is said only if something was a dry run, and every refusal was: one that was
 	// enforced makes the sentence about all of them one about refusals.
 	for _, d := range ds {
 		count[describe.Outcome(d)]++
@@ -230,11 +230,11 @@ func totals(ds []attestor.Decision, what string) string {
 			broken++
 		}
 
-		dry = dry && (d.DryRun || describe.Outcome(d) == attestor.Pass)
+		dry, ran = dry && (d.DryRun || describe.Outcome(d) == attestor.Pass), ran || d.DryRun
 	}
 
 	refused := "refused"
-	if dry {
+	if dry && ran {
 		refused = "would be refused"
 	}
 
