@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -74,9 +75,24 @@ func (r CaseReport) Failed() int {
 	return n
 }
 
+// testsIn says of a directory which files in it are tests.
+func testsIn(dir string) error {
+	e := &attestor.Error{
+		Kind: attestor.Invalid, Msg: dir + " is a directory, and policies are tested by files",
+		Fix: "no file in it has a name that ends in _test.yaml: name the files that hold the tests",
+	}
+	if found, err := filepath.Glob(filepath.Join(dir, "*_test.yaml")); err == nil && len(found) > 0 {
+		e.Fix = "name the files: " + filepath.Join(dir, "*_test.yaml")
+	}
+	return e
+}
+
 // Test runs a file of cases. The error is about the files; what comes out
 // otherwise than wanted is in the report.
 func Test(path string) (CaseReport, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return CaseReport{}, testsIn(path)
+	}
 	text, err := readBounded(path)
 	if err != nil {
 		return CaseReport{}, err

@@ -168,10 +168,10 @@ func yamlDocuments(text []byte) ([]*node, error) {
 
 // yamlFault leaves out what the parser quotes, which may be a secret.
 func yamlFault(err error) string {
-	if e, ok := errors.AsType[*yaml.LoadError](err); ok {
+	if e, ok := errors.AsType[*yaml.LoadError](err); ok && e.Mark.Line > 0 {
 		return fmt.Sprintf("line %d, column %d", e.Mark.Line, e.Mark.Column)
 	}
-	return "the text cannot be parsed"
+	return "the text cannot be parsed, as that of a binary file"
 }
 
 func fromYAML(y *yaml.Node, seen *int, depth int) (*node, error) {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 )
 
 // Attestations reads and deletes the gate's attestations.
@@ -98,8 +99,8 @@ func (s *Server) revoke(k *call) error {
 	if n := utf8.RuneCountInString(reason); n < attestor.MinRevocationReason || n > attestor.MaxRevocationReason {
 		return &attestor.Error{
 			Kind: attestor.Invalid,
-			Msg: fmt.Sprintf("reason has %d characters, %d to %d are allowed",
-				n, attestor.MinRevocationReason, attestor.MaxRevocationReason),
+			Msg: fmt.Sprintf("reason has %s, %d to %d are allowed",
+				describe.Plural(n, "character"), attestor.MinRevocationReason, attestor.MaxRevocationReason),
 			Fix: "say why the attestations are revoked; the audit report shows it",
 		}
 	}

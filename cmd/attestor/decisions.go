@@ -39,10 +39,17 @@ func decisionsListCommand() *cobra.Command {
 			var out []attestor.Decision
 			err := f.each(c, func(d attestor.Decision) bool {
 				out = append(out, d)
-				return f.limit <= 0 || len(out) < f.limit
+				return f.limit <= 0 || len(out) <= f.limit
 			})
 			if err != nil {
 				return err
+			}
+
+			// One more than is shown tells that the list goes on.
+			if f.limit > 0 && len(out) > f.limit {
+				out = out[:f.limit]
+				fmt.Fprintf(c.ErrOrStderr(), "the newest %s; there are older ones: --limit 0 lists all\n",
+					describe.Plural(f.limit, "decision"))
 			}
 			return writeReport(c, format, report.History(out))
 		},

@@ -119,8 +119,16 @@ func useEnvironment(root *cobra.Command) {
 
 // withVariable names the variable that gave a flag's value, in an error about that value.
 func withVariable(c *cobra.Command, flag string, err error) error {
-	if f := c.Flags().Lookup(flag); err != nil && f != nil && f.Annotations[fromVariable] != nil {
-		return fmt.Errorf("%s: %w", f.Annotations[fromVariable][0], err)
+	if name := variableOf(c, flag); err != nil && name != "" {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return err
+}
+
+// variableOf is the variable that gave a flag's value; "": none did.
+func variableOf(c *cobra.Command, flag string) string {
+	if f := c.Flags().Lookup(flag); f != nil && f.Annotations[fromVariable] != nil {
+		return f.Annotations[fromVariable][0]
+	}
+	return ""
 }

@@ -55,6 +55,9 @@ func (a *alsoFlag) Set(s string) error {
 	if _, err := report.Find(format, report.OfDecisions); err != nil {
 		return err
 	}
+	if err := writable(file); err != nil {
+		return err
+	}
 
 	*a = append(*a, struct {
 		format report.Format
@@ -63,8 +66,31 @@ func (a *alsoFlag) Set(s string) error {
 	return nil
 }
 
+// writable is the error of a file that cannot be written whatever is written: the name of a directory, or one in a
+// directory that does not exist.
+func writable(name string) error {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: name + " is a directory, and what is written is a file", Fix: "name a file in it",
+		}
+	}
+
+	dir := filepath.Dir(name)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return &attestor.Error{
+			Kind: attestor.Invalid, Msg: name + " cannot be written: there is no directory " + dir,
+			Fix: "make it: mkdir -p " + dir,
+		}
+	}
+	return nil
+}
+
 // writeFile replaces a file whole.
 func writeFile(name string, write func(io.Writer) error) error {
+	if err := writable(name); err != nil {
+		return err
+	}
+
 	// In the directory of the file, so that the rename replaces it at once and an interruption leaves the earlier
 	// one.
 	f, err := os.CreateTemp(filepath.Dir(name), ".attestor-*")

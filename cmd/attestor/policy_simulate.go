@@ -101,7 +101,7 @@ func (f *simulateFlags) run(c *cobra.Command, args []string) error {
 		return err
 	}
 
-	if err := judgedNothing(simulated, where, set); err != nil {
+	if err := judgedNothing(simulated, where, len(args) == 0, set); err != nil {
 		return err
 	}
 	if err := writeReport(c, f.format, simulationDocument(simulated)); err != nil {
@@ -143,11 +143,18 @@ func (f *simulateFlags) file(c *cobra.Command, set *policy.Set, name string) (po
 }
 
 // judgedNothing is the error of a simulation that judged nothing: "no image would be answered otherwise" would be true
-// of it, and say nothing about the policies.
-func judgedNothing(r policy.Report, where string, set *policy.Set) error {
+// of it, and say nothing about the policies. A service looks only at decisions on images of the policy.
+func judgedNothing(r policy.Report, where string, served bool, set *policy.Set) error {
 	switch {
 	case r.Judged > 0:
 		return nil
+	case r.Records == 0 && served:
+		return &attestor.Error{
+			Kind: attestor.Invalid,
+			Msg:  "expected recorded decisions on images that these policies govern, in " + where + ", found none",
+			Fix: "they cover " + strings.Join(coveredBy(set), ", ") + ": correct spec.images, or give an earlier --since; " +
+				"attestor decisions list shows what there is",
+		}
 	case r.Records == 0:
 		return &attestor.Error{
 			Kind: attestor.Invalid, Msg: "expected recorded decisions, one JSON document a line, in " +
@@ -156,19 +163,24 @@ func judgedNothing(r policy.Report, where string, set *policy.Set) error {
 		}
 	}
 
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg: fmt.Sprintf("these policies govern none of the images in %s of %s",
+			describe.Plural(r.Records, "record"), where),
+		Fix: "they cover " + strings.Join(coveredBy(set), ", ") + ": give records of such images, or the policy of " +
+			"those images",
+	}
+}
+
+// coveredBy are the patterns of the images that policies govern.
+func coveredBy(set *policy.Set) []string {
 	var covered []string
 	for _, p := range set.All() {
 		for _, pattern := range p.Images() {
 			covered = append(covered, pattern.String())
 		}
 	}
-	return &attestor.Error{
-		Kind: attestor.Invalid,
-		Msg: fmt.Sprintf("these policies govern none of the images in %s of %s",
-			describe.Plural(r.Records, "record"), where),
-		Fix: "they cover " + strings.Join(covered, ", ") + ": give records of such images, or the policy of " +
-			"those images",
-	}
+	return covered
 }
 
 // openRecords opens a file, with a progress bar where somebody watches.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc/status"
 
@@ -62,7 +64,23 @@ func problemsOf(err error) []problem {
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
 		return []problem{{strings.Replace(err.Error(), e.Error(), e.Msg+because(e.Err), 1), e.Fix}}
 	}
-	return []problem{{err.Error(), ""}}
+	return []problem{{err.Error(), systemFix(err)}}
+}
+
+// systemFix is what to do about an error of the operating system, or of Google's library, that nobody gave a fix.
+func systemFix(err error) string {
+	_, file := errors.AsType[*fs.PathError](err)
+	switch {
+	case file && errors.Is(err, fs.ErrNotExist):
+		return "correct the path, or make the file first"
+	case file && errors.Is(err, syscall.EISDIR):
+		return "name a file in it, and not the directory"
+	case file && errors.Is(err, fs.ErrPermission):
+		return "give whoever runs this the right to the file"
+	case strings.Contains(err.Error(), "could not find default credentials"):
+		return "log in: gcloud auth application-default login"
+	}
+	return ""
 }
 
 // because is a cause, where it says more to a person than the message: not what gRPC says of its connections, nor that a

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -46,6 +48,21 @@ func TestUsageSaysWhatWasMeant(t *testing.T) {
 		if code := run(strings.Fields(command), strings.NewReader(""), &out, &errs); code != 2 || !strings.Contains(errs.String(), want) {
 			t.Errorf("attestor %s: code %d, want 2 and %q\n%s", command, code, want, errs.String())
 		}
+	}
+}
+
+// TestABinaryFileHasNoLine says of what no parser reads that it is no text, and not a line that nobody finds.
+func TestABinaryFileHasNoLine(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "b.yaml")
+	if err := os.WriteFile(name, []byte{1, 2, 3}, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	var out, errs bytes.Buffer
+	code := run([]string{"posture", name}, strings.NewReader(""), &out, &errs)
+	if code != 2 || strings.Contains(errs.String(), "line 0") || !strings.Contains(errs.String(), "as that of a binary file") {
+		t.Errorf("code %d: %s", code, errs.String())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -89,7 +90,12 @@ func newClient(c *cobra.Command, server string, i client.Identity) (*client.Clie
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Options{Server: server, Token: token, Notice: c.ErrOrStderr(), Version: version})
+	cl, err := client.New(client.Options{Server: server, Token: token, Notice: c.ErrOrStderr(), Version: version})
+	if name := variableOf(c, "server"); err != nil && name != "" {
+		// Whoever typed no --server would look for it in vain.
+		return nil, errors.New(strings.Replace(err.Error(), "--server", name, 1))
+	}
+	return cl, err
 }
 
 func (f *whereFlags) client(c *cobra.Command) (*client.Client, error) {

@@ -14,6 +14,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/strictyaml"
 	"github.com/attestor-gate/attestor/internal/when"
@@ -35,6 +36,9 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 		return Config{}, fmt.Errorf("reading the configuration: %w", err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return Config{}, isDirectory(path)
+	}
 
 	// One byte more than is allowed shows a file that is too large.
 	b, err := io.ReadAll(io.LimitReader(f, maxSize+1))
@@ -62,6 +66,18 @@ func Load(path string, getenv func(string) string, profile ProfileCheck) (Config
 		return Config{}, fmt.Errorf("%s:\n%w", path, err)
 	}
 	return c, nil
+}
+
+// isDirectory says which file in a directory was meant, where that can be told.
+func isDirectory(path string) error {
+	e := &attestor.Error{
+		Kind: attestor.Invalid, Msg: path + " is a directory, and a configuration is one file", Fix: "name the file in it",
+	}
+	file := filepath.Join(path, "attestor.yaml")
+	if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+		e.Fix = "name the file, such as " + file
+	}
+	return e
 }
 
 // isPolicy reports whether a file is what people take for a configuration most often.
