@@ -107,7 +107,8 @@ func differs(leaf translog.Stored, parts map[string][]byte, whole bool) string {
 }
 
 // checkEntry reports whether the log has the entry of a decision at its place: in the
-// tree of its head, and in that of its newest checkpoint.
+// tree of its head, and in that of its newest checkpoint. An error says that it could not be compared: a database that
+// does not answer has changed nothing.
 func (s *Store) checkEntry(ctx context.Context, id string) (ok bool, err error) {
 	leaf, err := translog.Find(ctx, s.read, kindDecision, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -122,12 +123,12 @@ func (s *Store) checkEntry(ctx context.Context, id string) (ok bool, err error) 
 	if err != nil {
 		return false, err
 	}
-	if leaf.Index >= head.Size {
+	if leaf.Index < 0 || leaf.Index >= head.Size {
 		return false, nil
 	}
 	hashes, err := tlog.ProveRecord(head.Size, leaf.Index, translog.Hashes(ctx, s.read))
 	if err != nil {
-		return false, ctx.Err() //nolint:nilerr // a hash is missing: the log was changed
+		return differing(err)
 	}
 	included := tlog.CheckRecord(hashes, head.Size, head.Root(), leaf.Index, tlog.RecordHash(leaf.Entry)) == nil
 	if !included {
@@ -145,6 +146,16 @@ func (s *Store) checkEntry(ctx context.Context, id string) (ok bool, err error) 
 	if c.Size <= leaf.Index {
 		return true, nil
 	}
-	_, err = translog.Prove(ctx, s.read, leaf, signed)
-	return err == nil, ctx.Err()
+	if _, err = translog.Prove(ctx, s.read, leaf, signed); err != nil {
+		return differing(err)
+	}
+	return true, nil
+}
+
+// differing tells what the database has from that it could not be read.
+func differing(err error) (same bool, _ error) {
+	if translog.IsDamaged(err) {
+		return false, nil
+	}
+	return false, err
 }

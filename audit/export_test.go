@@ -206,6 +206,13 @@ func (s *Store) WrapWriter(ctx context.Context, wrap func(driver.Connector) driv
 	return errors.Join(err, s.prepare(ctx))
 }
 
+// WrapReader makes the connections that read a file anew, each wrapped.
+func (s *Store) WrapReader(wrap func(driver.Connector) driver.Connector) {
+	old := s.read
+	s.read = sql.OpenDB(wrap(named{old.Driver(), s.engine.(*sqliteEngine).name()})) //nolint:forcetypeassert // of a file
+	_ = old.Close()
+}
+
 // named is a connector of a driver that has none.
 type named struct {
 	driver driver.Driver
@@ -276,3 +283,6 @@ func (s *Store) VerifyBeside(ctx context.Context, r VerifyRequest, meanwhile fun
 	}
 	return v.done, v.run(ctx, head)
 }
+
+// HashOf names a blob.
+func HashOf(b []byte) string { return hashOf(b) }

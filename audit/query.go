@@ -21,6 +21,7 @@ type head struct {
 	matches              bool    // in a chunk: the plan's conditions hold
 	index                int64   // of its entry in the log, where changed is set
 	changed              string  // how it differs from what was recorded; "" for not at all
+	damaged              error   // why its evidence does not decode
 
 	override *attestor.OverrideState    // see addSince
 	revoked  *attestor.RevocationRecord // see addSince
@@ -47,8 +48,9 @@ func (s *Store) heads(ctx context.Context, query string, args ...any) ([]head, e
 		var evidence string
 		h.body, evidence = s.unpack(t)
 		if evidence != "" {
+			// One row that does not decode says nothing of the others.
 			if err := json.Unmarshal([]byte(evidence), &h.evidence); err != nil {
-				return nil, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+				h.evidence, h.damaged = outline{}, fmt.Errorf("decoding its evidence: %w", err)
 			}
 		}
 		out = append(out, h)

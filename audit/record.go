@@ -302,7 +302,7 @@ const maxPending = 1000
 
 // Pending lists the decisions that were begun longer than olderThan ago and never
 // finished, oldest first and at most 1,000, so that the gate can finish them when
-// it starts.
+// it starts. One whose evidence was changed or lost is named in the error, and the others are listed beside it.
 func (s *Store) Pending(ctx context.Context, olderThan time.Duration) ([]attestor.Record, error) {
 	if s.none {
 		return nil, nil
@@ -319,13 +319,25 @@ func (s *Store) Pending(ctx context.Context, olderThan time.Duration) ([]attesto
 		return nil, s.fail(doing, err)
 	}
 
+	var damaged []error
 	out := make([]attestor.Record, 0, len(heads))
 	for _, h := range heads {
-		r, err := s.full(ctx, h, nil)
-		if err != nil {
-			return nil, s.fail(doing, err)
+		known, err := s.blobsOf(ctx, h)
+		if err != nil && !evidenceGone(err) {
+			return nil, s.fail(doing, err) // the database's, which concerns all of them
 		}
+
+		// What is not as it was recorded decides nothing, and keeps nothing else from being finished.
+		var r attestor.Record
+		if err = cmp.Or(h.damaged, err); err == nil {
+			r, err = join(h.body, h.evidence, known)
+		}
+		if err != nil {
+			damaged = append(damaged, fmt.Errorf("decision %s was begun, and its record cannot be read: %w", h.id, err))
+			continue
+		}
+		r.Decision.OverrideState, r.Decision.Revoked = h.override, h.revoked
 		out = append(out, r)
 	}
-	return out, nil
+	return out, errors.Join(damaged...)
 }

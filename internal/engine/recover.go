@@ -71,9 +71,11 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if replaced != nil {
 		return errors.Join(errs...)
 	}
+
+	// One that cannot be read is an error beside those that can.
 	pending, err := e.Store.Pending(ctx, age)
 	if err != nil {
-		return errors.Join(append(errs, err)...)
+		errs = append(errs, err)
 	}
 	for _, r := range pending {
 		// What an earlier version wrote of a revocation is read by Fill.

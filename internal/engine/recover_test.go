@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"database/sql"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +15,8 @@ import (
 	"github.com/attestor-gate/attestor/internal/samples"
 )
 
-// A decision that cannot be completed, as by a policy that this version does not read, does not keep those that were begun
-// after it.
+// A decision that cannot be completed, as by a policy that this version does not read or without its evidence, does not
+// keep those that were begun after it.
 func TestRecoveryGoesOnBesideAFailure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{quiet: true})
@@ -26,20 +28,33 @@ func TestRecoveryGoesOnBesideAFailure(t *testing.T) {
 
 	begun := whole
 	begun.Decision.Log = nil
-	for i, id := range []string{"decision-unread", "decision-good"} {
+	for i, id := range []string{"decision-unread", "decision-damaged", "decision-good"} {
 		begun.Decision.ID, begun.Decision.Time = id, time.Now().Add(-time.Hour+time.Duration(i)*time.Minute)
 		begun.PolicyText = whole.PolicyText
 		if i == 0 {
 			begun.PolicyText = []byte("kind: OfAnotherVersion\n")
 		}
+		if i == 1 {
+			begun.PolicyText = append(slices.Clone(whole.PolicyText), "# its own\n"...)
+		}
 		w.ok(w.engine.Store.Begin(t.Context(), begun))
 	}
 
-	if err := w.engine.Recover(t.Context()); err == nil || !strings.Contains(err.Error(), "decision-unread") {
-		t.Errorf("%v, want the decision that cannot be completed", err)
+	db, err := sql.Open("sqlite", "file:"+w.config.Store.SQLite+"?_pragma=busy_timeout(60000)")
+	w.ok(err)
+	defer db.Close()
+	own := attestor.DigestOf(append(slices.Clone(whole.PolicyText), "# its own\n"...))
+	_, err = db.ExecContext(t.Context(), "DELETE FROM blobs WHERE hash = $1", string(own))
+	w.ok(err)
+
+	if err := w.engine.Recover(t.Context()); err == nil || !strings.Contains(err.Error(), "decision-unread") ||
+		!strings.Contains(err.Error(), "decision-damaged") || strings.Contains(err.Error(), "decision-good") {
+		t.Errorf("%v, want the decisions that cannot be completed", err)
 	}
 	left, err := w.engine.Store.Pending(t.Context(), 0)
-	w.ok(err)
+	if err == nil || !strings.Contains(err.Error(), "decision-damaged") {
+		t.Errorf("%v, want the decision whose evidence is gone", err)
+	}
 	if len(left) != 1 || left[0].Decision.ID != "decision-unread" {
 		t.Errorf("%d decisions are left, want the one that cannot be completed", len(left))
 	}

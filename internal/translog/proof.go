@@ -120,6 +120,18 @@ var errInconsistent = errors.New("the log's rows were changed since the checkpoi
 // database does not have the tree of a checkpoint.
 func IsInconsistent(err error) bool { return errors.Is(err, errInconsistent) }
 
+// damaged is the error of a row of the log that is gone, or not what the log wrote.
+type damaged string
+
+func (d damaged) Error() string { return string(d) }
+
+// IsDamaged reports whether an error of reading hashes says what the database has: that it does not have the rows, or the
+// tree, that it had. Any other error says that it could not be read, which proves nothing and may pass.
+func IsDamaged(err error) bool {
+	_, ok := errors.AsType[damaged](err)
+	return ok || IsInconsistent(err)
+}
+
 // Prove returns the proof that a checkpoint's tree has the stored leaf. It never
 // returns a proof that does not verify.
 func Prove(ctx context.Context, q Querier, leaf Stored, signed []byte) (Proof, error) {

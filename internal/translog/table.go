@@ -288,7 +288,7 @@ func readLeaves(ctx context.Context, q Querier, text string, args ...any) ([]Sto
 
 func split(b []byte) ([]tlog.Hash, error) {
 	if len(b) == 0 || len(b)%tlog.HashSize != 0 {
-		return nil, errors.New("its stored hashes are damaged")
+		return nil, damaged("its stored hashes are damaged")
 	}
 	out := make([]tlog.Hash, len(b)/tlog.HashSize)
 	for i := range out {
@@ -322,7 +322,7 @@ func Hashes(ctx context.Context, q Querier) tlog.HashReader {
 		out := make([]tlog.Hash, len(indexes))
 		for i := range indexes {
 			if level[i] >= len(found[row[i]]) {
-				return nil, fmt.Errorf("log entry %d or one of its hashes is missing", row[i])
+				return nil, damaged(fmt.Sprintf("log entry %d or one of its hashes is missing", row[i]))
 			}
 			out[i] = found[row[i]][level[i]]
 		}
