@@ -16,11 +16,11 @@ func baseCheck() check {
 		name:  attestor.CheckBase,
 		asks:  func(s *Spec) asking { return requiredIf(s.Base.Required) },
 		needs: baseNeeds,
-		lacks: func(earlier, next attestor.Needs) string {
+		lacks: func(_ *Policy, earlier, next attestor.Needs) lack {
 			if next.BaseRequired && !basesCovered(earlier, next) {
-				return "the approved bases, or the proof asked for, are not those that were looked up"
+				return lack{why: otherBases, certain: basesOnlyHelp(earlier, next)}
 			}
-			return ""
+			return lack{}
 		},
 		validate: func(v *validator, s *Spec) { v.base(&s.Base) },
 		lint:     (*linter).base,
@@ -306,10 +306,50 @@ func (a *Approved) exemplary() attestor.Base {
 	return b
 }
 
-// basesCovered reports whether every entry of next was looked up as it stands
-// there, signature rule and level included.
+// basesOnlyHelp reports whether a base that passes by what was looked up for earlier passes by next, too. Of several bases
+// the one counts that has the most layers in common with the image, so that a further one can take the place of one that
+// passes. Its proof, its digest and its signer are compared again.
+func basesOnlyHelp(earlier, next attestor.Needs) bool {
+	// A weaker proof makes further bases count. One by a statement counts by its builder and its signer, whom the evidence
+	// of a base does not name.
+	if !next.BaseEvidence.Satisfies(earlier.BaseEvidence) ||
+		next.BaseEvidence == attestor.Attested && !attestedAlike(earlier, next) {
+		return false
+	}
+
+	return !slices.ContainsFunc(next.Bases, func(b attestor.ApprovedBase) bool {
+		i := slices.IndexFunc(earlier.Bases, func(a attestor.ApprovedBase) bool {
+			return a.Name == b.Name && a.Repository == b.Repository
+		})
+		var a attestor.ApprovedBase
+		if i >= 0 {
+			a = earlier.Bases[i]
+		}
+
+		// Whether a base is current was found out for the tags of then. A further digest is approved whatever its age, and
+		// refuses only where somebody must have signed it.
+		return !slices.Equal(a.Tags, b.Tags) || b.SignedBy != nil && !covers(a.Digests, b.Digests)
+	})
+}
+
+// attestedAlike reports whether the same statements could name a base.
+func attestedAlike(earlier, next attestor.Needs) bool {
+	e, n := earlier.Provenance, next.Provenance
+	if e == nil || n == nil {
+		return e == n
+	}
+	return covers(e.Builders, n.Builders) && covers(n.Builders, e.Builders) && e.SignedBy.Text() == n.SignedBy.Text()
+}
+
+// basesCovered reports whether a base was required, and every entry of next looked up as it stands there.
 func basesCovered(earlier, next attestor.Needs) bool {
-	if !earlier.BaseRequired || !next.BaseEvidence.Satisfies(earlier.BaseEvidence) {
+	return earlier.BaseRequired && basesLookedUp(earlier, next)
+}
+
+// basesLookedUp reports whether every entry of next was looked up as it stands there, signature rule and level included.
+func basesLookedUp(earlier, next attestor.Needs) bool {
+	if !next.BaseEvidence.Satisfies(earlier.BaseEvidence) ||
+		next.BaseEvidence == attestor.Attested && !attestedAlike(earlier, next) {
 		return false
 	}
 

@@ -25,12 +25,21 @@ func packagesCheck() check {
 				n.SBOM = &attestor.SBOMNeeds{SignedBy: s.SBOM.SignedBy.rule()}
 			}
 		},
-		lacks: func(earlier, next attestor.Needs) string {
+		lacks: func(p *Policy, earlier, next attestor.Needs) lack {
 			e, n := earlier.SBOM, next.SBOM
-			if n != nil && (e == nil || e.SignedBy.Text() != n.SignedBy.Text()) {
-				return "SBOMs were not read by these rules"
+			switch {
+			case n == nil:
+				return lack{}
+
+			// A document that was not read, or not as the signer's, may list what the policy denies.
+			case e == nil || e.SignedBy.Text() != n.SignedBy.Text():
+				return lack{why: otherSBOMs}
+
+			// Denied packages are refused where a scan names them, too.
+			case slices.ContainsFunc(p.stages, func(s *Spec) bool { return s.Packages != nil }):
+				return scannersLack(earlier.Scan, next.Scan)
 			}
-			return ""
+			return lack{}
 		},
 		validate: (*validator).packages,
 		lint:     (*linter).packages,
@@ -80,7 +89,7 @@ func (j *judgement) packages(e *attestor.PlatformEvidence) {
 	// Without an SBOM by the signer, nothing is known of the packages that nobody reports: the check does not count
 	// as one that passed.
 	if len(found) == 0 && len(counting) == 0 {
-		j.skip(attestor.CheckPackages, e.Platform, want.skipped(e))
+		j.nothing(attestor.CheckPackages, e.Platform, want.skipped(e))
 		return
 	}
 	j.conclude(attestor.CheckPackages, e.Platform, found)

@@ -21,14 +21,7 @@ func provenanceCheck() check {
 				}
 			}
 		},
-		lacks: func(earlier, next attestor.Needs) string {
-			e, n := earlier.Provenance, next.Provenance
-			if n != nil && (e == nil || e.SignedBy.Text() != n.SignedBy.Text() ||
-				e.Summary.Text() != n.Summary.Text()) {
-				return "provenance was not verified by these rules"
-			}
-			return ""
-		},
+		lacks:    provenanceLacks,
 		validate: func(v *validator, s *Spec) { v.provenance(s.Provenance) },
 		lint:     (*linter).provenance,
 		demands: func(s *Spec) []string {
@@ -67,6 +60,38 @@ func provenanceCheck() check {
 		},
 		ofPlatform: (*judgement).provenance,
 	}
+}
+
+// provenanceLacks holds how provenance was verified against how the policy wants it verified.
+func provenanceLacks(_ *Policy, earlier, next attestor.Needs) lack {
+	e, n := earlier.Provenance, next.Provenance
+	switch {
+	case n == nil:
+		return lack{}
+	case e == nil:
+		return lack{why: otherProvenance}
+
+	// What the old signer signed is in the evidence as verified, and the new one did not sign it. A signer less is no
+	// such doubt: what they signed counts for nothing where the policy names none.
+	case n.SignedBy != nil && e.SignedBy.Text() != n.SignedBy.Text(),
+		n.Summary != nil && e.Summary.Text() != n.Summary.Text():
+		return lack{why: otherProvenance}
+	case e.SignedBy.Text() != n.SignedBy.Text(), e.Summary.Text() != n.Summary.Text():
+		return lack{why: otherProvenance, certain: true}
+
+	// Statements of Cloud Build that are attached to the image are read where they could be of a builder that counts. One
+	// that counts is enough, so that more of them speak for the image only.
+	case mayBeCloudBuild(n.Builders) && !mayBeCloudBuild(e.Builders):
+		return lack{why: "attached statements of Cloud Build were not read", certain: true}
+	}
+	return lack{}
+}
+
+// mayBeCloudBuild reports whether Cloud Build is among the builders that count.
+func mayBeCloudBuild(builders []string) bool {
+	const prefix = "https://cloudbuild.googleapis.com/GoogleHostedWorker"
+	return len(builders) == 0 ||
+		slices.ContainsFunc(builders, func(b string) bool { return strings.HasPrefix(b, prefix) })
 }
 
 // provenance wants one statement that satisfies everything; of several that do

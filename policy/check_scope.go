@@ -15,11 +15,12 @@ func scopeCheck() check {
 		needs: func(s *Spec, n *attestor.Needs) {
 			n.UploadTime = s.Scope != nil && s.Scope.MaxUploadAge > 0
 		},
-		lacks: func(earlier, next attestor.Needs) string {
+		lacks: func(_ *Policy, earlier, next attestor.Needs) lack {
+			// The time may be one that the policy refuses.
 			if next.UploadTime && !earlier.UploadTime {
-				return "the upload time was not asked for"
+				return lack{why: noUploadTime}
 			}
-			return ""
+			return lack{}
 		},
 		validate: func(v *validator, s *Spec) { v.scope(s.Scope) },
 		lint:     (*linter).scope,

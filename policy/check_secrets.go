@@ -19,6 +19,12 @@ func secretsCheck() check {
 			}
 			return judged
 		},
+		lacks: func(p *Policy, earlier, next attestor.Needs) lack {
+			if !slices.ContainsFunc(p.stages, func(s *Spec) bool { return s.Secrets.Found != TreatIgnore }) {
+				return lack{}
+			}
+			return scannersLack(earlier.Scan, next.Scan)
+		},
 		validate: func(v *validator, s *Spec) {
 			v.notEmpty("spec.secrets.statuses", len(s.Secrets.Statuses))
 			if s.Secrets.Found == TreatIgnore && len(s.Secrets.Statuses) > 0 {
@@ -82,7 +88,7 @@ func (j *judgement) secrets(e *attestor.PlatformEvidence) {
 
 	// A scanner that was not asked for secrets reports none.
 	if len(e.Scan.Secrets) == 0 && !e.Scan.SecretsListed && len(found) == 0 {
-		j.skip(attestor.CheckSecrets, e.Platform, "the scanner was not asked for secrets")
+		j.nothing(attestor.CheckSecrets, e.Platform, "the scanner was not asked for secrets")
 		return
 	}
 

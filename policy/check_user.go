@@ -18,11 +18,12 @@ func userCheck() check {
 		needs: func(s *Spec, n *attestor.Needs) {
 			n.ResolveNames = s.User.NonRoot && s.User.Names == NamesResolve
 		},
-		lacks: func(earlier, next attestor.Needs) string {
+		lacks: func(_ *Policy, earlier, next attestor.Needs) lack {
+			// A number needs no look-up, and whoever has one passes by it.
 			if next.ResolveNames && !earlier.ResolveNames {
-				return "user names were not looked up"
+				return lack{why: noNames, certain: true}
 			}
-			return ""
+			return lack{}
 		},
 		validate: func(v *validator, s *Spec) { v.user(&s.User) },
 		demands: func(s *Spec) []string {

@@ -56,24 +56,37 @@ func scanNeeds(s *Spec, n *attestor.Needs) {
 	}
 }
 
-func scanLacks(earlier, next attestor.Needs) string {
+func scanLacks(p *Policy, earlier, next attestor.Needs) lack {
 	e, n := earlier.Scan, next.Scan
+	scanners := scannersLack(e, n)
 	switch {
-	// Both directions: more scanners may have found what is not asked about, fewer may have missed it.
-	case !covers(e.Trusted, n.Trusted) || !covers(n.Trusted, e.Trusted) || !covers(e.Projects, n.Projects) ||
-		!covers(n.Projects, e.Projects):
-		return "other scanners or projects were asked"
-	case !covers(e.VEXProjects, n.VEXProjects):
-		return "VEX statements of other projects were read"
-	case !covers(earlier.VEX.Texts(), next.VEX.Texts()):
-		return "VEX documents of other signers were read"
+	// What could bring something against the image comes first: of several lacks it is the one that leaves most open.
+	case scanners.why != "" && !scanners.certain:
+		return scanners
 	case next.System && !earlier.System:
-		return "the image's os-release was not read"
+		return lack{why: "the image's os-release was not read"}
+	case p.judgesByBase() && !basesLookedUp(earlier, next):
+		return lack{why: otherBases}
+
+	// A statement, or a date, only excuses a finding, and an image without one needs no excuse. One that was excused is
+	// a finding.
+	case !covers(e.VEXProjects, n.VEXProjects):
+		return lack{why: "VEX statements of other projects were read", certain: true}
+	case !covers(earlier.VEX.Texts(), next.VEX.Texts()):
+		return lack{why: "VEX documents of other signers were read", certain: true}
 	case n.Advisories && !e.Advisories:
-		return "publication dates were not asked for"
+		return lack{why: "publication dates were not asked for", certain: true}
 	}
 
-	return ""
+	return scanners
+}
+
+// judgesByBase reports whether it depends on the base how the policy judges findings or an end of life.
+func (p *Policy) judgesByBase() bool {
+	return slices.ContainsFunc(p.stages, func(s *Spec) bool {
+		return s.Vulnerabilities.BaseFindings != nil || s.Vulnerabilities.EndOfLife != TreatIgnore &&
+			slices.ContainsFunc(s.Base.Approved, func(a Approved) bool { return !a.EndOfLife.IsZero() })
+	})
 }
 
 func vulnerabilityCodes(s *Spec) (out givenCodes) {

@@ -38,9 +38,9 @@ type check struct {
 	// needs adds what must be found out for the check.
 	needs func(s *Spec, n *attestor.Needs)
 
-	// lacks says why evidence that was gathered for earlier needs cannot answer the check for next, or "". It keeps a
-	// simulation from judging by facts that nobody looked for.
-	lacks func(earlier, next attestor.Needs) string
+	// lacks says what evidence that was gathered for earlier needs does not answer of the check for next. It keeps a
+	// simulation from judging by facts that nobody looked for. next are the needs of p.
+	lacks func(p *Policy, earlier, next attestor.Needs) lack
 
 	// validate reports settings that are malformed or contradict each other.
 	validate func(v *validator, s *Spec)

@@ -230,7 +230,7 @@ func (j *judgement) probes() []probe {
 	var out []probe
 	for k := j.next; k < len(j.policy.upcoming); k++ {
 		stage := judgement{
-			policy: j.policy, spec: j.policy.stages[k], ev: j.ev, at: j.at,
+			policy: j.policy, spec: j.policy.stages[k], ev: j.ev, at: j.at, lacks: j.lacks,
 			probe: &probe{spec: j.policy.stages[k], found: map[answer][]finding{}},
 		}
 		stage.answers()

@@ -34,10 +34,10 @@ type judgement struct {
 	spec    *Spec     // the policy in full; in a probe, with parts of it not in force yet
 	at      time.Time // for the dates that the policy sets; ages count from the evidence's own time
 	ev      attestor.Evidence
-	next    int               // of the policy's dates, the first that has not come
-	before  []probe           // how the image is judged until each date ahead; none if all have come
-	probe   *probe            // set if this judgement only collects what is found
-	unknown map[string]string // checks that the evidence cannot answer, and why
+	next    int     // of the policy's dates, the first that has not come
+	before  []probe // how the image is judged until each date ahead; none if all have come
+	probe   *probe  // set if this judgement only collects what is found
+	lacks   lacking // what the evidence does not answer
 	checks  []attestor.Check
 	remarks []attestor.Reason
 	matched []bool // by exception
@@ -46,12 +46,12 @@ type judgement struct {
 // Judge turns evidence into a verdict. It collects every reason, and is a pure
 // function of the policy and the evidence.
 func (p *Policy) Judge(ev attestor.Evidence) attestor.Verdict {
-	return p.judgeKnowing(ev, nil, ev.Time)
+	return p.judgeKnowing(ev, lacking{}, ev.Time)
 }
 
 // judgeKnowing judges evidence that was gathered for another policy, by the dates of the policy as they stand at a
-// time. unknown says of each check that it cannot answer, why.
-func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string, at time.Time) attestor.Verdict {
+// time. lacks says what it does not answer.
+func (p *Policy) judgeKnowing(ev attestor.Evidence, lacks lacking, at time.Time) attestor.Verdict {
 	// Without a name nothing was loaded: the zero policy, which asks nothing and so denies.
 	if p == nil || p.ref.Name == "" {
 		return attestor.NewVerdict(ev, attestor.PolicyRef{}, attestor.AttestNeeds{}, nil, nil)
@@ -60,7 +60,7 @@ func (p *Policy) judgeKnowing(ev attestor.Evidence, unknown map[string]string, a
 	// The policy in full is judged; dates only take back what it refuses.
 	whole := p.stages[len(p.stages)-1]
 	j := &judgement{
-		policy: p, spec: whole, at: at, ev: ev, unknown: unknown, matched: make([]bool, len(p.exceptions)),
+		policy: p, spec: whole, at: at, ev: ev, lacks: lacks, matched: make([]bool, len(p.exceptions)),
 		checks: make([]attestor.Check, 0, len(p.checks)*max(1, len(ev.Platforms))+1),
 	}
 
@@ -193,14 +193,10 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 	check := attestor.Check{Name: name, Platform: platform, Status: attestor.StatusPass, Reasons: []attestor.Reason{}}
 	found = j.dated(answer{name, platform}, found)
 
-	// Evidence that was not gathered for this question cannot refuse by it: whatever was found becomes an error. Where
-	// it holds nothing against the image, the check passes by what is known; a simulation answers so, and signs
-	// nothing.
-	if why, unknown := j.unknown[name]; unknown && slices.ContainsFunc(found, func(f finding) bool { return !f.note }) {
-		found = []finding{deny(
-			attestor.CodeEvidenceMissing, name, "the recorded evidence cannot answer this policy: "+why,
-			"judge the image afresh: attestor check IMAGE",
-		).as(attestor.StatusError)}
+	// Evidence that was not gathered for this question neither refuses by it nor lets pass: the answer is an error, unless
+	// what was not looked up could not change it.
+	if l := j.lacks.checks[name]; l.leavesOpen(found) {
+		found = []finding{evidenceMissing(name, "the recorded evidence cannot answer this policy: "+l.why)}
 	}
 
 	// The check has the most severe status of what is left. A mode turns a denial into a warning, never an error: what
@@ -242,6 +238,12 @@ func (j *judgement) conclude(name, platform string, found []finding) (*attestor.
 	return &j.checks[len(j.checks)-1], kept
 }
 
+// evidenceMissing is the error of a question that recorded evidence does not answer.
+func evidenceMissing(subject, message string) finding {
+	return deny(attestor.CodeEvidenceMissing, subject, message, "judge the image afresh: attestor check IMAGE").as(
+		attestor.StatusError)
+}
+
 // rank orders statuses; what is not known counts as an error.
 func rank(s attestor.Status) int {
 	switch s {
@@ -278,6 +280,20 @@ func (j *judgement) skipFor(name, platform string, r attestor.Reason) {
 		j.checks,
 		attestor.Check{Name: name, Platform: platform, Status: attestor.StatusSkipped, Reasons: []attestor.Reason{r}},
 	)
+}
+
+// nothing lists a check that the policy asks for, and that nothing in the evidence is about.
+func (j *judgement) nothing(name, platform, why string) {
+	j.nothingFor(name, platform, attestor.Reason{Code: attestor.CodeNotAsked, Message: why})
+}
+
+func (j *judgement) nothingFor(name, platform string, r attestor.Reason) {
+	// That nothing was found says nothing where it was not looked for.
+	if j.lacks.checks[name].leavesOpen(nil) {
+		j.conclude(name, platform, nil)
+		return
+	}
+	j.skipFor(name, platform, r)
 }
 
 // problems are those of a check that hold for a platform, or for the image as

@@ -51,19 +51,87 @@ func (p *Policy) stagesNeed() attestor.Needs {
 	return n
 }
 
-// missing says of each check that evidence gathered for earlier needs cannot answer for next, why.
-func missing(table []check, earlier, next attestor.Needs) map[string]string {
-	out := map[string]string{}
-	for _, c := range table {
+// A lack is what evidence that was gathered for another policy does not answer of one check. What such evidence holds
+// against an image is never believed.
+type lack struct {
+	why string // "": nothing is lacking
+
+	// certain says that what was not looked up could only have spoken for the image: an image that has nothing against it
+	// passes by what is known. Unless a check says so, what was not looked up may speak against the image.
+	certain bool
+}
+
+// leavesOpen reports whether evidence with the lack leaves open how a check answers that found this.
+func (l lack) leavesOpen(found []finding) bool {
+	return l.why != "" && (!l.certain || slices.ContainsFunc(found, func(f finding) bool { return !f.note }))
+}
+
+// lacking is what evidence that was gathered for another policy does not answer. The zero value lacks nothing.
+type lacking struct {
+	checks map[string]lack   // by check
+	rules  map[string]string // by what a rule reads: why that was not gathered alike
+}
+
+// lacksFor says what evidence that was gathered for earlier needs does not answer for p.
+func (p *Policy) lacksFor(earlier attestor.Needs) lacking {
+	out := lacking{checks: map[string]lack{}, rules: ruleLacks(earlier, p.needs)}
+	for _, c := range p.checks {
 		if c.lacks == nil {
 			continue
 		}
-		if why := c.lacks(earlier, next); why != "" {
-			out[c.name] = why
+		if l := c.lacks(p, earlier, p.needs); l.why != "" {
+			out.checks[c.name] = l
 		}
 	}
 	return out
 }
+
+// ruleLacks says of each variable of rules why the evidence does not hold what it would for next. An expression may ask
+// for more or for less of it, so that it is answered only by evidence that was gathered alike.
+func ruleLacks(earlier, next attestor.Needs) map[string]string {
+	out := map[string]string{}
+	add := func(differs bool, variable, why string) {
+		if differs {
+			out[variable] = why
+		}
+	}
+	e, n := earlier.Provenance, next.Provenance
+	add(earlier.UploadTime != next.UploadTime, "subject.uploaded", noUploadTime)
+	add(earlier.ResolveNames != next.ResolveNames, "user", noNames)
+	add(!basesLookedUp(earlier, next) || !basesLookedUp(next, earlier), "base", otherBases)
+	add(scannersLack(earlier.Scan, next.Scan).why != "", "scan", otherScanners)
+	add((e == nil) != (n == nil) || e != nil && e.SignedBy.Text() != n.SignedBy.Text(), "provenance", otherProvenance)
+	add((earlier.SBOM == nil) != (next.SBOM == nil) ||
+		next.SBOM != nil && earlier.SBOM.SignedBy.Text() != next.SBOM.SignedBy.Text(), "sbom", otherSBOMs)
+	return out
+}
+
+// scannersLack says whether other scanners or projects were asked for what is in the image: for findings, secrets and
+// packages.
+func scannersLack(e, n attestor.ScanNeeds) lack {
+	switch {
+	case covers(e.Trusted, n.Trusted) && covers(n.Trusted, e.Trusted) && covers(e.Projects, n.Projects) &&
+		covers(n.Projects, e.Projects):
+		return lack{}
+
+	// Of a scanner that no longer counts, the check of the scan says so. What the others found was asked for.
+	case covers(e.Trusted, n.Trusted) && covers(e.Projects, n.Projects) && covers(n.Projects, e.Projects):
+		return lack{why: otherScanners, certain: true}
+	}
+
+	// More scanners and projects may find more; of fewer projects nobody knows in which the scan was.
+	return lack{why: otherScanners}
+}
+
+// Why evidence cannot answer.
+const (
+	noUploadTime    = "the upload time was not asked for"
+	noNames         = "user names were not looked up"
+	otherBases      = "the approved bases, or the proof asked for, are not those that were looked up"
+	otherScanners   = "other scanners or projects were asked"
+	otherProvenance = "provenance was not verified by these rules"
+	otherSBOMs      = "SBOMs were not read by these rules"
+)
 
 // covers reports whether all contains every element of some.
 func covers[T comparable](all, some []T) bool {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type rule struct {
 	claims  map[string]bool // the fields of image that it reads; "" for all
 	sbom    map[string]bool // those of sbom
 	vex     bool            // it reads vex
+	reads   map[string]bool // what it reads of the variables of which evidence may lack something
 	ast     *cel.Ast
 	env     *cel.Env
 }
@@ -129,6 +131,12 @@ func (v *validator) compile(env *cel.Env, r Rule, path string) rule {
 	out.program, out.claims, out.ast = program, fieldsRead(checked, "image"), checked
 	out.sbom = fieldsRead(checked, "sbom")
 	v.sbomRule(path, out.sbom)
+	out.reads = map[string]bool{"sbom": len(out.sbom) > 0}
+	for _, variable := range []string{"user", "base", "scan", "provenance"} {
+		out.reads[variable] = len(fieldsRead(checked, variable)) > 0
+	}
+	subject := fieldsRead(checked, "subject")
+	out.reads["subject.uploaded"] = subject["uploaded"] || subject[""]
 	if out.vex = len(fieldsRead(checked, "vex")) > 0; out.vex && v.doc.Spec.Vulnerabilities.VEX == nil {
 		v.at(path, "reads vex, which needs spec.vulnerabilities.vex: without it nobody's statements are looked for")
 	}
@@ -213,6 +221,13 @@ func (j *judgement) rules() {
 				found = append(found, j.unreadVEX(r.Name, e)...)
 			}
 
+			// Facts that nobody looked for make a rule neither true nor false.
+			if why := j.lacksOf(r); why != "" {
+				found = []finding{
+					evidenceMissing(r.Name, "the recorded evidence cannot answer a rule that reads "+why),
+				}
+			}
+
 			// Set only in a probe before the rule's date: until then it does not refuse. Errors stay.
 			if j.spec.Rules[n].EffectiveFrom != nil {
 				found = slices.DeleteFunc(found, func(f finding) bool { return f.status == attestor.StatusDeny })
@@ -260,14 +275,23 @@ func firstLine(s string) string {
 	return line
 }
 
+// lacksOf names what a rule reads that the evidence was not gathered for, and why; "" for nothing.
+func (j *judgement) lacksOf(r *rule) string {
+	if l := j.lacks.checks[attestor.CheckVulnerabilities]; r.vex && l.why != "" {
+		return "vex: " + l.why
+	}
+	for _, variable := range slices.Sorted(maps.Keys(j.lacks.rules)) {
+		if r.reads[variable] {
+			return variable + ": " + j.lacks.rules[variable]
+		}
+	}
+	return ""
+}
+
 // unreadVEX is the error of a rule that reads vex, where not all statements are known.
 func (j *judgement) unreadVEX(rule string, e *attestor.PlatformEvidence) []finding {
 	failed := func(code attestor.Code, message, fix string) []finding {
 		return []finding{deny(code, rule, message, fix).as(attestor.StatusError)}
-	}
-	if why, unknown := j.unknown[attestor.CheckVulnerabilities]; unknown {
-		return failed(attestor.CodeEvidenceMissing, "the recorded evidence cannot answer a rule that reads vex: "+why,
-			"judge the image afresh: attestor check IMAGE")
 	}
 	if slices.ContainsFunc(slices.Concat(j.ev.Problems, e.Problems), func(p attestor.Problem) bool {
 		return p.Code == attestor.CodeVEXUnavailable

@@ -91,7 +91,7 @@ func SimulateAt(set *Set, records iter.Seq2[attestor.Record, error], at time.Tim
 // goroutine.
 func NewSimulation(set *Set, at time.Time) *Simulation {
 	return &Simulation{
-		set: set, day: at, lacking: map[[2]attestor.Digest]map[string]string{}, flips: map[string]int{},
+		set: set, day: at, lacking: map[[2]attestor.Digest]lacking{}, flips: map[string]int{},
 		report: newReport(),
 	}
 }
@@ -154,8 +154,8 @@ type Simulation struct {
 	set     *Set
 	day     time.Time // whose dates count; zero: of each record's evidence
 	later   attestor.UpcomingCounts
-	lacking map[[2]attestor.Digest]map[string]string // what evidence for one text lacks for another
-	flips   map[string]int                           // position in the report, by image and direction
+	lacking map[[2]attestor.Digest]lacking // what evidence for one text lacks for another
+	flips   map[string]int                 // position in the report, by image and direction
 	report  Report
 	size    int // of the flips
 }
@@ -227,11 +227,11 @@ func (s *Simulation) again(
 
 // missing is what the evidence was not gathered for. Evidence without the text
 // of the policy it was gathered for is taken to be complete for none.
-func (s *Simulation) missing(r attestor.Record, p *Policy) map[string]string {
+func (s *Simulation) missing(r attestor.Record, p *Policy) lacking {
 	// Evidence that was gathered for this very text lacks nothing.
 	digest := attestor.DigestOf(r.PolicyText)
 	if digest == p.ref.Digest {
-		return nil
+		return lacking{}
 	}
 	key := [2]attestor.Digest{digest, p.ref.Digest}
 	lacks, known := s.lacking[key]
@@ -242,7 +242,7 @@ func (s *Simulation) missing(r attestor.Record, p *Policy) map[string]string {
 		if old, errs := recorded.policy(p.checks, nil, false); len(errs) == 0 && old != nil {
 			needs = old.needs
 		}
-		lacks = missing(p.checks, needs, p.needs)
+		lacks = p.lacksFor(needs)
 		s.lacking[key] = lacks
 	}
 	return lacks

@@ -37,7 +37,7 @@ func (j *judgement) vulnerabilities(e *attestor.PlatformEvidence) {
 
 	found = append(found, s.notes()...)
 	if skip != nil && len(found) == 0 {
-		j.skipFor(attestor.CheckVulnerabilities, e.Platform, *skip)
+		j.nothingFor(attestor.CheckVulnerabilities, e.Platform, *skip)
 		return
 	}
 

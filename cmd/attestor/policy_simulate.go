@@ -43,7 +43,8 @@ func policySimulateCommand() *cobra.Command {
 		Short: "Judge recorded evidence by other policies and print the images that would be answered otherwise",
 		Long: `Reads what attestor decisions export wrote (NDJSON; - is standard input), judges each record by the
 policies given, and prints counts and every image that would be answered otherwise, by reason and owner.
-Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess.
+Evidence that was gathered for less than a policy asks about is answered with EVIDENCE_MISSING, not by a guess:
+neither a pass nor a denial.
 What a policy refuses from a later day on (effectiveFrom) is counted by day; --at judges as on that day.
 With --server a service judges its own record, of the images that the caller may simulate: page by page, so that any period
 can be judged. With --resume FILE an interrupted simulation goes on where it was, and --sample N judges one of N decisions.`,
