@@ -167,7 +167,8 @@ func TestSimulateBelievesNoSilence(t *testing.T) {
 			list("    evidence: attested", "  provenance: {builders: [b]}"), cloudBuilt, of(base)},
 		{"nobody attests bases", list("    evidence: attested"), list("    evidence: attested", "  provenance: null"), nil, of(base)},
 		{"a base more, with limits of its own", list(approvedBases(staticTagged)), list(
-			approvedBases(staticTagged, byDigest("java", "", "7")), "    baseFindings: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW}"), nil, of(scan)},
+			approvedBases(staticTagged, byDigest("java", "", "7")),
+			"    baseFindings: {maximumFixableSeverity: LOW, maximumUnfixableSeverity: LOW}"), nil, of(scan)},
 		{"a base more, with an end", list(approvedBases(staticTagged), "    endOfLife: deny"), list("    endOfLife: deny",
 			approvedBases(staticTagged, byDigest("java", ", endOfLife: 2026-01-01", "7"))), nil, of(scan)},
 		{"a base more, whose end does not count", list(approvedBases(staticTagged)), list("    endOfLife: ignore",
