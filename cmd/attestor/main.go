@@ -36,6 +36,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	checkShells(root)
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return attestor.ExitPass
@@ -90,6 +91,17 @@ func resumed(c *cobra.Command) string {
 	}
 
 	return again
+}
+
+// checkShells makes another shell than those that completion knows wrong usage: Cobra shows help for it, and succeeds. The
+// command writes where the root does when it is made, so that it is made after the root knows.
+func checkShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = knownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 }
 
 func rootCommand() *cobra.Command {

@@ -16,6 +16,7 @@ func TestUsageSaysWhatWasMeant(t *testing.T) {
 		"chek":                                  `"chek" is not a command of attestor; did you mean check?`,
 		"decisions lst":                         `"lst" is not a command of attestor decisions; did you mean list?`,
 		"policy explian":                        "did you mean explain?",
+		"completion bsh":                        `"bsh" is not a command of attestor completion; did you mean bash?`,
 		"something":                             "it has attest, audit, check",
 		"check --polcy p.yaml":                  "there is no flag --polcy; did you mean --policy?",
 		"verify --attestr a img":                "did you mean --attestor?",
