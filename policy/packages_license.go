@@ -153,19 +153,29 @@ func (p *licenseParser) leaf(depth int) (expression, error) {
 	}
 	id := p.words[p.next]
 	p.next++
+	known := onList(id)
 	if p.accept("WITH") {
 		if p.next == len(p.words) {
 			return expression{}, fmt.Errorf("it ends where an exception is expected")
 		}
-		id += " WITH " + p.words[p.next]
+		exception := " WITH " + p.words[p.next]
 		p.next++
+
+		// The library does not read "+" before WITH, which SPDX allows: both are on the list, each with the license.
+		known = onList(id+exception) || known && onList(strings.TrimSuffix(id, "+")+exception)
+		id += exception
 	}
 
-	// The library has the SPDX list.
-	if ok, _ := spdxexp.ValidateLicenses([]string{id}); !ok {
+	if !known {
 		return expression{}, fmt.Errorf("%q is not on the SPDX license list", id)
 	}
 	return expression{license: id}, nil
+}
+
+// onList reports whether the SPDX list, which the library has, has a license.
+func onList(id string) bool {
+	ok, _ := spdxexp.ValidateLicenses([]string{id})
+	return ok
 }
 
 // satisfiable reports whether the expression can be complied with without a denied license. Otherwise it returns one
@@ -197,9 +207,20 @@ func (e *expression) satisfiable(denied []string) (string, bool) {
 
 // coversLicense reports whether a denied license is meant by an identifier. Without an exception it is denied with any.
 func coversLicense(denied, id string) bool {
-	denied, id = modern(denied), modern(id)
+	denied, id = anyLater(modern(denied)), anyLater(modern(id))
 	base, _, _ := strings.Cut(id, " with ")
 	return denied == id || denied == base
+}
+
+// anyLater leaves out that later versions may be chosen: SPDX 2.3, D.3, writes "+" after the version from which they may.
+// Whoever has the choice has the version that is named, too. Successors of deprecated identifiers are licenses of their
+// own, which a policy names one by one.
+func anyLater(id string) string {
+	id, exception, with := strings.Cut(id, " with ")
+	if id = strings.TrimSuffix(id, "+"); with {
+		id += " with " + exception
+	}
+	return id
 }
 
 // modern folds the case of an identifier, and replaces those that SPDX deprecates and tools still write: GPL-2.0 is

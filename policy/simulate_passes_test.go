@@ -144,6 +144,10 @@ func TestSimulateBelievesNoSilence(t *testing.T) {
 		{"neither VEX nor the system", list("    endOfLife: ignore", vex("projects: [a-project]")),
 			list("    endOfLife: deny", vex("projects: [b-project]")), nil, of(scan)},
 
+		{"a scanner less, and the system", list(scanner, "    endOfLife: ignore"), list(own, "    endOfLife: deny"), nil, of(scan)},
+		{"a project more, and VEX", list(own, noSecrets, vex("projects: [a-project]")),
+			list(project, noSecrets, vex("projects: [b-project]")), nil, of(scan)},
+
 		{"a base more, by tags", list(approvedBases(staticTagged)), list(approvedBases(staticTagged, javaTagged)), nil, of(base)},
 		{"a base more, by digests", list(approvedBases(staticTagged)),
 			list(approvedBases(staticTagged, byDigest("java", "", "7"))), nil, nil},
@@ -163,6 +167,9 @@ func TestSimulateBelievesNoSilence(t *testing.T) {
 			list("    evidence: attested", "    maximumEPSS: 0.4"), nil, nil},
 		{"other builders attest bases", list("    evidence: attested"), list("    evidence: attested",
 			`  provenance: {slsaLevel: 3, builders: ["https://builder.example/1", b]}`), nil, of(base)},
+		{"fewer builders attest bases", list("    evidence: attested",
+			`  provenance: {slsaLevel: 3, builders: ["https://builder.example/1", b]}`),
+			list("    evidence: attested", `  provenance: {slsaLevel: 3, builders: ["https://builder.example/1"]}`), nil, of(base)},
 		{"other signers attest bases", list("    evidence: attested", `  provenance: {builders: [b], signedBy: {key: /a}}`),
 			list("    evidence: attested", "  provenance: {builders: [b]}"), cloudBuilt, of(base)},
 		{"nobody attests bases", list("    evidence: attested"), list("    evidence: attested", "  provenance: null"), nil, of(base)},
