@@ -1,6 +1,7 @@
 package signed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/attestor-gate/attestor"
@@ -187,7 +189,8 @@ func (d *documents) maybe(r v1.Descriptor) bool {
 	case strings.HasPrefix(t, bundleMediaType):
 		predicate := r.Annotations["dev.sigstore.bundle.predicateType"]
 		return predicate == "" || slices.Contains(d.want.Predicates, predicate)
-	case t == "", t == "application/vnd.oci.empty.v1+json", t == typeDocker, t == inTotoMedia:
+	case t == "", t == "application/vnd.oci.empty.v1+json", t == typeDocker, t == inTotoMedia,
+		t == string(types.OCIConfigJSON), t == typeCosign:
 		return true
 	default:
 		return slices.Contains(d.want.Media, t)
@@ -197,6 +200,7 @@ func (d *documents) maybe(r v1.Descriptor) bool {
 const (
 	inTotoMedia = "application/vnd.in-toto+json"
 	typeDocker  = "application/vnd.docker.attestation.manifest.v1+json"
+	typeCosign  = "application/vnd.dev.cosign.artifact.sbom.v1+json" // of cosign attach sbom, as the config's type
 )
 
 // referrer reads one referrer. The list's descriptor only says which manifest to fetch.
@@ -213,11 +217,14 @@ func (d *documents) referrer(ctx context.Context, r v1.Descriptor) {
 		return // read from the index
 	}
 	for _, l := range d.layers(place, m, err) {
+		// OCI image specification 1.0 has no artifactType, and 1.1 says of a manifest without one: "set to the config
+		// descriptor mediaType value". The layers of both are read alike: one may be a document that refuses the image.
+		artifact := cmp.Or(m.ArtifactType, string(m.Config.MediaType))
 		if strings.HasPrefix(string(l.MediaType), bundleMediaType) {
 			d.take(ctx, place, l, form{envelope: true, bundle: true})
 			continue
 		}
-		d.statementOrBare(ctx, place, l, m.ArtifactType, "")
+		d.statementOrBare(ctx, place, l, artifact, "")
 	}
 }
 

@@ -111,6 +111,21 @@ func TestDocumentsAndWhoSignedThem(t *testing.T) {
 			"referrer|" + statementMedia + "||%s"},
 		{"a document by itself", func(h *host, st []byte) { h.refer(h.image, documentMedia, st) }, key, "referrer|||%s"},
 		{"a document of another type", func(h *host, st []byte) { h.refer(h.image, "application/x", st) }, key, ""},
+		{"a document by its config's type", func(h *host, st []byte) {
+			h.Refer(h.Head(h.image), documentMedia, "application/octet-stream", st)
+		}, key, "referrer|||%s"},
+		{"a document with an image's config", func(h *host, st []byte) {
+			h.Refer(h.Head(h.image), types.OCIConfigJSON, documentMedia, st)
+		}, key, "referrer|||%s"},
+		{"a document that cosign attached", func(h *host, st []byte) {
+			h.Refer(h.Head(h.image), "application/vnd.dev.cosign.artifact.sbom.v1+json", documentMedia, st)
+		}, key, "referrer|||%s"},
+		{"a bundle with an image's config", func(h *host, st []byte) {
+			h.Refer(h.Head(h.image), types.OCIConfigJSON, bundleMedia, key.bundle(st))
+		}, key, "referrer|" + statementMedia + "|key|%s"},
+		{"something else with an image's config", func(h *host, st []byte) {
+			h.Refer(h.Head(h.image), types.OCIConfigJSON, "application/octet-stream", st)
+		}, key, ""},
 		{"an artifact of another type", func(h *host, st []byte) {
 			h.Refer(h.Head(h.image), "application/x", documentMedia, st)
 		}, key, ""},
