@@ -278,13 +278,25 @@ func (c *Client) Overrides(ctx context.Context, img attestor.Image) ([]attestor.
 // Revoke has the service delete its attestations and summaries of an image, and returns those.
 func (c *Client) Revoke(ctx context.Context, img attestor.Image, reason string) (attestor.Deleted, error) {
 	var out struct {
+		Image     attestor.Image         `json:"image"`
 		Revoked   []attestor.Attestation `json:"revoked"`
 		Summaries []attestor.Summary     `json:"summaries"`
 		Left      []attestor.LeftSummary `json:"left"`
 	}
 	query := url.Values{"image": {img.String()}, "reason": {reason}}
-	err := c.read(ctx, http.MethodDelete, "/v1/attestations", query, &out)
-	return attestor.Deleted{Attestations: out.Revoked, Summaries: out.Summaries, Left: out.Left}, err
+	if err := c.read(ctx, http.MethodDelete, "/v1/attestations", query, &out); err != nil {
+		return attestor.Deleted{}, err
+	}
+
+	// Any other document would be read as: there was nothing to delete.
+	if out.Image != img {
+		return attestor.Deleted{}, &attestor.Error{
+			Kind: attestor.Upstream, Msg: fmt.Sprintf("the service was asked to revoke %s and answered about %q",
+				img, out.Image),
+			Fix: "check --server, and any proxy in front of the service; then revoke again",
+		}
+	}
+	return attestor.Deleted{Attestations: out.Revoked, Summaries: out.Summaries, Left: out.Left}, nil
 }
 
 // read asks for one JSON document.

@@ -12,37 +12,16 @@ import (
 
 // Events walks the events of a service's outbox, the oldest first. After an error it ends.
 func (c *Client) Events(ctx context.Context, f event.Filter) iter.Seq2[event.Delivery, error] {
-	return func(yield func(event.Delivery, error) bool) {
-		query := url.Values{"state": {"pending"}}
-		if f.Dead {
-			query.Set("state", "dead")
-		}
-		for name, value := range map[string]string{"receiver": f.Receiver, "event": f.Event} {
-			if value != "" {
-				query.Set(name, value)
-			}
-		}
-
-		for {
-			var page struct {
-				Events        []event.Delivery
-				NextPageToken string
-			}
-			if err := c.read(ctx, http.MethodGet, "/v1/outbox", query, &page); err != nil {
-				yield(event.Delivery{}, err)
-				return
-			}
-			for _, d := range page.Events {
-				if !yield(d, nil) {
-					return
-				}
-			}
-			if page.NextPageToken == "" {
-				return
-			}
-			query.Set("pageToken", page.NextPageToken)
+	query := url.Values{"state": {"pending"}}
+	if f.Dead {
+		query.Set("state", "dead")
+	}
+	for name, value := range map[string]string{"receiver": f.Receiver, "event": f.Event} {
+		if value != "" {
+			query.Set(name, value)
 		}
 	}
+	return paged[event.Delivery](ctx, c, "/v1/outbox", "events", query)
 }
 
 // Redrive has dead letters of a service's outbox sent again, and returns how many.
@@ -59,10 +38,11 @@ func (c *Client) Redrive(ctx context.Context, f event.Filter) (int64, error) {
 		return 0, err
 	}
 
-	var out struct{ Redriven int64 }
-	if resp.status != http.StatusOK || json.Unmarshal(resp.body, &out) != nil {
+	// An answer without the number is none that says that nothing was to be sent.
+	var out struct{ Redriven *int64 }
+	if resp.status != http.StatusOK || json.Unmarshal(resp.body, &out) != nil || out.Redriven == nil {
 		return 0, resp.problem()
 	}
 
-	return out.Redriven, nil
+	return *out.Redriven, nil
 }

@@ -20,33 +20,11 @@ const listPage = "200"
 // Decisions walks what the caller may read of the service's record, newest first.
 // After an error it ends.
 func (c *Client) Decisions(ctx context.Context, f filter.Filter) iter.Seq2[attestor.Decision, error] {
-	return func(yield func(attestor.Decision, error) bool) {
-		query := url.Values{"pageSize": {listPage}}
-		for name, v := range f.Values() {
-			query.Set(name, v)
-		}
-
-		for {
-			var page struct {
-				Decisions     []attestor.Decision `json:"decisions"`
-				NextPageToken string              `json:"nextPageToken"`
-			}
-			if err := c.read(ctx, http.MethodGet, "/v1/decisions", query, &page); err != nil {
-				yield(attestor.Decision{}, err)
-				return
-			}
-
-			for _, d := range page.Decisions {
-				if !yield(d, nil) {
-					return
-				}
-			}
-			if page.NextPageToken == "" {
-				return
-			}
-			query.Set("pageToken", page.NextPageToken)
-		}
+	query := url.Values{"pageSize": {listPage}}
+	for name, v := range f.Values() {
+		query.Set(name, v)
 	}
+	return paged[attestor.Decision](ctx, c, "/v1/decisions", "decisions", query)
 }
 
 // recordPage is how many records are asked for at once. A service sends fewer where they are large.
@@ -55,33 +33,11 @@ const recordPage = "50"
 // Records walks what Decisions walks, each record whole and in the form of an export: {decision, evidence, policy}.
 // After an error it ends.
 func (c *Client) Records(ctx context.Context, f filter.Filter) iter.Seq2[json.RawMessage, error] {
-	return func(yield func(json.RawMessage, error) bool) {
-		query := url.Values{"pageSize": {recordPage}}
-		for name, v := range f.Values() {
-			query.Set(name, v)
-		}
-
-		for {
-			var page struct {
-				Records       []json.RawMessage `json:"records"`
-				NextPageToken string            `json:"nextPageToken"`
-			}
-			if err := c.read(ctx, http.MethodGet, "/v1/records", query, &page); err != nil {
-				yield(nil, err)
-				return
-			}
-
-			for _, r := range page.Records {
-				if !yield(r, nil) {
-					return
-				}
-			}
-			if page.NextPageToken == "" {
-				return
-			}
-			query.Set("pageToken", page.NextPageToken)
-		}
+	query := url.Values{"pageSize": {recordPage}}
+	for name, v := range f.Values() {
+		query.Set(name, v)
 	}
+	return paged[json.RawMessage](ctx, c, "/v1/records", "records", query)
 }
 
 // A Simulated is what a service answers about a policy: recorded decisions, judged again.
@@ -135,7 +91,9 @@ func (c *Client) Simulate(ctx context.Context, policy []byte, page SimulationPag
 		return Simulated{}, err
 	}
 	var out Simulated
-	if resp.status != http.StatusOK || json.Unmarshal(resp.body, &out) != nil {
+
+	// A document that is no simulation would be one in which nothing changes.
+	if resp.status != http.StatusOK || json.Unmarshal(resp.body, &out) != nil || out.Policy.Name == "" {
 		return Simulated{}, resp.problem()
 	}
 	return out, nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/client"
+	"github.com/attestor-gate/attestor/internal/event"
 	"github.com/attestor-gate/attestor/internal/filter"
 )
 
@@ -182,4 +184,33 @@ func TestIDsStayInTheirSegment(t *testing.T) {
 			t.Errorf("%q was asked for by %q", id, *asked)
 		}
 	}
+}
+
+// A proxy's own document is no answer: read as one, it would be an empty record, or a revocation that found nothing.
+func TestAnotherDocumentIsNoAnswer(t *testing.T) {
+	c, _ := answering(t, http.StatusOK, "application/json", `{"status": "ok"}`)
+	img, err := attestor.ParseImage("r.example/a@sha256:" + strings.Repeat("a", 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	_, revoke := c.Revoke(t.Context(), img, "a reason that is long enough")
+	_, redrive := c.Redrive(t.Context(), event.Filter{})
+	_, simulate := c.Simulate(t.Context(), []byte("kind: GatePolicy"), client.SimulationPage{})
+	for call, err := range map[string]error{
+		"Decisions": last(c.Decisions(t.Context(), filter.Filter{})), "Records": last(c.Records(t.Context(), filter.Filter{})),
+		"Events": last(c.Events(t.Context(), event.Filter{})), "Revoke": revoke, "Redrive": redrive, "Simulate": simulate,
+	} {
+		if err == nil {
+			t.Errorf("%s takes it for an answer", call)
+		}
+	}
+}
+
+// last is the error that a list ends with.
+func last[T any](list iter.Seq2[T, error]) (err error) {
+	for _, e := range list {
+		err = e
+	}
+	return err
 }
