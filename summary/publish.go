@@ -239,15 +239,19 @@ func (p *Publisher) revokeAt(
 	if err != nil {
 		return nil, nil, err
 	}
+
+	// One failure does not end the rest: each summary that goes is one that nobody takes for a pass.
+	var errs []error
 	for _, f := range all {
 		l, err := p.removeAll(ctx, []found{f})
 		if err != nil {
-			return gone, left, err
+			errs = append(errs, err)
+			continue
 		}
 		if len(l) == 0 {
 			gone = append(gone, f.summary(false))
 		}
 		left = append(left, l...)
 	}
-	return gone, left, nil
+	return gone, left, errors.Join(errs...)
 }

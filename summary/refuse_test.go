@@ -285,3 +285,35 @@ func TestKeys(t *testing.T) {
 		}
 	}
 }
+
+// A summary that cannot be deleted yet keeps no other: each one that goes is one that nobody takes for a pass.
+func TestOneFailureKeepsNoOtherSummary(t *testing.T) {
+	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
+	key := w.p256()
+	older := w.publish(w.publisher(key), judged{image: w.image}).Standing[0]
+	w.advance(time.Hour)
+	p := w.publisher(key, func(c *summary.Config) { c.Policies = "https://gate.example/other" })
+	newer := w.publish(p, judged{image: w.image}).Standing[0]
+	_, digest, _ := strings.Cut(newer.Reference, "@")
+	w.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodDelete || !strings.HasSuffix(r.URL.Path, digest) {
+			return false
+		}
+		http.Error(rw, `{"errors":[{"code":"X","message":"x"}]}`, http.StatusConflict)
+		return true
+	})
+
+	gone, left, err := p.Revoke(t.Context(), []attestor.Image{w.image}, []attestor.SummaryNeeds{{}})
+	if err == nil || len(left) != 0 || len(gone) != 1 || gone[0].Reference != older.Reference {
+		t.Errorf("gone %+v, left %+v, %v; want the older one gone, and an error about the newer", gone, left, err)
+	}
+	if list := w.attached(w.image); len(list) != 1 {
+		t.Errorf("%d are attached, want the newer one", len(list))
+	}
+
+	w.Intercept(nil)
+	gone, left, err = p.Revoke(t.Context(), []attestor.Image{w.image}, []attestor.SummaryNeeds{{}})
+	if err != nil || len(gone) != 1 || len(left) != 0 {
+		t.Errorf("again: gone %+v, left %+v, %v", gone, left, err)
+	}
+}
