@@ -79,6 +79,7 @@ func open(raw []byte, pub crypto.PublicKey, d attestor.Digest) (s vsa.Statement,
 		return vsa.Statement{}, errors.New("its bundle holds no in-toto statement")
 	}
 
+	// The method follows from the key's type, never from the bundle.
 	key, err := signature.LoadVerifier(pub, crypto.SHA256)
 	if err != nil {
 		return vsa.Statement{}, fmt.Errorf("loading the public key: %w", err)

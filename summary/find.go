@@ -98,6 +98,8 @@ func (p *Publisher) readOne(
 	case len(m.Layers) != 1 || !strings.HasPrefix(string(m.Layers[0].MediaType), bundlePrefix):
 		return found{}, nil
 	}
+
+	// The size is bounded whatever the manifest says.
 	raw, err := p.c.Registry.Blob(ctx, place, m.Layers[0], maxBundle)
 	if _, flawed := errors.AsType[referrers.Flaw](err); flawed {
 		return found{}, nil
@@ -123,6 +125,8 @@ func (p *Publisher) still(ctx context.Context, f found) (found, error) {
 	if f.manifest == "" {
 		return f, nil
 	}
+
+	// A look for the manifest alone, which costs less than reading it again.
 	repo, err := p.repository(f.place)
 	if err != nil {
 		return found{}, err

@@ -117,6 +117,8 @@ func (k *keyFile) sign(_ context.Context, data []byte) ([]byte, error) {
 		sum := sha256.Sum256(data)
 		message, hash = sum[:], crypto.SHA256
 	}
+
+	// ECDSA draws a random number for each signature.
 	sig, err := k.signer.Sign(rand.Reader, message, hash)
 	if err != nil {
 		return nil, signingError(k.Where()+" could not sign", "check the key file", err)
@@ -144,6 +146,7 @@ func NewFormerKey(path string) (Key, error) {
 	}
 	defer f.Close() //nolint:errcheck // read only
 
+	// One byte more than is allowed shows that there is more.
 	raw, err := io.ReadAll(io.LimitReader(f, maxPublicKey+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading the public key: %w", err)

@@ -91,6 +91,7 @@ func (p *Publisher) draft(ctx context.Context, w want) (draft, error) {
 		return d, err
 	}
 
+	// Read here, so that a key that cannot be read signs nothing.
 	pub, err := w.key.public(ctx)
 	if err != nil {
 		return d, err
@@ -205,6 +206,7 @@ func (p *Publisher) Revoke(
 	ctx, cancel := context.WithTimeout(ctx, p.c.Timeout)
 	defer cancel()
 
+	// A policy's place may be the image's own: each place is searched once.
 	seen := map[string]bool{}
 	var errs []error
 	for _, img := range images {

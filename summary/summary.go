@@ -110,6 +110,7 @@ func New(c Config) (*Publisher, error) {
 
 // distinct compares keys that are files, which are at hand. Those of Cloud KMS are compared by [Publisher.Preflight].
 func (p *Publisher) distinct() error {
+	// A nil interface is no key file, so that nothing is compared without a second key.
 	a, isFile := p.c.Passed.(*keyFile)
 	b, other := p.c.Refused.(*keyFile)
 	if isFile && other && equal(a.signer.Public(), b.signer.Public()) {
@@ -147,6 +148,8 @@ func (p *Publisher) keys() []Key { return slices.Concat(p.signing(), p.c.Former)
 // them. It signs nothing.
 func (p *Publisher) Preflight(ctx context.Context) error {
 	var seen []crypto.PublicKey
+
+	// The public half first: whether it may be used is asked only of a key that is known.
 	for _, k := range p.signing() {
 		pub, err := k.public(ctx)
 		if err != nil {

@@ -389,6 +389,7 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 		payload = bytes.NewReader(b)
 	}
 
+	// The base may have a path of its own, which stays in front.
 	target := c.base.JoinPath(path)
 	target.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), payload)

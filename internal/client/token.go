@@ -43,6 +43,8 @@ func (f Identity) Source(server string, getenv func(string) string) (func(contex
 	if f.File != "" && f.Variable != "" {
 		return nil, errors.New("--token-file and --token-env exclude each other")
 	}
+
+	// Without an audience that was given, the token is for the service's own origin.
 	finder := tokenFinder{identity: f, audience: cmp.Or(f.Audience, u.Scheme+"://"+u.Host), getenv: getenv}
 	return finder.cached(), nil
 }
@@ -69,6 +71,8 @@ func (t tokenFinder) cached() func(context.Context) (string, error) {
 		if token != "" && time.Now().Before(until) {
 			return token, nil
 		}
+
+		// While one finds a token, other requests wait for it: each way asks somebody else.
 		ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 		defer cancel()
 		found, err := t.find(ctx)
@@ -95,6 +99,7 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 		return given(t.getenv(t.identity.Variable), "the variable "+t.identity.Variable)
 	}
 
+	// Every way's error is kept: only together do they say what is missing.
 	var errs []error
 	try := func(what string, f func(context.Context) (string, error)) (string, bool) {
 		token, err := f(ctx)
@@ -125,6 +130,8 @@ func (t tokenFinder) find(ctx context.Context) (string, error) {
 			return token, nil
 		}
 	}
+
+	// A named account is asked for in one way alone: gcloud's would be somebody else's token.
 	if t.identity.Account == "" {
 		if token, ok := try("gcloud", t.fromGcloud); ok {
 			return token, nil

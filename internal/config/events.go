@@ -53,6 +53,8 @@ func (r Receiver) problems() []error {
 	if !receiverName.MatchString(r.Name) {
 		bad("name: %q: want lower-case letters, digits and -, beginning with a letter, 63 at most", r.Name)
 	}
+
+	// The first fault of a receiver is enough: further ones follow from it.
 	switch {
 	case count(r.Webhook != nil, r.Topic != "", r.Table != "") != 1:
 		bad("name: %q: want one of webhook, topic and table", r.Name)

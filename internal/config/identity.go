@@ -141,6 +141,8 @@ func ParseTeam(b []byte) ([]TeamCaller, error) {
 	}
 
 	var errs []error
+
+	// The decoder keeps no lines: the document is read a second time for them.
 	lines := callerLines(b)
 	out := make([]TeamCaller, 0, len(f.Callers))
 	for n, c := range f.Callers {

@@ -175,6 +175,7 @@ func (c *Config) setDefaults(getenv func(string) string) {
 	c.Limits.Deadline = cmp.Or(c.Limits.Deadline, when.Duration(30*time.Second))
 	c.Limits.Settle = cmp.Or(c.Limits.Settle, when.Duration(30*time.Second))
 
+	// Each call has a bound, also where the file names none.
 	t := &c.Dependencies.Timeouts
 	for _, d := range []*when.Duration{
 		&t.Registries, &t.ContainerAnalysis, &t.KMS, &t.BinaryAuthorization, &t.ArtifactRegistry, &t.PubSub,

@@ -150,6 +150,8 @@ func (a Admission) problems() []error {
 	if _, _, err := net.SplitHostPort(a.Listen); err != nil {
 		out = append(out, fmt.Errorf("admission.listen: %q is not HOST:PORT", a.Listen))
 	}
+
+	// An unknown mode would be read as one that refuses nothing.
 	switch a.Mode {
 	case "attested", "judged", "warn", "warnJudged":
 	default:

@@ -28,6 +28,7 @@ func Keys() []Key {
 }
 
 func keysUnder(prefix string, t reflect.Type, said map[string]string) []Key {
+	// Comments name fields by their names in Go, and readers know the keys.
 	siblings := map[string]string{}
 	for i := range t.NumField() {
 		siblings[t.Field(i).Name] = yamlKey(t.Field(i))

@@ -14,6 +14,7 @@ func (s VSA) problems(attestors []Attestor) []error {
 	var out []error
 	bad := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
 
+	// Consumers compare both as texts: only one form is allowed.
 	for _, u := range []struct{ key, value string }{{"verifier", s.Verifier}, {"policies", s.Policies}} {
 		parsed, err := url.Parse(u.value)
 		if u.key == "policies" && u.value == "" {

@@ -157,6 +157,7 @@ func OverrideState(b attestor.BreakGlass, s attestor.OverrideState) string {
 		end = "until " + b.Expires.UTC().Format(dayAndTime)
 	}
 
+	// An override that is overdue is open as well: this comes first.
 	switch {
 	case s.Overdue:
 		return fmt.Sprintf("The override is overdue: it should have ended on %s, and its attestations still "+
@@ -253,6 +254,7 @@ func Base(b attestor.BaseSummary) string {
 
 // User says as whom an image runs.
 func User(u attestor.User) string {
+	// Without a user, an image runs as root.
 	if u.Configured == "" {
 		return "no user set"
 	}
@@ -266,6 +268,7 @@ func User(u attestor.User) string {
 
 // Scan says what a scan found, by severity.
 func Scan(s attestor.ScanSummary) string {
+	// Counts of a scan that is not complete would look like all that there is.
 	if s.State != attestor.ScanComplete {
 		return "scan " + string(s.State)
 	}
@@ -294,6 +297,7 @@ func attestedFact(d attestor.Decision) string {
 		}
 	}
 
+	// Attestations that were there already are no work of this decision.
 	if made == 0 && len(d.Attestations) > 0 {
 		return "attested already by " + Some(by, 3)
 	}

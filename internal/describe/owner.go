@@ -15,6 +15,8 @@ func Owner(r attestor.Record) string {
 	for _, p := range r.Evidence.Platforms {
 		labels = append(labels, p.Config.Labels)
 	}
+
+	// Owner before team, and the caller's before the image's.
 	for _, set := range labels {
 		for _, key := range []string{"owner", "team"} {
 			if set[key] != "" {

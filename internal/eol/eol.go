@@ -168,6 +168,7 @@ func (t *Table) Source() string { return t.source }
 
 // Describe fills in what the table says of a system at a time.
 func (t *Table) Describe(s *attestor.System, at time.Time) {
+	// The date goes with every answer, so that a reader sees how old the table is.
 	s.Table = t.date
 	if t.rolling[s.ID] || unreleased(s.Version) {
 		s.Rolling = true
@@ -201,6 +202,8 @@ func (t *Table) release(id, version string) (string, bool) {
 			return v + ".0", true
 		}
 	}
+
+	// From the most exact name to the least.
 	for {
 		if _, ok := t.ends[id][v]; ok {
 			return v, true
@@ -215,6 +218,7 @@ func (t *Table) release(id, version string) (string, bool) {
 
 // successor is the release that is served longest, if that is longer than end.
 func (t *Table) successor(id, end string, at time.Time) string {
+	// Dates in this form compare as texts.
 	best, until := "", max(end, at.UTC().Format(time.DateOnly))
 	if end == "" {
 		return ""

@@ -26,6 +26,8 @@ func FromCPE(cpe string) (s attestor.System, ok bool) {
 		return attestor.System{}, false
 	}
 	s = attestor.System{ID: id, Source: attestor.SystemFromScan}
+
+	// CPE 2.2 has - for "not applicable", and * stands for any.
 	if len(parts) > 2 && parts[2] != "-" && parts[2] != "*" {
 		s.Version = clip(unprefixed(parts[2]))
 	}

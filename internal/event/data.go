@@ -177,6 +177,7 @@ func OfDecision(d attestor.Decision) Data {
 		out.Reason, out.Expires = cut(d.BreakGlass.Reason), d.BreakGlass.Expires
 	}
 
+	// Every code is named; the reasons are bounded.
 	for _, c := range d.Checks {
 		for _, r := range c.DecidingReasons() {
 			if !slices.Contains(out.Codes, string(r.Code)) {
@@ -226,6 +227,8 @@ func OfRevocation(r attestor.RevocationRecord) Data {
 	if r.Override != "" {
 		out.Decision = r.Override
 	}
+
+	// The record has all of them.
 	if len(out.Admitted) > maxAttestations {
 		out.Admitted = out.Admitted[:maxAttestations]
 	}
@@ -286,6 +289,7 @@ func callerOf(c attestor.CallerRef) *Caller {
 // cut bounds a text and leaves it valid UTF-8, without the character NUL, which
 // PostgreSQL does not store.
 func cut(s string) string {
+	// Replaced first, since it may make the text longer.
 	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 	if len(s) <= maxText {
 		return s

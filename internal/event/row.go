@@ -97,6 +97,8 @@ func (e Event) EncodeRow(parts []Part) ([]byte, error) {
 	if d.Expires != nil {
 		r.Expires = d.Expires.UTC().Format(time.RFC3339Nano)
 	}
+
+	// A subject may be in several reasons.
 	for _, reason := range d.Reasons {
 		if reason.Subject != "" && !slices.Contains(r.Subjects, reason.Subject) {
 			r.Subjects = append(r.Subjects, reason.Subject)
@@ -158,6 +160,8 @@ func columns() []column {
 func TopicSchema() []byte {
 	var b strings.Builder
 	b.WriteString("syntax = \"proto2\";\n\nmessage Row {\n")
+
+	// Numbers of fields follow the order of members, which never changes.
 	for i, c := range columns() {
 		label := "optional"
 		if c.mode == "REPEATED" {

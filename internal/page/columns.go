@@ -21,12 +21,16 @@ func Columns(label string, top int, columns []Column) template.HTML {
 		template.HTMLEscapeString(label))
 	step := width / float64(max(len(columns), 1))
 	w := step * 0.86
+
+	// One column alone would fill the drawing.
 	if len(columns) == 1 {
 		w = step * 0.2
 	}
 
 	for i, c := range columns {
 		x := float64(i)*step + (step-w)/2
+
+		// From the bottom up: y grows downwards.
 		y := height
 		b.WriteString(`<g>`)
 

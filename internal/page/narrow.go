@@ -16,6 +16,8 @@ type Narrowed struct {
 // of its own.
 func Narrow(path string, search map[string]string, shown ...string) []Narrowed {
 	var out []Narrowed
+
+	// In the order of names, so that the same search has the same page.
 	for _, name := range slices.Sorted(maps.Keys(search)) {
 		if slices.Contains(shown, name) {
 			continue
@@ -39,6 +41,8 @@ func Query(search map[string]string, further ...string) string {
 	for name, v := range search {
 		q.Set(name, v)
 	}
+
+	// A pair of which one half is missing is left out.
 	for pair := range slices.Chunk(further, 2) {
 		if len(pair) == 2 && pair[1] != "" {
 			q.Set(pair[0], pair[1])

@@ -110,6 +110,7 @@ func Shares(parts ...int) []string {
 		shares[i]++
 	}
 
+	// Rounding must not make nothing of something, nor all of nearly all.
 	for i, n := range parts {
 		switch {
 		case n > 0 && shares[i] == 0:

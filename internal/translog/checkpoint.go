@@ -141,6 +141,8 @@ func UnverifiedCheckpoint(signed []byte) (Checkpoint, error) {
 
 func parseCheckpoint(text string) (Checkpoint, error) {
 	malformed := errors.New("the checkpoint is malformed: it has an origin, a size and a root hash, a line each")
+
+	// Four parts: three lines, and what follows the last line feed.
 	lines := strings.Split(text, "\n")
 	if len(lines) != 4 || lines[0] == "" || lines[3] != "" {
 		return Checkpoint{}, malformed

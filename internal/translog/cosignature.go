@@ -52,6 +52,7 @@ func ParseWitnessKey(text string) (WitnessKey, error) {
 		!utf8.ValidString(name) {
 		return malformed("it does not have three parts")
 	}
+
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
 	if err != nil || len(key) == 0 {
 		return malformed("its key is not base64")
@@ -89,6 +90,8 @@ func (w WitnessKey) Verify(msg, sig []byte) bool {
 	if len(sig) != timeSize+ed25519.SignatureSize || len(w.key) != ed25519.PublicKeySize {
 		return false
 	}
+
+	// The witness's time is part of what it signed, so that nobody can change it.
 	at := binary.BigEndian.Uint64(sig)
 	signed := append([]byte("cosignature/v1\ntime "+strconv.FormatUint(at, 10)+"\n"), msg...)
 	return ed25519.Verify(w.key, signed, sig[timeSize:])
@@ -108,6 +111,8 @@ func OpenCosignature(signed []byte, vkey string, w WitnessKey) (Cosignature, err
 	if err != nil {
 		return Cosignature{}, err
 	}
+
+	// The log's own signature was verified above; of the others only the witness's is looked for.
 	n, err := note.Open(signed, note.VerifierList(w))
 	if err != nil || len(n.Sigs) == 0 {
 		return Cosignature{}, fmt.Errorf("the checkpoint of size %d is not cosigned by the witness %s", c.Size, w.name)
@@ -141,6 +146,7 @@ func Cosign(signed, lines []byte, vkey string, w WitnessKey) ([]byte, error) {
 		return nil, errors.New("the checkpoint has no signature")
 	}
 
+	// The answer may have lines of other keys.
 	for line := range bytes.Lines(lines) {
 		alone := joinedBytes(text, []byte("\n\n"), line)
 		// Each line is tried alone: a line of another key must not make this one fail.
@@ -196,6 +202,8 @@ func ProveHistory(ctx context.Context, q Querier, old int64, c Checkpoint) (tlog
 	if err := CheckHistory(ctx, q, c); err != nil {
 		return nil, err
 	}
+
+	// Whoever saw nothing, or all, needs no hashes.
 	if old <= 0 || old >= c.Size {
 		return nil, nil
 	}

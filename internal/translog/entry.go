@@ -70,6 +70,8 @@ func ParseEntry(b []byte) (Entry, error) {
 	}
 
 	var w wireEntry
+
+	// A member that is not known would be signed and mean nothing to this reader.
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&w); err != nil {

@@ -16,6 +16,7 @@ const (
 // on with the hashes that are stored, so that one change is reported once and not for
 // every entry after it. It returns "" where all fits.
 func (h Head) Follow(l Stored) (next Head, wrong string) {
+	// The caller's head keeps its peaks.
 	peaks, last := slices.Clone(h.peaks), tlog.RecordHash(l.Entry)
 	at := func(level int) (stored tlog.Hash, ok bool) {
 		if level >= len(l.Hashes) {

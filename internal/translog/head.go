@@ -24,6 +24,7 @@ type Head struct {
 // largest power of two smaller than n". Complete subtrees therefore never change, and
 // the new entry completes one for each low bit of the old size that is set.
 func (h Head) Add(entry []byte) (Head, []tlog.Hash) {
+	// The caller's head keeps its peaks.
 	peaks, last := slices.Clone(h.peaks), tlog.RecordHash(entry)
 	added := []tlog.Hash{last}
 

@@ -37,6 +37,7 @@ func (p Proof) Encode() []byte {
 		b.WriteString("extra " + base64.StdEncoding.EncodeToString(p.Extra) + "\n")
 	}
 
+	// In this order, which c2sp.org/tlog-proof fixes.
 	fmt.Fprintf(&b, "index %d\n", p.Index)
 	for _, h := range p.Hashes {
 		b.WriteString(h.String() + "\n")
@@ -84,6 +85,8 @@ func ParseProof(text []byte) (Proof, error) {
 	if len(lines)-1 > maxProofHashes {
 		return malformed("it has too many hashes")
 	}
+
+	// The number is bounded before any is decoded.
 	for _, line := range lines[1:] {
 		h, err := parseHash(line)
 		if err != nil {

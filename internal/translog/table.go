@@ -142,6 +142,7 @@ func (t *Table) appendTo(
 }
 
 func (t *Table) putArrays(ctx context.Context, tx *sql.Tx, before, after Head, rows []Stored) (bool, error) {
+	// One array for each column.
 	n, kind, id := make([]int64, len(rows)), make([]string, len(rows)), make([]string, len(rows))
 	entry, salt, hashes := make([][]byte, len(rows)), make([][]byte, len(rows)), make([][]byte, len(rows))
 	for i, r := range rows {

@@ -111,6 +111,7 @@ func EntryTiles(size int64) iter.Seq[Tile] {
 
 // SplitEntries returns the entries of a bundle, as [ReadTile] encodes them.
 func SplitEntries(bundle []byte) ([][]byte, error) {
+	// Each entry has its length in two bytes before it.
 	var out [][]byte
 	for len(bundle) > 0 {
 		if len(bundle) < 2 {
@@ -177,6 +178,8 @@ func EntryBundle(n int64) Tile { return Tile{Entries: true, N: n, Width: tileWid
 // FilledTiles lists the tiles that become full with the full bundle of entries with number n, and that bundle last.
 func FilledTiles(n int64) []Tile {
 	out := []Tile{{N: n, Width: tileWidth}}
+
+	// A level's tile is full when its last hash is of a full tile beneath.
 	for level, m := 1, n+1; m%tileWidth == 0; level++ {
 		m /= tileWidth
 		out = append(out, Tile{Level: level, N: m - 1, Width: tileWidth})
@@ -205,6 +208,8 @@ func ReadTileOf(ctx context.Context, q Querier, t Tile, c Checkpoint) ([]byte, e
 	if t.Entries {
 		level = 0
 	}
+
+	// An entry's hash is on level 0, where its bundle has the same place.
 	indexes := make([]int64, t.Width)
 	for i := range indexes {
 		indexes[i] = tlog.StoredHashIndex(level*tileHeight, t.N*tileWidth+int64(i))
