@@ -60,6 +60,7 @@ func Build(ctx context.Context, dir string) (Binaries, error) {
 }
 
 func build(ctx context.Context, dir, file, pkg, ldflags string) error {
+	// Built once for each machine.
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
@@ -67,6 +68,7 @@ func build(ctx context.Context, dir, file, pkg, ldflags string) error {
 		return err
 	}
 
+	// Under a name of its own: another process may build the same.
 	part := fmt.Sprintf("%s.%d", file, os.Getpid())
 	//nolint:gosec // our own packages
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags, "-o", part, pkg)
@@ -105,6 +107,7 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 		}
 	}()
 
+	// One member, which is its own cluster.
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	if _, err := c.run(b.etcd, filepath.Join(dir, "etcd.log"), "--data-dir="+filepath.Join(dir, "etcd"),
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
@@ -113,6 +116,7 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 		return nil, err
 	}
 
+	// Nodes, service accounts and endpoints are left out: no workload runs.
 	log, key := filepath.Join(dir, "kube.log"), filepath.Join(dir, "sa.key")
 	ended, err := c.run(b.apiserver, log, append([]string{
 		"--etcd-servers=" + client, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
@@ -171,6 +175,7 @@ func (c *Cluster) run(program, log string, args ...string) (ended <-chan struct{
 		return nil, errors.Join(err, f.Close())
 	}
 
+	// Waited for at once, so that an early end is seen.
 	done := make(chan struct{})
 	go func() { defer close(done); _ = cmd.Wait() }()
 	c.stop = append(c.stop, func() {
@@ -201,6 +206,8 @@ func (c *Cluster) ready(ctx context.Context, ended <-chan struct{}, log string) 
 		case <-time.After(50 * time.Millisecond):
 			continue
 		}
+
+		// The end of its log has the reason.
 		said, _ := os.ReadFile(log)
 		return fmt.Errorf("kube-apiserver is not ready: %s", said[max(0, len(said)-2000):])
 	}
@@ -239,6 +246,7 @@ func (c *Cluster) Do(ctx context.Context, method, path string, body any) (status
 
 // Close ends the cluster.
 func (c *Cluster) Close() {
+	// The API server before its database.
 	for i := len(c.stop) - 1; i >= 0; i-- {
 		c.stop[i]()
 	}

@@ -63,6 +63,7 @@ func newServer(durable bool) (*Server, error) {
 		return nil, err
 	}
 
+	// Chosen before it starts, so that it is the same after Stop.
 	if s.port, err = freePort(); err != nil {
 		return nil, err
 	}
@@ -93,6 +94,8 @@ func newServer(durable bool) (*Server, error) {
 // Start runs it again after Stop, on the same port, with the same data.
 func (s *Server) Start() error {
 	args := []string{"-D", s.dir + "/data", "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port)}
+
+	// Without a sync to disk it is faster, and a crash of the machine may lose all.
 	if !s.durable {
 		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off")
 	}
@@ -108,6 +111,7 @@ func (s *Server) Start() error {
 	}
 	defer func() { _ = db.Close() }()
 
+	// The first start may take seconds on a busy machine.
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 
@@ -138,6 +142,8 @@ func (s *Server) Replica() (*Server, error) {
 	if r.dir, err = os.MkdirTemp("", "pg"); err != nil {
 		return nil, err
 	}
+
+	// As whoever runs the first one.
 	if r.attr.Credential != nil {
 		if err := os.Chown(r.dir, nobody, nobody); err != nil {
 			return nil, errors.Join(err, r.Close())
@@ -199,6 +205,8 @@ func (s *Server) change(ctx context.Context, statement, holds string) error {
 	if _, err := db.ExecContext(ctx, statement); err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
 	}
+
+	// Some of the statements change the configuration.
 	if _, err := db.ExecContext(ctx, "SELECT pg_reload_conf()"); err != nil {
 		return err
 	}
@@ -251,6 +259,7 @@ func (s *Server) Copy(name, of string) (dsn string, err error) {
 	}
 	defer func() { _ = db.Close() }()
 
+	// A template must have no connections.
 	if _, err := db.Exec("CREATE DATABASE " + name + " TEMPLATE " + of); err != nil {
 		return "", fmt.Errorf("making the database %s: %w", name, err)
 	}
@@ -264,6 +273,7 @@ func (s *Server) DSN(database string) string {
 
 // program finds what Debian keeps out of the path.
 func program(name string) (string, error) {
+	// Of several versions the last one by name.
 	if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name); len(found) > 0 {
 		return found[len(found)-1], nil
 	}

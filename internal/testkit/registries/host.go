@@ -50,6 +50,7 @@ func Start(tb testing.TB, h http.Handler, repository string) *Host {
 		intercept := s.intercept
 		s.mu.Unlock()
 
+		// Outside of the lock: an answer may wait for another request.
 		if intercept == nil || !intercept(w, r) {
 			h.ServeHTTP(w, r)
 		}

@@ -105,6 +105,7 @@ func (b *Bucket) read(w http.ResponseWriter, name string) {
 }
 
 func (b *Bucket) write(w http.ResponseWriter, r *http.Request, name, match string) {
+	// Generation 0 is that no object exists, as in Cloud Storage.
 	if match != "" && match != strconv.FormatInt(b.objects[name].generation, 10) {
 		refuse(w, http.StatusPreconditionFailed, "At least one of the pre-conditions you specified did not hold.")
 		return

@@ -72,6 +72,7 @@ type rule struct {
 
 // hits counts a matching call; the caller holds the upstream's lock.
 func (r *rule) hits(req *http.Request) bool {
+	// A rule that is used up does not count on.
 	if r.Match != nil && !r.Match(req) || r.Count > 0 && r.seen >= r.Skip+r.Count {
 		return false
 	}
@@ -133,6 +134,7 @@ func (f Fault) serve(w *counter, r *http.Request, next http.Handler) {
 
 // spoil hears the true answer first.
 func (f Fault) spoil(w *counter, r *http.Request, next http.Handler) {
+	// The true answer is complete before any of it is passed on.
 	truth := &kept{header: http.Header{}, status: http.StatusOK}
 	next.ServeHTTP(truth, r)
 	if f.Effect == Lose {
@@ -142,6 +144,8 @@ func (f Fault) spoil(w *counter, r *http.Request, next http.Handler) {
 
 	body := truth.body.Bytes()
 	maps.Copy(w.Header(), truth.header)
+
+	// The length is promised first, so that the client notices what is missing.
 	if w.Header().Get("Content-Length") == "" {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
@@ -154,6 +158,7 @@ func (f Fault) spoil(w *counter, r *http.Request, next http.Handler) {
 		return
 	}
 
+	// One bit, so that the length stays right and only a digest shows it.
 	if len(body) > 0 {
 		body[len(body)/2] ^= 0x01
 	}

@@ -57,6 +57,8 @@ func (s *Server) Up() error {
 	if s.srv != nil {
 		return nil
 	}
+
+	// The first time any port; afterwards the one that clients know.
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.addr)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -92,6 +94,8 @@ func (s *Server) Down() {
 	if srv == nil {
 		return
 	}
+
+	// Outside of the lock: connections that close report it to follow.
 	_ = srv.Close() // only a listener that is closed already fails to
 	<-done
 }

@@ -52,6 +52,7 @@ func Connect(ctx context.Context, e *emulator.Emulator) (*Services, error) {
 	s.System, errs[4] = binaryauthorization.NewSystemPolicyClient(ctx, direct)
 	s.Validate, errs[5] = binaryauthorization.NewValidationHelperClient(ctx, direct)
 
+	// Every client is tried, so that the error names all that fail.
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("connecting to the emulator: %w", err)
 	}
@@ -75,6 +76,7 @@ func StartServices(tb TB, o emulator.Options) *Services {
 		tb.Fatal(err)
 	}
 
+	// A test that ends early closes it, too.
 	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			tb.Errorf("closing the emulator: %v", err)
@@ -95,6 +97,7 @@ func Serve(tb TB, e *emulator.Emulator) (addr string) {
 	served := make(chan error, 1)
 	go func() { served <- e.Serve(ctx, l) }()
 	tb.Cleanup(func() {
+		// Waited for, so that no goroutine outlives the test.
 		stop()
 		if err := <-served; err != nil {
 			tb.Errorf("serving the emulator: %v", err)

@@ -99,6 +99,7 @@ func (u *Upstream) pick(r *http.Request) (Fault, time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 
+	// Every rule counts what matches it, until one of them hits.
 	for _, rule := range u.rules {
 		if rule.hits(r) {
 			return rule.Fault, u.latency
@@ -112,6 +113,7 @@ func (u *Upstream) add(c Call) {
 	defer u.mu.Unlock()
 
 	if len(u.calls) >= maxCalls {
+		// A tenth at once: dropping one for each call would copy the record each time.
 		u.calls = slices.Delete(u.calls, 0, maxCalls/10)
 	}
 	u.calls = append(u.calls, c)

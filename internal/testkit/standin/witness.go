@@ -97,6 +97,8 @@ func (w *Witness) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		other(rw, r)
 		return
 	}
+
+	// The specification has one request.
 	if r.Method != http.MethodPost || r.URL.Path != "/add-checkpoint" {
 		http.NotFound(rw, r)
 		return
@@ -135,6 +137,8 @@ func (w *Witness) add(body []byte) (status int, answer string) {
 	if origin != w.origin {
 		return http.StatusNotFound, "unknown log\n"
 	}
+
+	// Opened by the log's key alone.
 	n, err := note.Open([]byte(signed), note.VerifierList(w.log))
 	if err != nil {
 		return http.StatusForbidden, "not signed\n"
@@ -173,6 +177,8 @@ func (w *Witness) Cosign(signed []byte) string {
 func (w *Witness) Forget(signed []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+
+	// The protocol's own request with an old size of 0 sets it.
 	w.size, w.root = 0, tlog.Hash{}
 	if status, answer := w.add(append([]byte("old 0\n\n"), signed...)); status != http.StatusOK {
 		return fmt.Errorf("%d %s", status, answer)

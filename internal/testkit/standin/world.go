@@ -37,6 +37,8 @@ type World struct {
 // New starts a world without latency or images. Close must be called.
 func New(ctx context.Context) (w *World, err error) {
 	w = &World{}
+
+	// What was started until then is closed.
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.Close())
@@ -62,6 +64,8 @@ func New(ctx context.Context) (w *World, err error) {
 	if err := w.Clients.Prepare(ctx); err != nil {
 		return nil, fmt.Errorf("preparing the emulated services: %w", err)
 	}
+
+	// What preparing took is no call of the gate.
 	w.Emulator.ResetCalls()
 	return w, nil
 }
@@ -126,6 +130,7 @@ func (w *World) Push(ctx context.Context, repository, tag string, image v1.Image
 		return "", err
 	}
 
+	// An index is scanned by its children.
 	for _, d := range children {
 		if err := w.Clients.WriteScan(ctx, "https://"+ref.Repository.Name()+"@"+d.String(), scan); err != nil {
 			return "", fmt.Errorf("writing the scan of %s: %w", ref, err)
@@ -221,6 +226,7 @@ store: %s
 %s
 `, samples.Attestor, samples.Key, registry, registry, samples.Project, o.Store, o.More)
 
+	// Beside each other: relative paths begin at the configuration's directory.
 	path := filepath.Join(dir, "attestor.yaml")
 	if err := os.WriteFile(filepath.Join(dir, "policy.yaml"),
 		[]byte(strings.ReplaceAll(o.Policy, "REGISTRY", registry)), 0o600); err != nil {

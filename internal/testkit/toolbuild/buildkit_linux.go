@@ -42,6 +42,7 @@ func StartBuildKit(ctx context.Context, registries ...string) (*BuildKit, error)
 		return nil, err
 	}
 
+	// Buffered, so that the end is kept for whoever asks.
 	b := &BuildKit{dir: dir, client: client, ended: make(chan error, 1)}
 	var config strings.Builder
 	for _, host := range registries {
@@ -90,6 +91,7 @@ func (b *BuildKit) answers(ctx context.Context) error {
 		}
 		select {
 		case err := <-b.ended:
+			// Put back for Close, which waits for it.
 			b.ended <- err
 			return errors.Join(errors.New("it ended"), err)
 		case <-ctx.Done():

@@ -29,6 +29,8 @@ func Build(ctx context.Context, module, pkg string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
+	// The version is part of the path: another one is built beside it.
 	bin := filepath.Join(cache, "gate-test", module+"-"+strings.TrimPrefix(version, "v"), filepath.Base(pkg))
 	if _, err := os.Stat(bin); err == nil {
 		return bin, nil
@@ -37,6 +39,8 @@ func Build(ctx context.Context, module, pkg string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(bin), 0o750); err != nil {
 		return "", err
 	}
+
+	// Under a name of its own: another process may build the same.
 	part := fmt.Sprintf("%s.%d", bin, os.Getpid())
 	defer func() { _ = os.Remove(part) }() // it is gone where it became whole
 
@@ -49,6 +53,8 @@ func Build(ctx context.Context, module, pkg string) (string, error) {
 // moduleDir finds tools/NAME above the working directory.
 func moduleDir(module string) (string, error) {
 	dir, err := os.Getwd()
+
+	// Tests run in the directory of their package.
 	for err == nil {
 		at := filepath.Join(dir, "tools", module)
 		if _, err := os.Stat(filepath.Join(at, "go.mod")); err == nil {
@@ -65,6 +71,8 @@ func moduleDir(module string) (string, error) {
 // goCommand is nice to whoever else uses the machine, where it can be.
 func goCommand(ctx context.Context, dir string, args ...string) (string, error) {
 	args = append([]string{"go"}, args...)
+
+	// Building takes all processors otherwise.
 	if nice, err := exec.LookPath("nice"); err == nil {
 		args = append([]string{nice, "-n", "10"}, args...)
 	}

@@ -41,6 +41,8 @@ func Follow(t *testing.T, root, section string) Overlay {
 	body, _, _ = strings.Cut(body, "\n## ")
 
 	files, done := map[string]string{}, 0
+
+	// A block belongs to the last step above it.
 	for _, at := range block.FindAllStringSubmatchIndex(body, -1) {
 		steps := step.FindAllStringSubmatch(body[done:at[0]], -1)
 		if len(steps) == 0 {
@@ -63,6 +65,8 @@ func edited(t *testing.T, root, before string, step []string, lines string) stri
 	if step[1] == "Write" {
 		return lines
 	}
+
+	// A file may be changed by several steps.
 	if before == "" {
 		text, err := os.ReadFile(filepath.Join(root, step[2]))
 		if err != nil {
@@ -88,6 +92,7 @@ func write(t *testing.T, root string, files map[string]string) Overlay {
 	dir, replaced := t.TempDir(), map[string]string{}
 	o := Overlay{file: filepath.Join(dir, "overlay.json"), root: absolute}
 	for name, text := range files {
+		// One directory for all: the path becomes the name.
 		copied := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
 		replaced[filepath.Join(absolute, name)] = copied
 		if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
@@ -99,6 +104,7 @@ func write(t *testing.T, root string, files map[string]string) Overlay {
 	}
 	slices.Sort(o.Files)
 
+	// The go command, -overlay: a JSON object whose field Replace maps each path to the file that stands for it.
 	list, err := json.Marshal(map[string]any{"Replace": replaced})
 	if err == nil {
 		err = os.WriteFile(o.file, list, 0o600)
