@@ -20,6 +20,13 @@ if [ "$status" -ne 0 ] && [ "$status" -ne 3 ]; then
 	exit 1
 fi
 sed -n 's/^Vulnerability #[0-9]*: //p' "$work/out" | sort -u >"$work/found"
+
+# Status 3 says that there is something. Where nothing of it can be read, nothing of it is justified either.
+if [ "$status" -eq 3 ] && [ ! -s "$work/found" ]; then
+	cat "$work/out" "$work/err" >&2
+	echo "vulncheck: govulncheck found vulnerabilities, and its output has none in the form that is read here" >&2
+	exit 1
+fi
 sed -n 's/^## \(GO-[0-9-]*\).*/\1/p' docs/vulnerabilities.md | sort -u >"$work/justified"
 if ! comm -23 "$work/found" "$work/justified" | tee "$work/new" | grep -q .; then
 	stale=$(comm -13 "$work/found" "$work/justified")
