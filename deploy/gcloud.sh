@@ -110,7 +110,9 @@ agent() {
 rest() {
 	local method=$1 url=$2 token
 	token=$(gcloud auth print-access-token)
-	curl -sS --fail-with-body -X "$method" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' ${3+-d "$3"} "$url"
+	# Not as an argument: whoever is logged in to this machine sees those.
+	curl -sS --fail-with-body -X "$method" -H @<(printf 'Authorization: Bearer %s\n' "$token") -H 'Content-Type: application/json' \
+		${3+-d "$3"} "$url"
 }
 
 grant_project() { # MEMBER ROLE
@@ -424,8 +426,10 @@ edge() {
 		--region "$REGION" --network-endpoint-type serverless --cloud-run-service gate
 	local backend
 	for backend in gate-api gate-pages; do
-		if [[ -n $DRY_RUN ]] || ! gcloud compute backend-services describe "$backend" --global --project "$PROJECT" >/dev/null 2>&1; then
-			run compute backend-services create "$backend" --global --load-balancing-scheme EXTERNAL_MANAGED --protocol HTTPS --enable-logging --logging-sample-rate 1
+		make compute backend-services describe "$backend" --global -- compute backend-services create "$backend" --global \
+			--load-balancing-scheme EXTERNAL_MANAGED --protocol HTTPS --enable-logging --logging-sample-rate 1
+		# Asked for by itself: a run that was stopped may have left a service without it.
+		if [[ -n $DRY_RUN || -z $(gcloud compute backend-services describe "$backend" --global --project "$PROJECT" --format 'value(backends[].group)') ]]; then
 			run compute backend-services add-backend "$backend" --global --network-endpoint-group gate --network-endpoint-group-region "$REGION"
 		fi
 		# A policy that somebody chose stays.
@@ -439,9 +443,15 @@ edge() {
 	run run services add-iam-policy-binding gate --region "$REGION" \
 		--member "serviceAccount:service-$(number)@gcp-sa-iap.iam.gserviceaccount.com" --role roles/run.invoker >/dev/null
 	run iap web add-iam-policy-binding --resource-type backend-services --service gate-pages --member "$READERS" --role roles/iap.httpsResourceAccessor >/dev/null
-	if [[ -n $DRY_RUN ]] || ! gcloud compute url-maps describe gate-edge --global --project "$PROJECT" >/dev/null 2>&1; then
-		run compute url-maps create gate-edge --global --default-service gate-pages
+	make compute url-maps describe gate-edge --global -- compute url-maps create gate-edge --global --default-service gate-pages
+	# Each by itself: without the first one the API's host would lead to the pages.
+	local matchers=
+	[[ -n $DRY_RUN ]] || matchers=$(gcloud compute url-maps describe gate-edge --global --project "$PROJECT" --format 'value(pathMatchers[].name)')
+	matchers=" ${matchers//[;,]/ } "
+	if [[ $matchers != *" api "* ]]; then
 		run compute url-maps add-path-matcher gate-edge --global --path-matcher-name api --default-service gate-api --new-hosts "$API_HOST"
+	fi
+	if [[ $matchers != *" pages "* ]]; then
 		run compute url-maps add-path-matcher gate-edge --global --path-matcher-name pages --default-service gate-pages --new-hosts "$PAGES_HOST"
 	fi
 	make compute target-https-proxies describe gate-edge --global -- compute target-https-proxies create gate-edge \

@@ -220,6 +220,8 @@ func (p *project) read(c call) (string, error) {
 		"value(advancedOptionsConfig.jsonParsing)": "json-parsing", "value(securityPolicy)": "security-policy",
 		`value(sslCertificates.map().basename().list(separator=","))`: "ssl-certificates",
 		"value(userOwnedGrafeasNote.publicKeys[].id)":                 "keyversion",
+		"value(backends[].group)":                                     "network-endpoint-group",
+		"value(pathMatchers[].name)":                                  "path-matchers",
 	}
 	switch {
 	case format == "value(status.url)":
@@ -307,6 +309,14 @@ func (p *project) change(c call) error {
 		}
 	}
 	p.Resources[key] = r
+
+	// A map has many, each of its own name.
+	if matcher := c.flags["path-matcher-name"]; c.verb == "add-path-matcher" {
+		if slices.Contains(strings.Split(r["path-matchers"], ";"), matcher) {
+			return fmt.Errorf("ALREADY_EXISTS: path matcher %s of %s", matcher, key)
+		}
+		r["path-matchers"] = strings.TrimPrefix(r["path-matchers"]+";"+matcher, ";")
+	}
 	return nil
 }
 

@@ -60,6 +60,8 @@ fi
 	c.program(t, "bq", "exit 0\n")
 	c.program(t, "sleep", "exit 0\n") // what is waited for is counted, and takes no time
 	c.program(t, "curl", fmt.Sprintf(`args=()
+# Arguments are shown to whoever is logged in to the machine.
+[[ $* != *Bearer* ]] || { echo "a token among the arguments" >&2; exit 2; }
 # Another writer comes first, where a test says so.
 if [[ " $* " == *" $(cat %[3]q/before 2>/dev/null || echo never) "* ]]; then
 	rm %[3]q/before
@@ -233,6 +235,38 @@ func TestScriptStopped(t *testing.T) {
 	}
 	if diff := cmp.Diff(undisturbed.state(t), c.state(t)); diff != "" {
 		t.Errorf("undisturbed, and stopped five times (-want +got):\n%s", diff)
+	}
+}
+
+// TestScriptStoppedAtTheEdge stops the part edge after each of its steps, and runs it again: what is made of several steps,
+// such as a service with its backend, ends whole.
+func TestScriptStoppedAtTheEdge(t *testing.T) {
+	before := []string{"apis", "identities", "services"}
+	undisturbed := newCloud(t)
+	if err := undisturbed.run(t, nil, before...); err != nil {
+		t.Fatal(err)
+	}
+	first, last := 0, 0
+	undisturbed.byHand(func() { first = undisturbed.writes })
+	if err := undisturbed.run(t, nil, "edge"); err != nil {
+		t.Fatal(err)
+	}
+	undisturbed.byHand(func() { last = undisturbed.writes })
+
+	c := newCloud(t)
+	if err := c.run(t, nil, before...); err != nil {
+		t.Fatal(err)
+	}
+	for at := first + 1; at < last; at++ {
+		c.byHand(func() { c.failAfter = max(at, c.writes+1) })
+		_ = c.run(t, nil, "edge")
+	}
+	c.byHand(func() { c.failAfter = -1 })
+	if err := c.run(t, nil, "edge"); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(undisturbed.state(t), c.state(t)); diff != "" {
+		t.Errorf("undisturbed, and stopped at each step (-want +got):\n%s", diff)
 	}
 }
 
