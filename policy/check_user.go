@@ -74,7 +74,7 @@ func (j *judgement) user(e *attestor.PlatformEvidence) {
 	// what they are about; all others count as they are.
 	var found, ofGroup []finding
 	for _, f := range j.problems(attestor.CheckUser, j.ev.Problems, e.Problems) {
-		if f.reason.Code == attestor.CodeGroupUnresolved {
+		if c := f.reason.Code; c == attestor.CodeGroupUnresolved || c == attestor.CodeGroupRoot {
 			ofGroup = append(ofGroup, f)
 		} else {
 			found = append(found, f)
@@ -181,6 +181,10 @@ func group(want User, u attestor.User, problems []finding) []finding {
 			fmt.Sprintf("the gid of user %q is not known: its group was not resolved", u.Configured), groupFix)}
 	case u.GID == nil || *u.GID == 0:
 		found = []finding{deny(attestor.CodeGroupRoot, u.Configured, groupZero(u, byName), groupFix)}
+
+	// The gid is another, and what is known of further groups says that 0 is among them, or may be.
+	default:
+		found = problems
 	}
 
 	// rootGroup decides about every gid that is not proven to be another one than

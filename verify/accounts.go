@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,9 +25,8 @@ func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (at
 
 	var wanted []accountFile
 	if byName {
-		wanted = append(wanted, passwdFile)
-	}
-	if groupByName {
+		wanted = append(wanted, passwdFile, groupFile) // the user may be a member of further groups
+	} else if groupByName {
 		wanted = append(wanted, groupFile)
 	}
 
@@ -58,7 +58,34 @@ func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (at
 		}
 		u.GID = &gid
 	}
+	if byName && *u.UID != 0 {
+		problems = append(problems, memberships(s.config.Config.User, name, texts[groupFile])...)
+	}
 	return u, problems
+}
+
+// memberships says whether a user by name is a member of group 0, or that it is not known. moby does as it comments,
+// "Supplementary group ids only make sense if in the implicit form" (user.GetExecUser), which is USER app; containerd
+// adds the groups of the user whether USER names a group or not (oci.WithAdditionalGIDs). The stricter counts.
+func memberships(configured, name string, t accountText) []attestor.Problem {
+	// Without the file both give no further groups.
+	if t.absent {
+		return nil
+	}
+
+	group, err := t.rootGroupOf(name)
+	switch {
+	case err != nil:
+		return []attestor.Problem{unresolvedGroup(configured, name, err)}
+	case group == "":
+		return nil
+	}
+	p := problem(attestor.CheckUser, attestor.CodeGroupRoot, strconv.Quote(configured),
+		fmt.Sprintf("user %q is a member of group %s in the image's /etc/group, which has gid 0", name,
+			strconv.Quote(clip(group))),
+		"take the user out of the group, or end the Dockerfile with numbers: "+fixUser)
+	p.Status = attestor.StatusDeny // it was found out, and the policy says whether it refuses
+	return []attestor.Problem{p}
 }
 
 // unresolvedUser says why a user's name has no uid.
@@ -101,6 +128,19 @@ func unresolvedGroup(configured, group string, err error) attestor.Problem {
 type accountText struct {
 	content []byte
 	err     error
+	absent  bool // the container has no such file: err says so
+}
+
+// rootGroupOf names a group with gid 0 of which a user is a member; "" for none.
+func (t accountText) rootGroupOf(name string) (string, error) {
+	if t.err != nil {
+		return "", t.err
+	}
+	group, err := parseMembers(t.content, name)
+	if err != nil {
+		return "", unresolved("%s", err)
+	}
+	return group, nil
 }
 
 func (t accountText) user(name string) (uid, gid int64, err error) {
@@ -160,9 +200,9 @@ func (i *Inspector) accounts(ctx context.Context, s subject, wanted []accountFil
 		// All layers were read whole, each with the diffID that the config lists,
 		// so that what was not found is not in the image.
 		if q.err == nil && q.found == nil {
-			q.err = unresolved("the image has no %s", q.file.path())
+			q.err, q.absent = unresolved("the image has no %s", q.file.path()), true
 		}
-		texts[q.file] = accountText{content: q.found, err: q.err}
+		texts[q.file] = accountText{content: q.found, err: q.err, absent: q.absent}
 	}
 	return texts
 }
@@ -173,6 +213,8 @@ type search struct {
 	found []byte // nil: not found yet
 	final bool   // no layer below could change what was found
 	err   error
+	// no layer has the file, or the topmost that speaks of it removes it
+	absent bool
 }
 
 // descend takes what the next lower layer does, which is layer n.
@@ -201,6 +243,7 @@ func (q *search) descend(n int, l descriptor, e layerEffect) error {
 	case f.present:
 		q.found = append([]byte{}, f.content...)
 	case f.removed:
+		q.absent = true
 		return unresolved("%s removes %s", layerName(n, l), q.file.path())
 	}
 
@@ -252,9 +295,42 @@ func parseGroups(content []byte, name string) (gid int64, err error) {
 	return gid, nil
 }
 
+// parseMembers finds a group with gid 0 that lists a user; "" if there is none. Whatever a runtime could read as such a
+// line counts.
+func parseMembers(content []byte, name string) (group string, err error) {
+	if hasControls(content) {
+		return "", errors.New("it has control characters")
+	}
+	for line := range strings.SplitSeq(string(content), "\n") {
+		if len(line) > maxGroupLine {
+			return "", fmt.Errorf("it has a line of more than %d bytes", maxGroupLine)
+		}
+		fields := strings.Split(line, ":")
+		if len(fields) < 4 || !slices.ContainsFunc(strings.Split(fields[3], ","), func(member string) bool {
+			return strings.TrimSpace(member) == name
+		}) {
+			continue
+		}
+
+		// As for the group that USER names: what is no plain number reads as 0, or not at all.
+		gid, err := parseID(fields[2])
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("the gid of a group with the member %w", err)
+		case gid == 0:
+			return cmp.Or(strings.TrimSpace(fields[0]), "0"), nil
+		}
+	}
+	return "", nil
+}
+
+func hasControls(content []byte) bool {
+	return slices.ContainsFunc(content, func(b byte) bool { return b < ' ' && b != '\n' && b != '\t' || b == 0x7f })
+}
+
 // accountEntry returns the fields of the only line about name.
 func accountEntry(content []byte, name string, fields, longest int) ([]string, error) {
-	if slices.ContainsFunc(content, func(b byte) bool { return b < ' ' && b != '\n' && b != '\t' || b == 0x7f }) {
+	if hasControls(content) {
 		return nil, errors.New("it has control characters")
 	}
 

@@ -17,7 +17,7 @@ func Etc(passwd string) []File { return []File{{"etc/", ""}, {"etc/passwd", pass
 
 // Groups has a group for nobody else's number, one that is root's by another
 // name, and one without members.
-const Groups = "root:x:0:\napp:x:3000:app,web\nwheel:x:0:app\nstaff:*:50:\n"
+const Groups = "root:x:0:\napp:x:3000:app,web\nwheel:x:0:web\nstaff:*:50:\n"
 
 // Accounts is /etc with files of users and groups.
 func Accounts(passwd, group string) []File { return append(Etc(passwd), File{"etc/group", group}) }
@@ -178,6 +178,25 @@ func groupNames() []NameCase {
 		{Name: "comments, and malformed lines of others", User: "1000:app",
 			Layers: with("# app:x:0:\n\nbad\napp:x:7:\n"), UID: 1000, GID: 7},
 
+		{Name: "a member of root's group", Layers: with("root:x:0:app\n"), UID: 1000, GID: 2000,
+			Group: attestor.CodeGroupRoot},
+		{Name: "a member of root's group beside others", Layers: with("a:x:7:app\nwheel:x:0:web, app \n"), UID: 1000,
+			GID: 2000, Group: attestor.CodeGroupRoot},
+		{Name: "a member of root's group, with a group", User: "app:app", Layers: with(Groups + "sys:x:0:app\n"),
+			UID: 1000, GID: 3000, Group: attestor.CodeGroupRoot},
+		{Name: "a member of root's group, with a numeric group", User: "app:50", Layers: with("root:x:0:app\n"),
+			UID: 1000, GID: 50, Group: attestor.CodeGroupRoot},
+		{Name: "a member of a group whose gid is no number", Layers: with("app:x:2000:\nbad:x:zero:app\n"), UID: 1000,
+			GID: 2000, Group: unresolved},
+		{Name: "a member of another group", Layers: with("root:x:0:\nstaff:x:50:app\n"), UID: 1000, GID: 2000},
+		{Name: "a member of root's group by a longer name", Layers: with("root:x:0:application,my-app\n"), UID: 1000,
+			GID: 2000},
+		{Name: "a malformed line that lists nobody", Layers: with("root:x:0\nbad\n"), UID: 1000, GID: 2000},
+		{Name: "a member, and the groups are a link", Layers: []Layer{TarLayer(append(Etc(Root1000),
+			File{"etc/group", "->passwd"})...)}, UID: 1000, GID: 2000, Group: unresolved},
+		{Name: "a member, and the groups are removed", Layers: append(with("root:x:0:app\n"),
+			TarLayer(File{"etc/", ""}, File{"etc/.wh.group", ""})), UID: 1000, GID: 2000},
+
 		{Name: "a group that is not there", User: "app:web", Layers: good, UID: 1000, GID: -1, Group: unresolved},
 		{Name: "a numeric user and a group that is not there", User: "1000:nogroup", Layers: good, UID: 1000, GID: -1,
 			Group: unresolved},
@@ -243,5 +262,10 @@ func names() []Case {
 		}
 	}
 
-	return out
+	const refusedGroup = ", where the policy refuses group 0"
+	return append(out, Case{Name: "names/a member of another group" + refusedGroup, Policy: strictGroups, Want: admitted(),
+		Mends: "names/a member of root's group" + refusedGroup, Arrange: func(p *Place) {
+			layer := TarLayer(Accounts(Root1000, "root:x:0:\nstaff:x:50:app\n")...)
+			p.Push(Image{User: "app", Layers: []Layer{layer}})
+		}})
 }
