@@ -74,7 +74,10 @@ func honestLayers() []LayerCase {
 			Layers: []Layer{TarLayer(Etc(Root1000)...), {Blob: Skippable(0, "x"), MediaType: zstdLayer,
 				DiffID: Sum(nil)}}},
 		LayerCase{Name: "a lie below the layer that decides", UID: 1000,
-			Layers: []Layer{TarLayer(File{"a", ""}).Forged(Sum([]byte("b"))), TarLayer(Etc(Root1000)...)}},
+			Layers: []Layer{TarLayer(File{"a", ""}).Forged(Sum([]byte("b"))), TarLayer(Accounts(Root1000, Groups)...)}},
+		LayerCase{Name: "a lie below the layer that has the users, where the groups are looked for", UID: 1000,
+			Layers: []Layer{TarLayer(File{"a", ""}).Forged(Sum([]byte("b"))), TarLayer(Etc(Root1000)...)},
+			Codes:  []attestor.Code{attestor.CodeLayersMismatch}},
 	)
 }
 
