@@ -253,4 +253,9 @@ func TestSimulateRulesOnWhatWasGatheredAlike(t *testing.T) {
 		old: []string{approvedBases(staticTagged, javaTagged)}, want: []string{"r"},
 		new: []string{approvedBases(staticTagged), rule(`base.name == "x"`)},
 	})
+	judgedAgain(t, otherPolicy{
+		old: []string{approvedBases(staticTagged, javaTagged)}, want: []string{"r"},
+		new: []string{approvedBases(staticTagged), rule(`base.name == "x"`),
+			`  provenance: {slsaLevel: 3, builders: ["https://builder.example/1"], ` + from + `}`},
+	})
 }
