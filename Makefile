@@ -17,7 +17,7 @@ run: build ## the gate on this machine, with emulated Google services: no accoun
 	@bin/attestor dev $(ARGS)
 
 test: ## every test but the slow ones, with the race detector where a C compiler is at hand
-	$(GO) test $(RACE) -timeout 15m ./...
+	$(GO) test $(RACE) -timeout 25m ./...
 
 # Everything that is too slow for every change: soak, whole fault tables, what is built from source for minutes, fuzzing.
 test-all: test ## every test, the slow ones too, and fuzzing

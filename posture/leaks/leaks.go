@@ -19,7 +19,7 @@ import (
 // than a token has, so that each token is whole in one of them.
 const (
 	maxText = 64 << 10
-	overlap = 4 << 10
+	overlap = 16 << 10
 )
 
 // A Detector holds the rules. It is safe for concurrent use.
