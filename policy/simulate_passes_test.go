@@ -24,7 +24,7 @@ func changed(t *testing.T, lines []string) string {
 	others := slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "    approved:") })
 	var out []string
 	for _, l := range strings.Split(edited(t, lines...), "\n") {
-		if !strings.HasSuffix(l, ": null") && !(others && strings.HasPrefix(l, "      - {name: ")) {
+		if !strings.HasSuffix(l, ": null") && (!others || !strings.HasPrefix(l, "      - {name: ")) {
 			out = append(out, l)
 		}
 	}

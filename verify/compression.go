@@ -29,7 +29,7 @@ const (
 // headBytes is how much of a blob its compression is recognized by, as in containerd.
 const headBytes = 10
 
-// detect recognizes a compression by the first bytes of a blob, as containerd
+// detect recognises a compression by the first bytes of a blob, as containerd
 // (pkg/archive/compression) and Docker (moby/go-archive) do. Docker alone knows
 // bzip2 and xz; containerd would take those blobs for plain tars.
 func detect(head []byte) compression {

@@ -16,8 +16,8 @@ const changeTime = 15 * time.Minute
 
 const openID = "openidconnect.googleapis.com"
 
-// tokenRight is what the trial is refused, and granted then.
-const tokenRight = "iam.serviceAccounts.getOpenIdToken"
+// refusedRight is what the trial is refused, and granted then.
+const refusedRight = "iam.serviceAccounts.getOpenIdToken"
 
 // askIdentities makes a service account and asks for an ID token in its name: how IAM refuses it, after how long a
 // grant holds, and what the token says.
@@ -55,7 +55,7 @@ func (t *trial) askIdentities(ctx context.Context, _ *world) error {
 	case errors.As(err, &first) && first.code == http.StatusForbidden:
 		t.found("iam-denied", "How does IAM refuse a call, and does it name the permission?",
 			"403 PERMISSION_DENIED IAM_PERMISSION_DENIED true", strings.TrimSpace(fmt.Sprint(first.code, " ", first.status, " ",
-				first.reason, " ", strings.Contains(first.message, tokenRight))))
+				first.reason, " ", strings.Contains(first.message, refusedRight))))
 		if token, err = t.granted(ctx, account, email, who.Email); err != nil {
 			return err
 		}

@@ -40,7 +40,7 @@ type services struct {
 func newServices() services {
 	return services{
 		accounts: map[string]bool{}, subscriptions: map[string]bool{}, overridden: map[string]bool{}, unknown: 1, refused: 2,
-		denial: refusal{"IAM_PERMISSION_DENIED", "Permission '" + tokenRight + "' denied on resource (or it may not exist)."},
+		denial: refusal{"IAM_PERMISSION_DENIED", "Permission '" + refusedRight + "' denied on resource (or it may not exist)."},
 		issuer: "https://accounts.google.com", unit: "1/min/{project}", builder: "verified-builder", locations: []string{"us-east1", "us-west1"},
 	}
 }
