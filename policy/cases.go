@@ -16,35 +16,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// A CaseFile tests policies: evidence in, verdict and codes out.
-type CaseFile struct {
-	APIVersion string    `json:"apiVersion" jsonschema:"required" jsonschema_description:"Always attestor/v1."`
-	Kind       string    `json:"kind" jsonschema:"required" jsonschema_description:"Always GatePolicyTest."`
-	Policies   []string  `json:"policies" jsonschema:"required" jsonschema_description:"The files under test, relative to this one; the most specific governs, as in service."`
-	Date       Date      `json:"date" jsonschema:"required" jsonschema_description:"The day on which the cases are judged, at noon UTC."`
-	Given      yaml.Node `json:"given" jsonschema_description:"Evidence that every case starts from, merged into what passes the policy."`
-	Cases      []Case    `json:"cases" jsonschema:"required" jsonschema_description:"What is judged, and what must come of it."`
-}
-
-// A Case is one image.
-type Case struct {
-	Name      string               `json:"name" jsonschema:"required" jsonschema_description:"What the case shows."`
-	Image     string               `json:"image,omitempty" jsonschema_description:"The repository. Absent: one that the first policy's first pattern matches."`
-	Date      Date                 `json:"date,omitzero" jsonschema_description:"Another day than the file's."`
-	Record    string               `json:"record,omitempty" jsonschema_description:"A JSON file with recorded evidence, or a line of an export, to start from instead."`
-	Change    yaml.Node            `json:"change" jsonschema_description:"What of the image's evidence is different: mappings are merged, null removes, all else replaces."`
-	Platform  yaml.Node            `json:"platform" jsonschema_description:"What is different on each platform."`
-	Platforms map[string]yaml.Node `json:"platforms,omitempty" jsonschema_description:"An index with these platforms, each with what is different there."`
-	Want      Want                 `json:"want" jsonschema:"required" jsonschema_description:"What must come of it."`
-}
-
-// Want is what a case expects.
-type Want struct {
-	Verdict  attestor.Outcome `json:"verdict" jsonschema:"required" jsonschema_description:"pass, deny or error."`
-	Codes    []attestor.Code  `json:"codes,omitempty" jsonschema_description:"Exactly the codes of the reasons that refuse."`
-	Warnings []attestor.Code  `json:"warnings,omitempty" jsonschema_description:"Codes that must be among those of the reasons that warn."`
-}
-
 // A CaseResult is one case's outcome.
 type CaseResult struct {
 	Name     string           `json:"name"`

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/fielddoc"
 	"github.com/attestor-gate/attestor/policy"
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
@@ -128,7 +130,7 @@ func between(t *testing.T, file, marker, want string) {
 func TestDocsFields(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| field | default | meaning |\n| --- | --- | --- |\n")
-	n := fieldRows(&b, reflect.TypeFor[policy.Document](), "")
+	n := fieldRows(t, &b, reflect.TypeFor[policy.Document](), "")
 	if n < 80 {
 		t.Errorf("only %d fields", n)
 	}
@@ -136,8 +138,9 @@ func TestDocsFields(t *testing.T) {
 	between(t, "../docs/policy.md", "fields", b.String())
 }
 
-func fieldRows(b *strings.Builder, typ reflect.Type, path string) int {
-	n := 0
+func fieldRows(t *testing.T, b *strings.Builder, typ reflect.Type, path string) int {
+	t.Helper()
+	said, n := fieldComments(t), 0
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -152,23 +155,38 @@ func fieldRows(b *strings.Builder, typ reflect.Type, path string) int {
 			}
 		}
 
-		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, def, f.Tag.Get("jsonschema_description"))
+		fmt.Fprintf(b, "| `%s` | %s | %s |\n", name, def, said[typ.PkgPath()+"."+typ.Name()+"."+f.Name])
 		n++
-		t := f.Type
+		of := f.Type
 
-		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
-			if t.Kind() == reflect.Slice {
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice {
+			if of.Kind() == reflect.Slice {
 				name += "[]"
 			}
-			t = t.Elem()
+			of = of.Elem()
 		}
 
-		if t.Kind() == reflect.Struct && t.PkgPath() == reflect.TypeFor[policy.Document]().PkgPath() && t != reflect.TypeFor[policy.Date]() {
-			n += fieldRows(b, t, name)
+		ours := of.PkgPath() == reflect.TypeFor[policy.Document]().PkgPath()
+		if of.Kind() == reflect.Struct && ours && of != reflect.TypeFor[policy.Date]() {
+			n += fieldRows(t, b, of, name)
 		}
 	}
 
 	return n
+}
+
+// fieldComments are the comments of the fields of policy files.
+func fieldComments(t *testing.T) map[string]string {
+	t.Helper()
+	said := map[string]string{}
+	for _, file := range []string{"document.go", "document_evidence.go"} {
+		of, err := fielddoc.Of(readFile(t, file), reflect.TypeFor[policy.Document]().PkgPath())
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(said, of)
+	}
+	return said
 }
 
 // The table of variables is that of the types.

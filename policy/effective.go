@@ -14,13 +14,6 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// An Effective says from when something refuses. Until then, what it would refuse is a warning that names the day and
-// the owner.
-type Effective struct {
-	Date  Date   `json:"date" jsonschema:"required" jsonschema_description:"The first day, from its beginning in UTC, on which it refuses."`
-	Owner string `json:"owner" jsonschema:"required" jsonschema_description:"Who answers for the date; every warning names the owner."`
-}
-
 // maxUpcoming bounds how many dates a policy has: each costs one more judgement while it lies ahead.
 const maxUpcoming = 16
 

@@ -1,23 +1,45 @@
 package policy
 
 import (
+	"embed"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/fielddoc"
 	"github.com/attestor-gate/attestor/internal/when"
 	"github.com/invopop/jsonschema"
 )
 
+// sources hold the comments that the schema shows as descriptions.
+//
+//go:embed document.go document_evidence.go
+var sources embed.FS
+
 // Schema is the JSON schema (2020-12) of policy files, for editors. It is made
-// from the types that the loader fills, so that the two cannot disagree about
+// from the types that the loader fills and from their comments, so that they cannot disagree about
 // names; what only the loader can see, such as contradictions, is not in it.
 func Schema() ([]byte, error) {
+	comments := map[string]string{}
+	for _, name := range []string{"document.go", "document_evidence.go"} {
+		source, err := sources.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		of, err := fielddoc.Of(source, reflect.TypeFor[Document]().PkgPath())
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(comments, of)
+	}
+
 	r := jsonschema.Reflector{
 		RequiredFromJSONSchemaTags: true,
 		DoNotReference:             true,
 		Anonymous:                  true,
+		CommentMap:                 comments,
 		Mapper:                     schemaOf,
 	}
 
