@@ -82,8 +82,8 @@ func Of(err error) Cause {
 			"https://status.cloud.google.com"
 	case Late:
 		c.Why = "there was no answer in the time allowed"
-		c.Fix = "try again; if it persists, check the network's way to *.googleapis.com, or allow more time in " +
-			"dependencies.timeouts"
+		c.Fix = "try again; if it persists, check the network's way to *.googleapis.com, or that the emulator runs " +
+			"where one is named, or allow more time in dependencies.timeouts"
 	case Quota:
 		c.Why = "the quota of its service is used up"
 		c.Fix = "ask more slowly, or raise the quota in the project that the gate's credentials are of"
