@@ -18,7 +18,6 @@ func codec(t *testing.T) *packed.Codec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 

@@ -226,9 +226,9 @@ func (s *Store) Close() error {
 		s.indexer.close()
 	}
 
-	err := s.codec.Close()
+	var err error
 	if s.replica != nil {
-		err = errors.Join(err, s.replica.db.Close())
+		err = s.replica.db.Close()
 	}
 	if s.write != s.read {
 		err = errors.Join(err, s.write.Close())

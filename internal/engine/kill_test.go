@@ -382,7 +382,6 @@ func (k *killer) unpacked(body string, kept []byte) string {
 	}
 	c, err := packed.New(64 << 20)
 	k.ok(err)
-	defer func() { k.ok(c.Close()) }()
 	body, _, err = c.UnpackTwo(kept)
 	k.ok(err)
 	return body

@@ -25,14 +25,15 @@ var dictionary1 []byte
 // numbers below 32,768 are reserved for a registry, and private ones begin there.
 const id1 = 32_768 + 1
 
-// A Codec packs and unpacks. It is safe for concurrent use.
+// A Codec packs and unpacks. It is safe for concurrent use. It holds memory only, no goroutines, and need not be
+// closed: closing the decoder would make who still reads wait for ever, or panic.
 type Codec struct {
 	enc *zstd.Encoder
 	dec *zstd.Decoder
 }
 
 // New returns a Codec that unpacks up to maxBytes: content that claims to be larger is an
-// error before its memory is allocated. Close releases it.
+// error before its memory is allocated.
 func New(maxBytes uint64) (*Codec, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithLowerEncoderMem(true), zstd.WithEncoderLevel(zstd.SpeedFastest),
 		zstd.WithEncoderDictRaw(id1, dictionary1))
@@ -44,12 +45,6 @@ func New(maxBytes uint64) (*Codec, error) {
 		return nil, fmt.Errorf("starting to decompress: %w", err)
 	}
 	return &Codec{enc, dec}, nil
-}
-
-// Close releases what c holds.
-func (c *Codec) Close() error {
-	c.dec.Close()
-	return c.enc.Close()
 }
 
 // Bytes appends content to dst, packed.

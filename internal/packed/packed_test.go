@@ -18,11 +18,6 @@ func codec(t *testing.T, most uint64) *packed.Codec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return c
 }
 
