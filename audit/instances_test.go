@@ -71,7 +71,7 @@ func TestQueueContract(t *testing.T) {
 func TestInstancesShareARun(t *testing.T) {
 	n := 3000
 	if os.Getenv("GATE_TEST_ALL") == "1" {
-		n = 200_000
+		n = 50_000
 	}
 
 	c := clockAt(day)

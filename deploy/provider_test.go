@@ -442,7 +442,8 @@ func judgePlan(t *testing.T, dir, plan string) {
 	}
 
 	if strings.Contains(dir, "split") {
-		for _, rule := range []string{"KEYLESS", "SERVICE_PERIMETER", "ORGANIZATION_POLICIES"} {
+		// Not ORGANIZATION_POLICIES: whom a condition exempts is known only after apply, when the tags have their ids.
+		for _, rule := range []string{"KEYLESS", "SERVICE_PERIMETER"} {
 			if !passed[rule] {
 				t.Errorf("%s: %s was not judged", dir, rule)
 			}

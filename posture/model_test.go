@@ -330,3 +330,31 @@ func TestPerimeterAroundWhatTheGateProtects(t *testing.T) {
 		}
 	}
 }
+
+// TestTheContainerWithAPortReceivesRequests: Cloud Run allows one container with a port, so that a plan which leaves the
+// ports of a sidecar open says nothing about which container is asked for a probe; one that leaves all open does.
+func TestTheContainerWithAPortReceivesRequests(t *testing.T) {
+	t.Parallel()
+	const probed, plain = `{"name": "api", "image": "i", "startup_probe": [{"http_get": [{"path": "/health"}]}]%s}`, `{"name": "proxy", "image": "j"%s}`
+	const port = `, "ports": [{"container_port": 8080}]`
+	for name, tt := range map[string]struct {
+		containers, unknown string
+		want                attestor.Status
+	}{
+		"a sidecar's open":                    {fmt.Sprintf(probed+", "+plain, port, ""), `{}, {"ports": true}`, attestor.StatusPass},
+		"first the sidecar":                   {fmt.Sprintf(plain+", "+probed, "", port), `{"ports": true}, {}`, attestor.StatusPass},
+		"the sidecar's known, no probe there": {fmt.Sprintf(probed+", "+plain, "", port), `{"ports": true}, {}`, attestor.StatusWarn},
+		"all open":                            {fmt.Sprintf(probed+", "+plain, "", ""), `{"ports": true}, {"ports": true}`, attestor.StatusSkipped},
+		"one open, none known":                {fmt.Sprintf(probed+", "+plain, "", ""), `{}, {"ports": true}`, attestor.StatusSkipped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := worst(hipaa(t, plan(resourceUnknown("google_cloud_run_v2_service", "api",
+				`{"name": "api", "location": "us-east1", "template": [{"containers": [`+tt.containers+`]}]}`,
+				`{"template": [{"containers": [`+tt.unknown+`]}]}`))), "PROBES")
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}

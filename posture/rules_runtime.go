@@ -196,18 +196,19 @@ func probes(c *judging) answer {
 		return a
 	}
 
-	// Of several containers only the ingress container may have a port.
-	ingress := 0
+	// Of several containers exactly one may have a port: Cloud Run refuses all others. So one whose port is known receives
+	// the requests, whatever the plan leaves open about the others.
+	ingress, known := 0, false
 	for i, k := range c.s.containers {
 		if k.port {
-			ingress = i
+			ingress, known = i, true
 		}
 	}
 
 	// Without health checks at deployment startup probes do not run, and are no
 	// evidence. Liveness probes still run.
 	k := c.s.containers[ingress]
-	if slices.ContainsFunc(c.s.containers, func(k container) bool { return k.portUnknown }) && len(c.s.containers) > 1 {
+	if !known && len(c.s.containers) > 1 && slices.ContainsFunc(c.s.containers, func(k container) bool { return k.portUnknown }) {
 		return afterApply("which container receives requests")
 	}
 	if k.probeUnknown && !k.startup && !k.liveness {

