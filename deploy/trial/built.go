@@ -11,6 +11,8 @@ import (
 	"time"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+
+	"github.com/attestor-gate/attestor"
 )
 
 // subscribe has messages of Container Analysis kept, from before there is anything to tell.
@@ -32,7 +34,7 @@ func (t *trial) subscribe(ctx context.Context) error {
 // askBuilt asks about the provenance, the secret, the index and the messages of what was built and scanned.
 func (t *trial) askBuilt(ctx context.Context, images map[string]string) error {
 	for _, step := range []func(context.Context, map[string]string) error{
-		t.askProvenance, t.askSecrets, t.askIndex, t.askMessages,
+		t.askProvenance, t.askSecrets, t.askMalware, t.askIndex, t.askMessages,
 	} {
 		if err := step(ctx, images); err != nil {
 			return err
@@ -92,6 +94,27 @@ func (t *trial) askSecrets(ctx context.Context, images map[string]string) error 
 	}
 	t.found("scan-secret", "Which kinds of secrets are found in an image with what looks like a key of an API?",
 		"SECRET_KIND_GCP_API_KEY", strings.Join(slices.Sorted(maps.Keys(kinds)), ","))
+	return nil
+}
+
+// askMalware: the name of a malicious package is a finding that says so where the gate looks for it.
+func (t *trial) askMalware(ctx context.Context, images map[string]string) error {
+	all, err := t.list(ctx, fmt.Sprintf(`kind = "VULNERABILITY" AND resourceUrl = "https://%s"`, images["old"]))
+	if err != nil {
+		return fmt.Errorf("listing findings: %w", err)
+	}
+
+	// By the note's id or by the description, of which the gate takes either.
+	answer := "none"
+	for _, o := range all {
+		v, id := o.GetVulnerability(), o.GetNoteName()[strings.LastIndexByte(o.GetNoteName(), '/')+1:]
+		if attestor.MaliciousID(id) || attestor.MaliciousID(v.GetShortDescription()) {
+			answer = v.GetEffectiveSeverity().String()
+			fmt.Fprintf(t.log, "the finding of a malicious package is %s, described as %q\n", id, v.GetShortDescription())
+		}
+	}
+	t.found("scan-malware", "Is the name of a malicious package a finding by its advisory's id (MAL-…), and how severe?",
+		"CRITICAL", answer)
 	return nil
 }
 

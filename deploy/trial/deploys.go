@@ -99,32 +99,6 @@ func (t *trial) askAuditLog(ctx context.Context) error {
 	return nil
 }
 
-// enforce has the project's policy ask for the trial's attestation, and puts the old policy back in the end.
-func (t *trial) enforce(ctx context.Context, w *world) error {
-	old, err := t.binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: t.parent + "/policy"})
-	if err != nil {
-		return fmt.Errorf("reading the policy: %w", err)
-	}
-	t.later("the policy", func(ctx context.Context) error {
-		put := proto.CloneOf(old)
-		put.Etag = "" // whatever it is by now
-		_, err := t.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: put})
-		return err
-	})
-
-	// Exemptions and the rules of clusters stay as they are.
-	p := proto.CloneOf(old)
-	p.DefaultAdmissionRule = &binaryauthorizationpb.AdmissionRule{
-		EvaluationMode:        binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION,
-		RequireAttestationsBy: []string{w.attestor},
-		EnforcementMode:       binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
-	}
-	return t.make(ctx, func(ctx context.Context) error {
-		_, err := t.binauthz.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: p})
-		return err
-	})
-}
-
 // A service is what Cloud Run says of one.
 type service struct {
 	TerminalCondition struct {
@@ -221,6 +195,9 @@ func (t *trial) askRotation(ctx context.Context, w *world) error {
 		return fmt.Errorf("reading the attestor: %w", err)
 	}
 	n := a.GetUserOwnedGrafeasNote()
+	if len(n.GetPublicKeys()) != 2 {
+		return fmt.Errorf("the attestor has another number of keys after two were given to it: %d", len(n.GetPublicKeys()))
+	}
 	n.PublicKeys = n.PublicKeys[1:]
 	if _, err := t.binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: a}); err != nil {
 		return fmt.Errorf("taking the first version away: %w", err)

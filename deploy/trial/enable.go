@@ -32,6 +32,9 @@ func (t *trial) enable(ctx context.Context) error {
 	if t.region != "" {
 		ids = append(ids, registry, cloudBuild, "containerscanning.googleapis.com", pubsub, cloudRun, logging)
 	}
+	if t.proxied {
+		ids = append(ids, proxy)
+	}
 
 	var op operation
 	if err := t.rest.call(ctx, "POST", usage, "/v1/"+t.parent+"/services:batchEnable",

@@ -62,6 +62,7 @@ func (t *trial) askIdentities(ctx context.Context, _ *world) error {
 	default:
 		return fmt.Errorf("asking for a token: %w", err)
 	}
+	t.email = email
 	t.askToken(token)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,16 +27,48 @@ const (
 	pubsub     = "pubsub.googleapis.com"
 )
 
+// badPackage is a package of npm that is on the list of malicious ones, as MAL-2024-973. The image has its name and
+// version in a file, as if it were installed, and nothing of the package.
+const badPackage = "packages-analytic"
+
 // family is what is built: by name, a Dockerfile. good and unsigned can run; old is a Debian without support, whose
-// findings are known to exist, and has a file with what looks like a key of an API and is none.
+// findings are known to exist, and has a file with what looks like a key of an API and is none, and the name of a
+// malicious package.
 func family() map[string]string {
 	sum := sha256.Sum256([]byte("no key of anybody"))
 	key := "AI" + "za" + base64.RawURLEncoding.EncodeToString(sum[:])[:35]
 	return map[string]string{
-		"good":     `FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=good\n`,
-		"unsigned": `FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=unsigned\n`,
-		"old":      `FROM docker.io/library/debian:buster-20230411\nLABEL trial=old\nRUN echo ` + key + ` > /root/api-key\n`,
+		"good":     "FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=good\n",
+		"unsigned": "FROM us-docker.pkg.dev/cloudrun/container/hello\nLABEL trial=unsigned\n",
+		"old": "FROM docker.io/library/debian:buster-20230411\nLABEL trial=old\nRUN echo " + key + " > /root/api-key\n" +
+			"WORKDIR /app/node_modules/" + badPackage + "\n" +
+			`RUN echo '{"name": "` + badPackage + `", "version": "1.0.0"}' > package.json` + "\n",
+		"echo": echo,
 	}
+}
+
+// members are those of the family that are built.
+func (t *trial) members() []string {
+	out := []string{"good", "unsigned", "old"}
+	if t.proxied {
+		out = append(out, "echo")
+	}
+	return out
+}
+
+// buildScript makes members of the family by docker's commands, and an index of two of them.
+func buildScript(path string, members []string) (script string, images []string) {
+	var b strings.Builder
+	for _, member := range members {
+		fmt.Fprintf(&b, "docker build -t %s/%s - <<'END'\n%sEND\n", path, member, family()[member])
+		images = append(images, path+"/"+member)
+	}
+
+	// The two are pushed for it.
+	fmt.Fprintf(&b, "docker push %s/good\ndocker push %s/unsigned\n", path, path)
+	fmt.Fprintf(&b, "docker manifest create %s/index %s/good %s/unsigned\ndocker manifest push %s/index\n",
+		path, path, path, path)
+	return b.String(), images
 }
 
 func (t *trial) project() string { return strings.TrimPrefix(t.parent, "projects/") }
@@ -65,21 +98,11 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 		return nil, fmt.Errorf("creating the repository: %w", err)
 	}
 
-	// One build makes all three, by docker's commands.
-	var script strings.Builder
-	var images []string
-	for _, member := range []string{"good", "unsigned", "old"} {
-		fmt.Fprintf(&script, "printf %q | docker build -t %s/%s -\n", family()[member], path, member)
-		images = append(images, path+"/"+member)
-	}
-
-	// An index of two of them, which are pushed for it.
-	fmt.Fprintf(&script, "docker push %s/good\ndocker push %s/unsigned\n", path, path)
-	fmt.Fprintf(&script, "docker manifest create %s/index %s/good %s/unsigned\ndocker manifest push %s/index\n",
-		path, path, path, path)
+	// One build makes all three.
+	script, images := buildScript(path, t.members())
 	build := map[string]any{
 		"steps": []any{map[string]any{"name": "gcr.io/cloud-builders/docker", "entrypoint": "bash",
-			"args": []string{"-euc", script.String()}}},
+			"args": []string{"-euc", script}}},
 		"images": images, "options": map[string]any{"logging": "CLOUD_LOGGING_ONLY", "requestedVerifyOption": "VERIFIED"},
 		"timeout": "900s",
 		"tags":    []string{t.run},
@@ -92,7 +115,9 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 			} `json:"build"`
 		} `json:"metadata"`
 	}
-	t.later("the build", t.cancelBuilds)
+	t.later("the build", func(ctx context.Context) error {
+		return t.cancelBuilds(ctx, t.location(), "tags="+t.run, t.run)
+	})
 	if err := t.make(ctx, func(ctx context.Context) error {
 		return t.rest.call(ctx, "POST", cloudBuild, "/v1/"+t.location()+"/builds", build, &made)
 	}); err != nil {
@@ -108,7 +133,7 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 		return nil, err
 	}
 	t.found("build-result", "Does a build that pushes end as SUCCESS, and name every image with the digest that "+
-		"was pushed?", "SUCCESS 3",
+		"was pushed?", fmt.Sprint("SUCCESS ", len(images)),
 		fmt.Sprint(result.Status, " ", len(result.Results.Images)))
 
 	// By the last part of the name, under which the trial asks for them.
@@ -124,8 +149,9 @@ func (t *trial) buildImages(ctx context.Context) (map[string]string, error) {
 
 // built is the state of a build.
 type built struct {
-	ID      string `json:"id"`
-	Status  string `json:"status"`
+	ID      string   `json:"id"`
+	Status  string   `json:"status"`
+	Tags    []string `json:"tags"`
 	Results struct {
 		Images []struct {
 			Name   string `json:"name"`
@@ -138,25 +164,34 @@ func (b built) ended() bool {
 	return b.Status != "" && b.Status != "PENDING" && b.Status != "QUEUED" && b.Status != "WORKING"
 }
 
-// cancelBuilds ends the builds of this trial that go on: what they pushed later would stay. They are found by their
-// tag, since the answer with the id may have been lost.
-func (t *trial) cancelBuilds(ctx context.Context) error {
-	at := "/v1/" + t.location() + "/builds"
-	var all struct {
-		Builds []built `json:"builds"`
-	}
-	if err := t.rest.call(ctx, "GET", cloudBuild, at+"?filter="+url.QueryEscape("tags="+t.run), nil, &all); err != nil {
-		return err
-	}
-
+// cancelBuilds ends the builds of a place that go on and have a tag of a trial: what they pushed later would stay. They
+// are found by their tag, since the answer with the id may have been lost.
+func (t *trial) cancelBuilds(ctx context.Context, place, filter, tag string) error {
+	const maxPages = 100
+	at := "/v1/" + place + "/builds"
 	var errs []error
-	for _, b := range all.Builds {
-		if !b.ended() {
-			errs = append(errs, t.rest.call(ctx, "POST", cloudBuild, at+"/"+b.ID+":cancel", map[string]any{}, nil))
+	page := ""
+	for range maxPages {
+		var all struct {
+			Builds []built `json:"builds"`
+			Next   string  `json:"nextPageToken"`
+		}
+		if err := t.rest.call(ctx, "GET", cloudBuild, at+"?filter="+url.QueryEscape(filter)+"&pageToken="+
+			url.QueryEscape(page), nil, &all); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+
+		// A filter that a service did not apply must not end somebody else's build.
+		for _, b := range all.Builds {
+			if !b.ended() && slices.ContainsFunc(b.Tags, func(t string) bool { return strings.HasPrefix(t, tag) }) {
+				errs = append(errs, t.rest.call(ctx, "POST", cloudBuild, at+"/"+b.ID+":cancel", map[string]any{}, nil))
+			}
+		}
+		if page = all.Next; page == "" {
+			return errors.Join(errs...)
 		}
 	}
-
-	return errors.Join(errs...)
+	return errors.Join(append(errs, fmt.Errorf("listing builds: more than %d pages", maxPages))...)
 }
 
 // await polls an operation until it is done.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,9 @@ type standIn struct {
 	late     map[string]int // how often a service still refuses after it was enabled
 	asked    int            // of the build
 	ended    bool
+	tags     []string // of the build
+	images   []string // that it makes
+	slow     int      // so many deletions come before the repository is there
 	more     services
 }
 
@@ -64,6 +68,10 @@ func (g *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if strings.HasSuffix(host, ".run.app") {
+		g.visited(w, host, r.Header.Get("Authorization"))
+		return
+	}
 	answer, found := g.answer(r.Method, host, path, r.URL.Query().Get("repositoryId")+r.URL.Query().Get("serviceId"), body)
 	g.before(r.Method, r.URL.Path)
 	if r.Context().Err() != nil {
@@ -90,7 +98,9 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 	}
 	switch {
 	case host == registry && method == "POST":
-		g.repos[id] = true
+		if g.slow == 0 {
+			g.repos[id] = true
+		}
 		return map[string]any{"name": "projects/p/operations/1", "done": false}, true
 	case host == usage && strings.HasSuffix(path, "/services:batchEnable"):
 		g.enabled = string(body)
@@ -101,9 +111,14 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 		g.late[host]--
 		return refusal{"SERVICE_DISABLED", "the API has not been used before"}, true
 	case strings.Contains(path, "operations/"):
-		return map[string]any{"name": path, "done": true}, true
+		return map[string]any{"name": path, "done": host != registry || g.slow == 0}, true
 	case host == registry && method == "DELETE":
-		found = g.repos[name]
+		if found = g.repos[name]; !found && g.slow > 0 {
+			if g.slow--; g.slow == 0 {
+				g.repos[name] = true
+			}
+			return nil, false
+		}
 		delete(g.repos, name)
 		return map[string]any{}, found
 	case host == registry && name == "repositories":
@@ -115,17 +130,24 @@ func (g *standIn) answer(method, host, path, id string, body []byte) (answer any
 	case host == pubsub:
 		return map[string]any{}, g.topics
 	case host == cloudBuild && method == "POST" && strings.HasSuffix(path, ":cancel"):
-		g.ended = true
+		g.ended = g.ended || name == "b1:cancel"
+		g.more.cancelled = append(g.more.cancelled, name)
 		return map[string]any{}, true
 	case host == cloudBuild && method == "POST":
-		g.asked = 1
+		var in struct{ Tags, Images []string }
+		if err := json.Unmarshal(body, &in); err != nil {
+			g.t.Errorf("a build of another form: %v", err)
+		}
+		g.asked, g.tags, g.images = 1, in.Tags, in.Images
 		return map[string]any{"metadata": map[string]any{"build": map[string]any{"id": "b1"}}}, true
 	case host == cloudBuild && strings.HasSuffix(path, "/builds"):
-		if g.asked == 0 {
-			return map[string]any{}, true
+		// Whatever the filter says: somebody else's builds are there, too.
+		all := []any{map[string]any{"id": "other", "status": "WORKING", "tags": []string{"shop"}}}
+		if g.asked > 0 {
+			b, _ := g.status()
+			all = append(all, map[string]any{"id": "b1", "status": b, "tags": g.tags})
 		}
-		b, _ := g.status()
-		return map[string]any{"builds": []any{map[string]any{"id": "b1", "status": b}}}, true
+		return map[string]any{"builds": all}, true
 	case host == cloudBuild:
 		return g.build()
 	case host == cloudRun && method == "GET" && name == "services":
@@ -178,7 +200,8 @@ func (g *standIn) build() (answer any, found bool) {
 		repo = "us-east1-docker.pkg.dev/" + project + "/" + r
 	}
 	images := []any{}
-	for member := range family() {
+	for _, image := range g.images {
+		member := image[strings.LastIndexByte(image, '/')+1:]
 		sum := sha256.Sum256([]byte(member))
 		digest := "sha256:" + hex.EncodeToString(sum[:])
 		images = append(images, map[string]any{"name": repo + "/" + member, "digest": digest})
@@ -198,22 +221,31 @@ func (g *standIn) scanned(resource string, vulnerable bool) {
 	}
 	all := []*grafeaspb.Occurrence{discovery}
 	if vulnerable {
-		all = append(all, &grafeaspb.Occurrence{
-			NoteName: "projects/goog-vulnz/notes/CVE-2026-0001", ResourceUri: resource,
-			Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
-				PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
-					AffectedCpeUri: "cpe:/o:debian:debian_linux:10", AffectedPackage: "openssl",
-					AffectedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "1.1.1"},
-					FixedVersion:    &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM},
-				}},
-			}},
-		})
+		all = append(all, finding("CVE-2026-0001", resource, "cpe:/o:debian:debian_linux:10", "openssl", grafeaspb.Severity_HIGH))
+		if g.more.malware != "" {
+			all = append(all, finding(g.more.malware, resource, "cpe:/o:debian:debian_linux:10", badPackage, grafeaspb.Severity_CRITICAL))
+		}
 	}
 	for _, o := range all {
 		if _, err := client.CreateOccurrence(context.Background(),
 			&grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + project, Occurrence: o}); err != nil {
 			g.t.Errorf("scanning: %v", err)
 		}
+	}
+}
+
+// finding is a vulnerability by an advisory's id.
+func finding(id, resource, system, name string, severity grafeaspb.Severity) *grafeaspb.Occurrence {
+	return &grafeaspb.Occurrence{
+		NoteName: "projects/goog-vulnz/notes/" + id, ResourceUri: resource,
+		Details: &grafeaspb.Occurrence_Vulnerability{Vulnerability: &grafeaspb.VulnerabilityOccurrence{
+			EffectiveSeverity: severity,
+			PackageIssue: []*grafeaspb.VulnerabilityOccurrence_PackageIssue{{
+				AffectedCpeUri: system, AffectedPackage: name,
+				AffectedVersion: &grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "1.1.1"},
+				FixedVersion:    &grafeaspb.Version{Kind: grafeaspb.Version_MAXIMUM},
+			}},
+		}},
 	}
 }
 
@@ -229,6 +261,7 @@ func (g *standIn) service(method, name, id string, body []byte) (answer any, fou
 		return answer, found
 	}
 	var in struct {
+		Proxied             bool `json:"iapEnabled"`
 		BinaryAuthorization struct {
 			UseDefault              bool   `json:"useDefault"`
 			BreakglassJustification string `json:"breakglassJustification"`
@@ -239,7 +272,12 @@ func (g *standIn) service(method, name, id string, body []byte) (answer any, fou
 			} `json:"containers"`
 		} `json:"template"`
 	}
-	if err := json.Unmarshal(body, &in); err != nil || len(in.Template.Containers) != 1 || !in.BinaryAuthorization.UseDefault {
+	err := json.Unmarshal(body, &in)
+	if err == nil && in.Proxied {
+		g.services[id] = map[string]any{"uri": "https://" + id + "-123456789012.us-east1.run.app"}
+		return map[string]any{"name": "projects/p/locations/l/operations/2", "done": false}, true
+	}
+	if err != nil || len(in.Template.Containers) != 1 || !in.BinaryAuthorization.UseDefault {
 		g.t.Errorf("a service of another form: %v %s", err, body)
 		return nil, false
 	}
@@ -306,6 +344,9 @@ func (g *standIn) wantGone(before *binaryauthorizationpb.Policy) {
 		g.t.Errorf("left: repositories %v, services %v, accounts %v, subscriptions %v; the build has ended: %v", g.repos, g.services,
 			g.more.accounts, g.more.subscriptions, g.ended)
 	}
+	if slices.Contains(g.more.cancelled, "other:cancel") {
+		g.t.Error("somebody else's build was cancelled")
+	}
 	if p := g.policy(); !proto.Equal(p, before) {
 		g.t.Errorf("the policy is %v, and was %v", p, before)
 	}
@@ -335,7 +376,7 @@ func TestImages(t *testing.T) {
 		"deploy-revoked": "refused CONTAINER_IMAGE_UNAUTHORIZED", "break-glass-logged": "true",
 		"iam-denied": "403 PERMISSION_DENIED IAM_PERMISSION_DENIED true", "iam-change": "true",
 		"token-claims": "true https://accounts.google.com true true", "quota-unit": "true", "provenance": "verified-builder true true",
-		"scan-secret": "SECRET_KIND_GCP_API_KEY", "scan-index": "false", "topic-message": "true true true true",
+		"scan-secret": "SECRET_KIND_GCP_API_KEY", "scan-malware": "CRITICAL", "scan-index": "false", "topic-message": "true true true true",
 	}
 	got := map[string]string{}
 	for _, f := range r.Facts {
@@ -372,6 +413,9 @@ func TestImagesDiffer(t *testing.T) {
 			"provenance": "another-builder false true"}},
 		"an index has a scan, and no secret is found": {func(g *standIn) { g.more.scansIndex = true }, map[string]string{
 			"scan-index": "true", "scan-secret": ""}},
+		"a malicious package is no finding": {func(g *standIn) { g.more.malware = "" }, map[string]string{"scan-malware": "none"}},
+		"a malicious package is a vulnerability like others": {func(g *standIn) { g.more.malware = "GHSA-0000-0000-0000" }, map[string]string{
+			"scan-malware": "none"}},
 		"IAM says less": {func(g *standIn) { g.more.denial = refusal{"", "no"} }, map[string]string{
 			"iam-denied": "403 PERMISSION_DENIED  false"}},
 		"tokens of others": {func(g *standIn) {

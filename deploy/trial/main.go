@@ -18,7 +18,8 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A closed terminal, and a pipe that nobody reads any more, must not end it before everything is deleted either.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	if err != nil {
@@ -39,6 +40,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		"message, an entry of the audit log")
 	region := fl.String("region", "", "also build images in this region, have them scanned and deploy them: this "+
 		"costs a dollar and takes half an hour")
+	proxied := fl.Bool("iap", false, "with a region, also deploy a service behind Identity-Aware Proxy, which needs an "+
+		"organisation")
 	standIn := fl.String("stand-in", "", "base URL of a stand-in of the services that images need, without credentials")
 	tool := fl.String("gcloud", "gcloud", "the gcloud that verifies what was attested, by name or path; \"\": none is asked")
 	sweep := fl.Bool("sweep", false, "delete what earlier trials left, and end")
@@ -48,6 +51,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if *project == "" || fl.NArg() > 0 {
 		return errors.New("want -project PROJECT and no other arguments")
 	}
+	if *proxied && *region == "" {
+		return errors.New("-iap needs -region")
+	}
 
 	c, err := dial(ctx, *emulator)
 	if err != nil {
@@ -55,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	t := newTrial(*project, *emulator, *lag, c, stderr)
-	t.region, t.tool, t.patience = *region, *tool, *patience
+	t.region, t.tool, t.patience, t.proxied = *region, *tool, *patience, *proxied
 
 	// An emulator by itself has none of the services that are asked over REST.
 	if *emulator == "" || *standIn != "" {
@@ -63,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 			return err
 		}
 	}
-	if *standIn != "" {
+	if *emulator != "" || *standIn != "" {
 		t.pause = time.Millisecond
 	}
 	if *sweep {
@@ -72,7 +78,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 
 	// The report is written whatever ended the trial, after everything was deleted.
 	t.report.NotAsked = t.notAsked()
-	asked := t.ask(ctx)
+	asked := safely(stderr, func() error { return t.ask(ctx) })
 	t.report.Left = t.tearDown(ctx)
 	if err := write(t.report, *out, stdout); err != nil {
 		return err

@@ -48,8 +48,8 @@ func (t *trial) notAsked() []string {
 	}
 	if t.rest.http == nil || t.region == "" {
 		out = append(out,
-			"builds, their digests and provenance; scans: their states, times, findings and secrets, also of an index: give a "+
-				"region",
+			"builds, their digests and provenance; scans: their states, times, findings, secrets and malicious packages, also of "+
+				"an index: give a region",
 			"enforcement by Cloud Run, break-glass and the audit log's entry of it, and what a revocation does: give a region",
 			"topics of Container Analysis and their messages, Artifact Registry's referrers and upload times: give a region",
 		)
@@ -57,11 +57,12 @@ func (t *trial) notAsked() []string {
 	if t.tool == "" {
 		out = append(out, "gcloud's list of attestations, and its copy of the key: give gcloud")
 	}
+	if !t.proxied {
+		out = append(out, "IAP's headers: they reach a service behind IAP only, which needs an organisation: give -iap")
+	}
 	return append(out,
-		"findings of malware: somebody would have to build an image of a malicious package",
 		"SBOMs of Artifact Analysis: they are exported into a bucket that the project does not have",
 		"enforcement by GKE: it needs a cluster",
-		"IAP's headers: they reach a service behind IAP only, for a person who has signed in",
 	)
 }
 

@@ -134,6 +134,40 @@ func (r rest) call(ctx context.Context, method, host, path string, in, out any) 
 	return nil
 }
 
+// visit reads a page as a caller of its own, without the credentials of the trial, and follows no redirect: to sign in is
+// no answer. What a page of another status says is of no interest.
+func (r rest) visit(ctx context.Context, url, token string) (code int, headers map[string]string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+
+	if r.standIn != "" {
+		url = r.standIn + "/" + strings.TrimPrefix(url, "https://")
+	}
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	visitor := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := visitor.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+
+	if resp.StatusCode != http.StatusOK {
+		return resp.StatusCode, nil, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return 0, nil, fmt.Errorf("reading an answer: %w", err)
+	}
+	_ = json.Unmarshal(text, &headers) // a page that is no JSON has no headers to tell
+	return resp.StatusCode, headers, nil
+}
+
 // An operation is work that goes on after the answer.
 type operation struct {
 	Name  string `json:"name"`

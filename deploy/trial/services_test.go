@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
-	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
-	"cloud.google.com/go/kms/apiv1/kmspb"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -35,6 +34,9 @@ type services struct {
 	scansIndex              bool   // and finds no secrets
 	forbidden               string // a part of the paths that the account may not use
 	locations               []string
+	cancelled               []string // builds
+	malware                 string   // the id of the finding of a malicious package; "": it is none
+	way                     way
 }
 
 func newServices() services {
@@ -42,6 +44,7 @@ func newServices() services {
 		accounts: map[string]bool{}, subscriptions: map[string]bool{}, overridden: map[string]bool{}, unknown: 1, refused: 2,
 		denial: refusal{"IAM_PERMISSION_DENIED", "Permission '" + refusedRight + "' denied on resource (or it may not exist)."},
 		issuer: "https://accounts.google.com", unit: "1/min/{project}", builder: "verified-builder", locations: []string{"us-east1", "us-west1"},
+		malware: "MAL-2024-973",
 	}
 }
 
@@ -62,6 +65,9 @@ func (g *standIn) further(method, host, path string, body []byte) (answer any, f
 	switch {
 	case m.forbidden != "" && strings.Contains(method+" "+host+"/"+path, m.forbidden):
 		return refusal{"IAM_PERMISSION_DENIED", "no right"}, true, true
+	case strings.HasSuffix(name, ":generateServiceIdentity"), host == proxy, host == cloudRun && strings.HasSuffix(name, ":setIamPolicy"),
+		strings.HasSuffix(name, ":signJwt"):
+		return g.proxied(host, path, body), true, true
 	case host == openID:
 		return map[string]any{"email": "somebody@example.com"}, true, true
 	case host == iam && method == "POST" && name == "serviceAccounts":
@@ -218,14 +224,15 @@ func TestSwept(t *testing.T) {
 		g.more.accounts = map[string]bool{prefix + "0a@x.iam.gserviceaccount.com": true, "shop@x.iam.gserviceaccount.com": true}
 		g.more.subscriptions = map[string]bool{prefix + "0a": true, "orders": true}
 		g.more.locations = []string{"us-east1"}
+		g.asked, g.tags = 1, []string{prefix + "0a"}
 	}
 	for name, c := range map[string]struct {
 		args    []string
 		enabled []string
 		stays   bool // of services and repositories
 	}{
-		"a region":               {[]string{"-region", "us-east1"}, []string{cloudRun, registry, iam, pubsub}, false},
-		"every region":           {nil, []string{cloudRun, registry, iam, pubsub}, false},
+		"a region":               {[]string{"-region", "us-east1"}, []string{cloudRun, registry, iam, pubsub, cloudBuild}, false},
+		"every region":           {nil, []string{cloudRun, registry, iam, pubsub, cloudBuild}, false},
 		"services never enabled": {nil, []string{iam, pubsub}, true},
 		"nothing was ever there": {nil, nil, true},
 	} {
@@ -251,57 +258,10 @@ func TestSwept(t *testing.T) {
 			if c.enabled != nil && (len(g.more.accounts) != 1 || len(g.more.subscriptions) != 1 || !g.more.subscriptions["orders"]) {
 				t.Errorf("left: accounts %v, subscriptions %v", g.more.accounts, g.more.subscriptions)
 			}
+			if g.ended == c.stays || slices.Contains(g.more.cancelled, "other:cancel") {
+				t.Errorf("the trial's build has ended: %v; cancelled were %q", g.ended, g.more.cancelled)
+			}
 		})
-	}
-}
-
-// TestKilledAndSwept: after a trial that could delete nothing, a sweep destroys its keys, and says that the policy is the
-// trial's.
-func TestKilledAndSwept(t *testing.T) {
-	e, address := serve(t, emulator.Behaviour{})
-	ctx := t.Context()
-	keys := kmspb.NewKeyManagementServiceClient(e.Conn())
-	parent := "projects/" + project + "/locations/global"
-	for _, ring := range []string{prefix + "0a", prefix + "0b", "prod"} {
-		if _, err := keys.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: parent, KeyRingId: ring}); err != nil {
-			t.Fatal(err)
-		}
-		if ring == prefix+"0b" {
-			continue // killed before the key was made
-		}
-		if _, err := keys.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{Parent: parent + "/keyRings/" + ring, CryptoKeyId: "signer",
-			CryptoKey: &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN,
-				VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	manage := binaryauthorizationpb.NewBinauthzManagementServiceV1Client(e.Conn())
-	p, err := manage.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: "projects/" + project + "/policy"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	trials := proto.CloneOf(p)
-	trials.DefaultAdmissionRule = &binaryauthorizationpb.AdmissionRule{
-		EvaluationMode:        binaryauthorizationpb.AdmissionRule_REQUIRE_ATTESTATION,
-		EnforcementMode:       binaryauthorizationpb.AdmissionRule_ENFORCED_BLOCK_AND_AUDIT_LOG,
-		RequireAttestationsBy: []string{"projects/" + project + "/attestors/" + prefix + "0a"},
-	}
-	if _, err := manage.UpdatePolicy(ctx, &binaryauthorizationpb.UpdatePolicyRequest{Policy: trials}); err != nil {
-		t.Fatal(err)
-	}
-
-	if _, _, err := try(ctx, t, address, "-sweep"); err == nil || !strings.Contains(err.Error(), "put back what it was") {
-		t.Errorf("sweeping with the policy of a trial: %v", err)
-	}
-	for ring, want := range map[string]kmspb.CryptoKeyVersion_CryptoKeyVersionState{
-		prefix + "0a": kmspb.CryptoKeyVersion_DESTROY_SCHEDULED, "prod": kmspb.CryptoKeyVersion_ENABLED,
-	} {
-		v, err := keys.GetCryptoKeyVersion(ctx,
-			&kmspb.GetCryptoKeyVersionRequest{Name: parent + "/keyRings/" + ring + "/cryptoKeys/signer/cryptoKeyVersions/1"})
-		if err != nil || v.GetState() != want {
-			t.Errorf("the key of %s is %s, want %s: %v", ring, v.GetState(), want, err)
-		}
 	}
 }
 
@@ -394,11 +354,11 @@ func TestNotAsked(t *testing.T) {
 		t           trial
 		lists, asks []string
 	}{
-		"an emulator": {trial{}, []string{"an emulator has no", "give a region", "give gcloud", "malware", "IAP"}, nil},
-		"no region": {trial{rest: rest{http: &http.Client{}}, tool: "gcloud"}, []string{"give a region", "malware", "GKE"},
+		"an emulator": {trial{}, []string{"an emulator has no", "give a region", "give gcloud", "malicious", "IAP"}, nil},
+		"no region": {trial{rest: rest{http: &http.Client{}}, tool: "gcloud"}, []string{"give a region", "malicious", "GKE"},
 			[]string{"emulator", "gcloud"}},
-		"with a region": {trial{rest: rest{http: &http.Client{}}, tool: "gcloud", region: "r"}, []string{"malware", "GKE", "IAP"},
-			[]string{"region", "gcloud"}},
+		"with a region": {trial{rest: rest{http: &http.Client{}}, tool: "gcloud", region: "r"}, []string{"SBOM", "GKE", "IAP"},
+			[]string{"region", "gcloud", "malicious"}},
 	} {
 		got := strings.Join(c.t.notAsked(), "\n")
 		for _, want := range c.lists {

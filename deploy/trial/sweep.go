@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"cloud.google.com/go/binaryauthorization/apiv1/binaryauthorizationpb"
@@ -19,25 +18,13 @@ import (
 func (t *trial) sweep(ctx context.Context) error {
 	var errs []error
 	if t.rest.http != nil {
-		errs = append(errs, t.sweepImages(ctx), t.sweepREST(ctx, iam, "/v1/", t.parent, "serviceAccounts"),
+		errs = append(errs, t.sweepBuilds(ctx), t.sweepImages(ctx), t.sweepREST(ctx, iam, "/v1/", t.parent, "serviceAccounts"),
 			t.sweepREST(ctx, pubsub, "/v1/", t.parent, "subscriptions"))
 	}
-	return errors.Join(append(errs, t.sweepPolicy(ctx), t.sweepAttestors(ctx), t.sweepNotes(ctx), t.sweepKeys(ctx))...)
-}
 
-// sweepPolicy says where the project still asks for an attestation of a trial: what the policy was before, nobody
-// knows.
-func (t *trial) sweepPolicy(ctx context.Context) error {
-	p, err := t.binauthz.GetPolicy(ctx, &binaryauthorizationpb.GetPolicyRequest{Name: t.parent + "/policy"})
-	if err != nil {
-		return fmt.Errorf("reading the policy: %w", err)
-	}
-	if slices.ContainsFunc(p.GetDefaultAdmissionRule().GetRequireAttestationsBy(), func(a string) bool {
-		return strings.HasPrefix(a, t.parent+"/attestors/"+prefix)
-	}) {
-		return errors.New("the project's policy of Binary Authorization asks for an attestor of a trial: put back what it was")
-	}
-	return nil
+	// The policy before the attestor that it asks for.
+	return errors.Join(append(errs, t.sweepPolicy(ctx), t.sweepAttestors(ctx), t.sweepNotes(ctx),
+		t.deleteOccurrences(ctx, prefix), t.sweepKeys(ctx))...)
 }
 
 func (t *trial) sweepAttestors(ctx context.Context) error {
@@ -108,21 +95,67 @@ func (t *trial) sweepKeys(ctx context.Context) error {
 	}
 }
 
-// sweepImages deletes the services and repositories in the region, or in every region where none is given: a killed
-// trial did not say which one it had.
+// deleteOccurrences deletes those of images that no trial pushed, of the run or, by the prefix, of every run. Where the
+// answer that had a name was lost, this finds them; a list may lag behind then.
+func (t *trial) deleteOccurrences(ctx context.Context, run string) error {
+	at := "us-docker.pkg.dev/" + t.project() + "/" + run
+	for n := 1; ; n++ {
+		var all []*grafeaspb.Occurrence
+		for _, scheme := range []string{"", "https://"} { // not in one filter, which is a question of the trial itself
+			some, err := t.list(ctx, fmt.Sprintf("has_prefix(resourceUrl, %q)", scheme+at))
+			if err != nil {
+				return fmt.Errorf("listing occurrences: %w", err)
+			}
+			all = append(all, some...)
+		}
+
+		// Google's own, of an image that a trial built, are not ours to delete.
+		var errs []error
+		for _, o := range all {
+			if strings.Contains(o.GetResourceUri(), "/"+unpushed+"@sha256:") {
+				errs = append(errs, t.grafeas.DeleteOccurrence(ctx, &grafeaspb.DeleteOccurrenceRequest{Name: o.GetName()}))
+			}
+		}
+		if len(errs) > 0 || !t.lost || n == attempts || !t.wait(ctx) {
+			return errors.Join(errs...)
+		}
+	}
+}
+
+// places are the locations to sweep: the region, or every one where none is given, since a killed trial did not say
+// which one it had.
+func (t *trial) places(ctx context.Context, host, version string) ([]string, error) {
+	if t.region != "" {
+		return []string{t.location()}, nil
+	}
+	all, err := t.names(ctx, host, version+t.parent+"/locations", "locations")
+	if isDisabled(err) {
+		return nil, nil // nothing was ever made there
+	}
+	return all, err
+}
+
+// sweepBuilds cancels builds that go on: they would push to a repository that is to be deleted.
+func (t *trial) sweepBuilds(ctx context.Context) error {
+	places, err := t.places(ctx, cloudBuild, "/v2/")
+	errs := []error{err}
+	for _, place := range places {
+		for _, state := range []string{"PENDING", "QUEUED", "WORKING"} {
+			if err := t.cancelBuilds(ctx, place, fmt.Sprintf("status=%q", state), prefix); !isDisabled(err) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepImages deletes the services and repositories.
 func (t *trial) sweepImages(ctx context.Context) error {
 	var errs []error
 	for _, kind := range []struct{ host, version, collection string }{{cloudRun, "/v2/", "services"},
 		{registry, "/v1/", "repositories"}} {
-		places := []string{t.location()}
-		if t.region == "" {
-			var err error
-			places, err = t.names(ctx, kind.host, "/v1/"+t.parent+"/locations", "locations")
-			if isDisabled(err) {
-				continue // nothing was ever made there
-			}
-			errs = append(errs, err)
-		}
+		places, err := t.places(ctx, kind.host, "/v1/")
+		errs = append(errs, err)
 		for _, place := range places {
 			errs = append(errs, t.sweepREST(ctx, kind.host, kind.version, place, kind.collection))
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -92,6 +93,8 @@ type trial struct {
 	address string        // of an emulator; nothing: Google is asked
 	pause   time.Duration // between two questions about the same
 	deploys int
+	proxied bool   // a service behind Identity-Aware Proxy is asked, too
+	email   string // of the service account that the trial may sign for; nothing: it may for none
 	// patience bounds the wait for what need not come.
 	patience  time.Duration
 	justified string // the service that was deployed by break-glass
@@ -101,6 +104,8 @@ type trial struct {
 	log       io.Writer
 	report    report
 	undo      []undo
+	certain   int  // so many of undo are of things that were made
+	lost      bool // an interruption came before an answer: what was asked for may be there, or come to be there
 }
 
 // An undo deletes one thing.
@@ -131,8 +136,8 @@ func (t *trial) later(what string, do func(context.Context) error) {
 	t.undo = append(t.undo, undo{what, do})
 }
 
-// make runs a call that makes something. An interruption ends it after grace only: a deletion that overtook the
-// creation would find nothing, and what is made a moment later would stay.
+// make runs a call that makes something, for which later was called before. An interruption ends it after grace only: a
+// deletion that overtook the creation would find nothing, and what is made a moment later would stay.
 func (t *trial) make(ctx context.Context, call func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -148,7 +153,13 @@ func (t *trial) make(ctx context.Context, call func(context.Context) error) erro
 		}
 	})
 	defer stop()
-	return call(detached)
+	if err := call(detached); err != nil {
+		t.lost = t.lost || ctx.Err() != nil
+		return err
+	}
+
+	t.certain = len(t.undo)
+	return nil
 }
 
 // tearDown deletes in the opposite order, whatever ended the trial, and answers what is left.
@@ -157,14 +168,56 @@ func (t *trial) tearDown(ctx context.Context) []string {
 	defer cancel()
 
 	left := []string{}
-	for _, u := range slices.Backward(t.undo) {
-		// What was never made need not be deleted.
-		if err := u.do(ctx); err != nil && status.Code(err) != codes.NotFound && !isNotFound(err) {
+	for i, u := range slices.Backward(t.undo) {
+		if err := t.remove(ctx, u, t.lost && i >= t.certain); err != nil {
 			left = append(left, t.nameless(u.what+": "+err.Error()))
 		}
 	}
-	t.undo = nil
+	t.undo, t.certain = nil, 0
 	return left
+}
+
+// attempts is how often a deletion is tried.
+const attempts = 4
+
+// remove deletes one thing. What was never made need not be deleted; but where an interruption left open whether it was,
+// it may come to be there a moment later.
+func (t *trial) remove(ctx context.Context, u undo, open bool) (err error) {
+	for n := 1; ; n++ {
+		err = safely(t.log, func() error { return u.do(ctx) })
+		gone := status.Code(err) == codes.NotFound || isNotFound(err)
+		switch {
+		case err == nil || gone && !open:
+			return nil
+		case n < attempts && t.wait(ctx):
+		case gone:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// wait is false where there is no time to wait.
+func (t *trial) wait(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(t.pause):
+		return true
+	}
+}
+
+// safely turns a fault of the program into an error: what was made is deleted all the same. The log says where it was,
+// and not the report, which has no names of files either.
+func safely(log io.Writer, do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(log, "%v\n%s", r, debug.Stack())
+			err = fmt.Errorf("a fault of the trial itself: %v", r)
+		}
+	}()
+	return do()
 }
 
 // nameless has neither the project nor this run's names.
@@ -232,6 +285,9 @@ func (t *trial) askImages(ctx context.Context, w *world) error {
 		return fmt.Errorf("what was built: %w", err)
 	}
 
+	if err := t.askProxy(ctx, images); err != nil {
+		return fmt.Errorf("the proxy: %w", err)
+	}
 	return t.askDeploys(ctx, w, images)
 }
 

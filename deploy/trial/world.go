@@ -22,6 +22,7 @@ type world struct {
 // prepare makes it. Each deletion is registered before the thing is made.
 func (t *trial) prepare(ctx context.Context) (*world, error) {
 	w := &world{note: t.parent + "/notes/" + t.run, attestor: t.parent + "/attestors/" + t.run}
+	t.later("occurrences", func(ctx context.Context) error { return t.deleteOccurrences(ctx, t.run+"/") })
 	t.later("the note", func(ctx context.Context) error {
 		return t.grafeas.DeleteNote(ctx, &grafeaspb.DeleteNoteRequest{Name: w.note})
 	})
@@ -148,10 +149,13 @@ func publicKey(id, pem string) *binaryauthorizationpb.AttestorPublicKey {
 	}
 }
 
+// unpushed is the name of images that nobody pushes.
+const unpushed = "app"
+
 // image is the URL of an image that nobody pushed: its digest is that of a text.
 func (t *trial) image(text string) string {
 	sum := sha256.Sum256([]byte(text))
-	return "us-docker.pkg.dev/" + t.parent[len("projects/"):] + "/" + t.run + "/app@sha256:" +
+	return "us-docker.pkg.dev/" + t.parent[len("projects/"):] + "/" + t.run + "/" + unpushed + "@sha256:" +
 		hex.EncodeToString(sum[:])
 }
 
@@ -180,7 +184,8 @@ func (t *trial) attestation(ctx context.Context, w *world, image, comment string
 	}, nil
 }
 
-// create stores an occurrence, and has it deleted by its name: a list need not show it yet.
+// create stores an occurrence, and has it deleted by its name: a list need not show it yet. Where the name is lost with
+// the answer, deleteOccurrences finds it.
 func (t *trial) create(ctx context.Context, o *grafeaspb.Occurrence) (*grafeaspb.Occurrence, error) {
 	var made *grafeaspb.Occurrence
 	if err := t.make(ctx, func(ctx context.Context) (err error) {
