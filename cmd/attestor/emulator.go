@@ -58,6 +58,12 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 		},
 	}
 
+	f.register(cmd)
+	return cmd
+}
+
+// register adds the flags to a command.
+func (f *emulatorFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9090", "address for gRPC and REST")
 	fl.BoolVar(&f.remote, "allow-remote", false, "allow an address other than loopback")
@@ -93,7 +99,6 @@ unencrypted. docs/emulator.md says how to point clients at it.`,
 	fl.StringArrayVar(&f.latency, "latency", nil, "METHOD=DURATION added to calls, * for every method (repeatable)")
 	fl.StringArrayVar(&f.faults, "fault", nil,
 		"METHOD=CODE[:COUNT] answered to calls, as in AsymmetricSign=UNAVAILABLE:3 (repeatable)")
-	return cmd
 }
 
 func runEmulator(ctx context.Context, stderr io.Writer, f emulatorFlags) (err error) {
@@ -276,6 +281,15 @@ func (f *emulatorFlags) likeTrial(given func(flag string) bool) error {
 	}
 	if !given("refuse-updates") {
 		f.behaviour.RefuseUpdates = found.RefuseUpdates
+	}
+	if !given("refuse-deletes") {
+		f.behaviour.RefuseDeletes = found.RefuseDeletes
+	}
+	if !given("refuse-batches") {
+		f.behaviour.RefuseBatches = found.RefuseBatches
+	}
+	if !given("refuse-unions") {
+		f.behaviour.RefuseUnions = found.RefuseUnions
 	}
 	if !given("list-lag") {
 		f.behaviour.ListLag = found.ListLag

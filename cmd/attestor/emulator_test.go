@@ -14,14 +14,15 @@ import (
 // TestBehaveLike: a trial's report decides what no flag decides.
 func TestBehaveLike(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "trial.json")
-	report := `{"format":"attestor-trial/1","behaviour":{"uniqueness":"none","refuseUpdates":true,"listLag":"3s","emptyPages":4,
+	report := `{"format":"attestor-trial/1","behaviour":{"uniqueness":"none","refuseUpdates":true,"refuseDeletes":true,
+		"refuseBatches":true,"refuseUnions":true,"listLag":"3s","emptyPages":4,
 		"noProviderNotes":true,"quotas":[{"method":"GetNote","limit":5,"per":"1s"}]}}`
 	if err := os.WriteFile(path, []byte(report), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const all = "none"
 	found := emulator.Behaviour{
-		RefuseUpdates: true, ListLag: 3 * time.Second, EmptyPages: 4, NoProviderNotes: true,
+		RefuseUpdates: true, RefuseDeletes: true, RefuseBatches: true, RefuseUnions: true, ListLag: 3 * time.Second, EmptyPages: 4, NoProviderNotes: true,
 		Quotas: []emulator.Quota{{Method: "GetNote", Limit: 5, Per: time.Second}},
 	}
 
