@@ -171,6 +171,22 @@ func iapRequest(h *house, method, path string, tokens ...string) *http.Request {
 	return r
 }
 
+// TestIAPOnCloudRun: where the proxy is on the service itself, its audience names project, region and service, each exactly.
+func TestIAPOnCloudRun(t *testing.T) {
+	const own = "/projects/1/locations/us-east1/services/gate-pages"
+	h := newHouse(t, func(c *identity.Config) { c.IAPAudience = own })
+	for aud, want := range map[string]bool{
+		own: true, iapAudience: false, own + "-2": false, "/projects/2/locations/us-east1/services/gate-pages": false,
+		"/projects/1/locations/us-east4/services/gate-pages": false, "/projects/1/locations/us-east1/services/": false,
+	} {
+		token := sign(t, jose.ES256, h.iap, "i1", good(claims{"iss": identity.IAP, "aud": aud, "email": "auditor@acme.example", "email_verified": nil}))
+		c, err := h.verifier.Authenticate(iapRequest(h, "GET", "/report", token))
+		if (err == nil) != want || want != c.MayAnywhere(attestor.ActionRead) {
+			t.Errorf("%s: %+v, %v", aud, c, err)
+		}
+	}
+}
+
 func TestIAPReadsPagesOnly(t *testing.T) {
 	h := newHouse(t, nil)
 	of := func(changes ...claims) claims {
