@@ -3,9 +3,11 @@ package engine
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
@@ -84,3 +86,23 @@ var ProbeRepositories = probeRepositories
 
 // PolicyError is policyError, for its test.
 func PolicyError(name string, err error) error { return policyError(name, err) }
+
+// Described are the descriptions of every metric that a service can have: of this one's, and of those that need what it
+// has not, a bucket, a witness, a replica and teams.
+func Described(e *Engine) []string {
+	gauge := func(o prometheus.GaugeOpts, _ func(audit.LogState) float64) prometheus.Collector {
+		return prometheus.NewGauge(o)
+	}
+	all := slices.Concat(copyMetrics(gauge), witnessMetrics("somebody", gauge),
+		replicaGauges(func() audit.ReplicaState { return audit.ReplicaState{} }), teamGauges(nil), []prometheus.Collector{e.metrics})
+
+	var out []string
+	for _, c := range all {
+		described := make(chan *prometheus.Desc)
+		go func() { defer close(described); c.Describe(described) }()
+		for d := range described {
+			out = append(out, d.String())
+		}
+	}
+	return out
+}

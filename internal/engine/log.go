@@ -160,7 +160,14 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 		return out
 	}
 
-	return append(out,
+	return append(out, copyMetrics(gauge)...)
+}
+
+// copyMetrics say how far the record's log is copied to its bucket.
+func copyMetrics(
+	gauge func(prometheus.GaugeOpts, func(audit.LogState) float64) prometheus.Collector,
+) []prometheus.Collector {
+	return []prometheus.Collector{
 		gauge(prometheus.GaugeOpts{
 			Name: "attestor_log_kept_entries",
 			Help: "Entries of the newest checkpoint of the record's log in its bucket.",
@@ -176,7 +183,8 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 				return 1
 			}
 			return 0
-		}))
+		}),
+	}
 }
 
 // witnessMetrics say how far one witness cosigned the record's log.

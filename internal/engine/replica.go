@@ -18,7 +18,10 @@ func replicaMetrics(s *audit.Store) []prometheus.Collector {
 	if !state().Configured {
 		return nil
 	}
+	return replicaGauges(state)
+}
 
+func replicaGauges(state func() audit.ReplicaState) []prometheus.Collector {
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "attestor_store_replica_away",
