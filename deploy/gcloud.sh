@@ -54,14 +54,13 @@ run() {
 	if [[ -n $DRY_RUN ]]; then
 		printf '%q ' gcloud "$@" --project "$PROJECT" --quiet >&3
 		echo >&3
-	elif [[ " $* " == *" add-iam-policy-binding "* ]]; then
-		patiently gcloud "$@" --project "$PROJECT" --quiet
 	else
-		gcloud "$@" --project "$PROJECT" --quiet
+		patiently gcloud "$@" --project "$PROJECT" --quiet
 	fi
 }
 
-# patiently COMMAND…: runs it again while IAM does not know a new account yet, for two minutes.
+# patiently COMMAND…: runs it again, for two minutes, while an API refuses that was just enabled, IAM does not know a new
+# account yet, or does not apply the grant of a secret.
 patiently() {
 	local attempt out
 	for attempt in {1..13}; do
@@ -69,8 +68,11 @@ patiently() {
 			printf '%s\n' "$out"
 			return
 		fi
-		[[ $attempt -lt 13 && $out == *"does not exist"* ]] || break
-		sleep 10
+		[[ $attempt -lt 13 ]] || break
+		case $out in
+		*SERVICE_DISABLED* | *"has not been used in project"* | *"ccount "*" does not exist"* | *"Permission denied on secret"*) sleep 10 ;;
+		*) break ;;
+		esac
 	done
 	printf '%s\n' "$out" >&2
 	return 1
@@ -88,8 +90,12 @@ make() {
 		echo "there already: ${describe[*]}"
 		return
 	fi
+	[[ -n $DRY_RUN ]] || echo "making: ${describe[*]}"
 	run "$@"
 }
+
+# sha256 prints the sum of its input; macOS has another program for it.
+sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi; }
 
 number() {
 	if [[ -n $DRY_RUN ]]; then echo 123456789012; else gcloud projects describe "$PROJECT" --format 'value(projectNumber)'; fi
@@ -420,7 +426,7 @@ edge() {
 	make compute ssl-policies describe gate-edge -- compute ssl-policies create gate-edge --profile RESTRICTED --min-tls-version 1.2
 	# A certificate cannot be changed: other hosts get another one, and the old one serves until it is valid.
 	local certificate certificates
-	certificate=gate-edge-$(printf '%s,%s' "$API_HOST" "$PAGES_HOST" | sha256sum | cut -c 1-8)
+	certificate=gate-edge-$(printf '%s,%s' "$API_HOST" "$PAGES_HOST" | sha256 | cut -c 1-8)
 	make compute ssl-certificates describe "$certificate" -- compute ssl-certificates create "$certificate" --domains "$API_HOST,$PAGES_HOST" --global
 	make compute network-endpoint-groups describe gate --region "$REGION" -- compute network-endpoint-groups create gate \
 		--region "$REGION" --network-endpoint-type serverless --cloud-run-service gate

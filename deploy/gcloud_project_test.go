@@ -10,18 +10,20 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // A project stands for a Google Cloud project behind gcloud: resources with the flags that they were given last, and IAM
 // policies. It refuses what Google documents as refused: using an API that is not enabled (SERVICE_DISABLED), creating a
-// resource that exists (ALREADY_EXISTS), creating one within another that does not, and granting roles to service accounts and
-// service agents that do not exist, or of which IAM has not heard yet.
+// resource that exists (ALREADY_EXISTS), creating one within another that does not, granting roles to service accounts and
+// service agents that do not exist, or of which IAM has not heard yet, and a new service whose grants IAM does not apply yet.
 type project struct {
 	mu        sync.Mutex
 	Resources map[string]map[string]string
 	Grants    map[string]map[string]bool // resource to "ROLE MEMBER"
 	Secrets   map[string][]string        // versions' texts
-	unknown   map[string]int             // new accounts to the number of grants that IAM still refuses
+	unknown   map[string]int             // new accounts and services to the number of calls that are still refused for them
 	writes    int
 	failAfter int // writes; later calls fail, as if the script had been stopped
 }
@@ -173,8 +175,12 @@ func (p *project) gcloud(args []string) (string, error) {
 		return "", errors.New("the connection was lost")
 	}
 
-	if api := c.api(); api != "" && p.Resources["services "+api+".googleapis.com"] == nil {
-		return "", fmt.Errorf("SERVICE_DISABLED: %s.googleapis.com", api)
+	if api := c.api(); api != "" {
+		key := "services " + api + ".googleapis.com"
+		if p.Resources[key] == nil || p.unknown[key] > 0 {
+			p.unknown[key]-- // enabled, and not everywhere yet
+			return "", fmt.Errorf("%s.googleapis.com has not been used in project demo before or it is disabled; reason: SERVICE_DISABLED", api)
+		}
 	}
 
 	switch c.verb {
@@ -236,7 +242,9 @@ func (p *project) write(c call) (string, error) {
 	switch {
 	case c.group == "services":
 		for _, api := range c.names {
-			p.Resources["services "+api] = map[string]string{"enabled": "true"}
+			if key := "services " + api; p.Resources[key] == nil {
+				p.Resources[key], p.unknown[key] = map[string]string{"enabled": "true"}, 2
+			}
 		}
 		// Artifact Analysis creates its topics when it is enabled.
 		if slices.Contains(c.names, "containeranalysis.googleapis.com") {
@@ -268,9 +276,23 @@ func (p *project) write(c call) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		name := "gate"
-		if strings.Contains(string(text), "name: gate-events\n") {
-			name = "gate-events"
+		var service struct {
+			Metadata struct {
+				Name string `yaml:"name"`
+			} `yaml:"metadata"`
+		}
+		if err := yaml.Load(text, &service); err != nil {
+			return "", err
+		}
+		name := service.Metadata.Name
+
+		// IAM applies the grants of secrets after a while; the service that is refused is there all the same.
+		if key := "run services " + name; p.Resources[key] == nil {
+			p.Resources[key], p.unknown[key] = map[string]string{"definition": string(text)}, 2
+		}
+		if key := "run services " + name; p.unknown[key] > 0 {
+			p.unknown[key]--
+			return "", errors.New("Permission denied on secret: projects/demo/secrets/" + name + "-config/versions/1 for Revision service account")
 		}
 		p.Resources["run services "+name] = map[string]string{"definition": string(text)}
 		return "", nil
@@ -364,6 +386,10 @@ func TestProjectRefuses(t *testing.T) {
 	if _, err := p.gcloud(strings.Fields(enable)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := p.gcloud(strings.Fields("iam service-accounts create gate-api")); err == nil || !strings.Contains(err.Error(), "SERVICE_DISABLED") {
+		t.Errorf("right after the API was enabled: %v", err)
+	}
+	maps.DeleteFunc(p.unknown, func(key string, _ int) bool { return strings.HasPrefix(key, "services ") })
 	const first = "iam service-accounts add-iam-policy-binding gate-api --member serviceAccount:gate-api@demo.iam.gserviceaccount.com --role r"
 	for _, args := range []string{
 		"iam service-accounts create gate-api", "- " + first,

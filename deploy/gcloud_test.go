@@ -372,3 +372,35 @@ func TestScriptOtherHosts(t *testing.T) {
 		t.Errorf("the new certificate is for %q", hosts)
 	}
 }
+
+// TestScriptWithoutSHA256Sum: on macOS another program makes the same certificate's name.
+func TestScriptWithoutSHA256Sum(t *testing.T) {
+	c := newCloud(t)
+	if err := c.run(t, nil, "apis", "edge"); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := c.flags("compute target-https-proxies gate-edge")
+
+	// Every program but this one.
+	sum, err := exec.LookPath("sha256sum")
+	if err != nil {
+		t.Skip("there is no sha256sum here, and so TestScript shows this")
+	}
+	programs := t.TempDir()
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		entries, _ := os.ReadDir(dir) // a directory of PATH need not be there
+		for _, e := range entries {
+			if e.Name() != "sha256sum" {
+				_ = os.Symlink(filepath.Join(dir, e.Name()), filepath.Join(programs, e.Name())) // the first of a name counts
+			}
+		}
+	}
+	c = newCloud(t)
+	c.program(t, "shasum", fmt.Sprintf("[[ $* == '-a 256' ]]\nexec %q\n", sum))
+	if err := c.run(t, []string{"PATH=" + c.bin + ":" + programs}, "apis", "edge"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := c.flags("compute target-https-proxies gate-edge"); got["ssl-certificates"] != want["ssl-certificates"] || got["ssl-certificates"] == "" {
+		t.Errorf("the certificate is %q, want %q", got["ssl-certificates"], want["ssl-certificates"])
+	}
+}
