@@ -288,7 +288,10 @@ func otherControls() map[string][]applied {
 		"two services: bootstrap of the gate":     {headed("../docs/rollout.md", "itself")},
 		"container: distroless, numeric, by digest": {instruction("FROM", `gcr\.io/distroless/static-.+@sha256:[0-9a-f]{64}`),
 			instruction("USER", "65532:65532")},
-		"container: nothing secret in the build": {ignored(".git"), ignored("**/.env*"), ignored("**/*.key")},
+		"container: nothing secret in the build": {ignored(
+			[]string{".git/config", ".env", "server/.env.local", "tls.key", "deploy/a/b.key", "server/tls.pem", "a/id_rsa.old", "server/testdata/x"},
+			[]string{"go.mod", "server/server.go", "verify/provenance/keys/global.key"},
+		)},
 		"two services: roots of signatures": {
 			planned(tfService, gateService, "template.0.volumes.2.secret.0.secret", "gate-file-trust"),
 			container(yamlGate, "volumeMounts > 2 > mountPath", "/etc/attestor/trust"),

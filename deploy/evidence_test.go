@@ -243,16 +243,38 @@ func headed(file, pattern string) applied {
 	}}
 }
 
-// ignored: the image's build does not see a path.
-func ignored(path string) applied {
+// ignored: the image's build does not see these paths, and sees what it needs.
+func ignored(hidden, seen []string) applied {
 	return applied{"../.dockerignore", func(e *evidence) string {
-		for line := range strings.Lines(string(read(e.t, "../.dockerignore"))) {
-			if strings.TrimSpace(line) == path {
-				return ""
+		text := string(read(e.t, "../.dockerignore"))
+		for _, path := range hidden {
+			if !unseen(text, path) {
+				return "the build sees " + path
 			}
 		}
-		return path + " is not ignored"
+		for _, path := range seen {
+			if unseen(text, path) {
+				return "the build does not see " + path
+			}
+		}
+		return ""
 	}}
+}
+
+// unseen is whether a build leaves a path out: the last line that matches it, or a directory above it, decides.
+func unseen(text, path string) (out bool) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		pattern, back := strings.CutPrefix(line, "!")
+		re := strings.NewReplacer(`\*\*/`, `(?:.*/)?`, `\*\*`, `.*`, `\*`, `[^/]*`, `\?`, `[^/]`).Replace(regexp.QuoteMeta(pattern))
+		if regexp.MustCompile(`^` + re + `(?:/.*)?$`).MatchString(path) {
+			out = !back
+		}
+	}
+	return out
 }
 
 // instruction: the last instruction of a kind in the Dockerfile, with its arguments' defaults put in, matches as a whole.
