@@ -88,7 +88,7 @@ func (p *plan) refusals() []string {
 			}
 			seen[name] = in.addr
 		}
-		for _, problem := range own(in) {
+		for _, problem := range append(own(in), p.unready(in)...) {
 			say("%s", problem)
 		}
 	}
@@ -131,15 +131,82 @@ func (p *plan) waitsFor(in *instance, kind, project, api string) bool {
 
 // waitsForAgent: the agent is created before, and IAM was given time to learn of it.
 func (p *plan) waitsForAgent(in *instance, projectNumber, api string) bool {
-	settled := set{}
-	for _, pause := range p.of("terraform_data") {
-		if in.waits[pause.node()] {
-			settled.add(pause.waits)
-		}
-	}
+	settled := p.settled(in)
 	return slices.ContainsFunc(p.of("google_project_service_identity"), func(s *instance) bool {
 		return number(s.text("project")) == projectNumber && s.text("service") == api+".googleapis.com" && settled[s.node()]
 	})
+}
+
+// settled are the resources that are there before a resource, and that Google has had time to learn of.
+func (p *plan) settled(in *instance) set {
+	out := set{}
+	for _, pause := range p.of("terraform_data") {
+		if in.waits[pause.node()] {
+			out.add(pause.waits)
+		}
+	}
+	return out
+}
+
+var pulled = regexp.MustCompile(`^([a-z0-9-]+)-docker\.pkg\.dev/([^/]+)/([^/]+)/`)
+
+// unready is what an internal load balancer lacks, and a service when Cloud Run starts its first revision: it refuses one that
+// may not read its secrets, use its key or pull its image, and the gate ends without its database. The service is there then,
+// and cannot be created again.
+func (p *plan) unready(in *instance) []string {
+	if in.kind == "google_compute_forwarding_rule" && in.text("load_balancing_scheme") == "INTERNAL_MANAGED" {
+		if !slices.ContainsFunc(p.of("google_compute_subnetwork"), func(s *instance) bool {
+			here := s.text("region") == in.text("region") && s.text("network") == in.text("network")
+			return s.text("purpose") == "REGIONAL_MANAGED_PROXY" && here && in.waits[s.node()]
+		}) {
+			return []string{"there is no subnet of proxies yet"}
+		}
+	}
+	if in.kind != "google_cloud_run_v2_service" {
+		return nil
+	}
+	account := "serviceAccount:" + in.text("template.0.service_account")
+	agent := "serviceAccount:service-" + number(in.text("project")) + "@serverless-robot-prod.iam.gserviceaccount.com"
+	settled := p.settled(in)
+	granted := func(kind, role, member string, on map[string]string) bool {
+		return slices.ContainsFunc(p.of(kind), func(g *instance) bool {
+			for name, want := range on {
+				if g.text(name) != want {
+					return false
+				}
+			}
+			return g.text("role") == role && g.text("member") == member && settled[g.node()]
+		})
+	}
+
+	var out []string
+	for _, v := range list(get(in.value, "template.0.volumes")) {
+		secret := shown(get(v, "secret.0.secret"))
+		if !granted("google_secret_manager_secret_iam_member", "roles/secretmanager.secretAccessor", account, map[string]string{"secret_id": secret}) {
+			out = append(out, account+" may not read the secret "+secret+" yet")
+		}
+	}
+	if key := in.text("template.0.encryption_key"); key != "" &&
+		!granted("google_kms_crypto_key_iam_member", "roles/cloudkms.cryptoKeyEncrypterDecrypter", agent, map[string]string{"crypto_key_id": key}) {
+		out = append(out, agent+" may not use the key yet")
+	}
+	for _, c := range list(get(in.value, "template.0.containers")) {
+		at := pulled.FindStringSubmatch(shown(get(c, "image")))
+		ours := at != nil && slices.ContainsFunc(p.of("google_artifact_registry_repository"), func(r *instance) bool {
+			return r.text("project") == at[2] && r.text("repository_id") == at[3]
+		})
+		if ours && at[2] != in.text("project") && !granted("google_artifact_registry_repository_iam_member", "roles/artifactregistry.reader", agent,
+			map[string]string{"location": at[1], "project": at[2], "repository": at[3]}) {
+			out = append(out, agent+" may not pull "+at[0]+" yet")
+		}
+		for _, role := range []string{"roles/cloudsql.client", "roles/cloudsql.instanceUser"} {
+			if strings.Contains(shown(get(c, "args")), "--auto-iam-authn") &&
+				!granted("google_project_iam_member", role, account, map[string]string{"project": in.text("project")}) {
+				out = append(out, account+" may not log in to the database yet: "+role)
+			}
+		}
+	}
+	return out
 }
 
 // identity is the name that there may be only one of; nothing for what is no thing of its own, such as a grant.
@@ -183,6 +250,8 @@ func own(in *instance) []string {
 	case "google_pubsub_topic":
 		// Artifact Analysis makes its topics when it is enabled; module events says when it cannot.
 		say(strings.HasPrefix(in.text("name"), "container-analysis-"), "ALREADY_EXISTS: Google made this topic")
+	case "google_secret_manager_secret_version":
+		say(in.text("deletion_policy") != "ABANDON", "a revision that names the replaced version starts no instance any more")
 	case "google_iam_workload_identity_pool_provider":
 		id := in.text("workload_identity_pool_provider_id")
 		say(!regexp.MustCompile(`^[a-z0-9-]{4,32}$`).MatchString(id), "INVALID_ARGUMENT: a provider's id has 4 to 32 characters: "+id)

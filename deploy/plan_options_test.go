@@ -55,8 +55,19 @@ func TestSeveralRegions(t *testing.T) {
 			}
 		}
 		for _, name := range []string{"api", "pages"} {
+			// A region that answers as if it were not there gets no requests; errors of the gate itself (500) are no such answers.
+			service := p.instances["module.edge.google_compute_backend_service."+name]
+			if service.text("outlier_detection.0.enforcing_consecutive_gateway_failure") != "100" ||
+				service.text("outlier_detection.0.max_ejection_percent") != "50" ||
+				service.text("outlier_detection.0.enforcing_consecutive_errors") != "0" {
+				t.Errorf("%s: %s goes on asking a region that fails: %s", root, name, service.text("outlier_detection"))
+			}
+			alone := planExample(t, dirs, root, `{}`).instances["module.edge.google_compute_backend_service."+name]
+			if len(list(get(alone.value, "outlier_detection"))) != 0 {
+				t.Errorf("%s: %s: the only region is left out", root, name)
+			}
 			behind := map[string]bool{}
-			for _, b := range list(get(p.instances["module.edge.google_compute_backend_service."+name].value, "backend")) {
+			for _, b := range list(get(service.value, "backend")) {
 				behind[p.made(shown(get(b, "group"))).text("region")] = true
 			}
 			if len(behind) != 3 {

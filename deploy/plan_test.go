@@ -98,7 +98,7 @@ func planFaults() map[string]planFault {
 		},
 		"IAM is given no time to learn of agents": {
 			"modules/apis/main.tf", "count = var.settle > 0 ? 1 : 0", "count = 0",
-			"gcp-sa-iap.iam.gserviceaccount.com does not exist yet",
+			"gcp-sa-pubsub.iam.gserviceaccount.com does not exist yet",
 		},
 		"agents are created before their API is on": {
 			"modules/apis/main.tf", "  depends_on = [google_project_service.api]\n", "",
@@ -125,6 +125,34 @@ func planFaults() map[string]planFault {
 		"two regions share secrets": {
 			"examples/split-projects/main.tf", "  suffix               = \"-${each.key}\"\n", "",
 			"ALREADY_EXISTS",
+		},
+		"the replaced version of a secret is destroyed": {
+			"modules/service/secrets.tf", `deletion_policy = "ABANDON"`, `deletion_policy = "DELETE"`,
+			"starts no instance any more",
+		},
+		"a service before IAM applies its grants": {
+			"modules/service/secrets.tf", "count = var.settle > 0 ? 1 : 0", "count = 0",
+			"may not read the secret gate-config yet",
+		},
+		"a service before the grants of its secrets": {
+			"modules/service/secrets.tf", "keys(google_secret_manager_secret_iam_member.reader), ", "",
+			"may not read the secret gate-config yet",
+		},
+		"a service before its account may log in to the database": {
+			"modules/identities/outputs.tf", "  depends_on  = [google_project_iam_member.sql_client, google_project_iam_member.sql_user]\n", "",
+			"may not log in to the database yet",
+		},
+		"a service before Cloud Run may pull its image": {
+			"examples/split-projects/main.tf", ", google_artifact_registry_repository_iam_member.deploy]", "]",
+			"may not pull us-east1-docker.pkg.dev/acme-images/prod/ yet",
+		},
+		"a service before Cloud Run may use the key": {
+			"modules/encryption/outputs.tf", "  depends_on  = [google_kms_crypto_key_iam_member.run]\n", "",
+			"may not use the key yet",
+		},
+		"an internal load balancer before its proxies' subnet": {
+			"modules/network/outputs.tf", "  depends_on  = [google_compute_subnetwork.proxies]\n", "",
+			"there is no subnet of proxies yet",
 		},
 		"an endpoint's name with a hyphen": {
 			"modules/network/main.tf", `name                  = "gategoogleapis"`, `name                  = "gate-googleapis"`,
@@ -174,10 +202,25 @@ func TestNamesOfThePlans(t *testing.T) {
 		t.Errorf("certificates of other hosts: %s and %s, before the old one is gone: %v", one.text("name"), other.text("name"), one.lifecycle)
 	}
 
+	// Until Google has issued it, the one before serves.
+	p := planExample(t, dirs, oneProject, `{"former_certificates": ["projects/acme/global/sslCertificates/gate-edge"]}`)
+	if got := p.of("google_compute_target_https_proxy")[0].text("ssl_certificates"); !strings.HasSuffix(got,
+		"google_compute_managed_ssl_certificate.edge.id> projects/acme/global/sslCertificates/gate-edge") {
+		t.Errorf("the proxy has the certificates %s", got)
+	}
+
 	for _, root := range []string{oneProject, splitProjects} {
 		p := planExample(t, dirs, root, `{"database_name": "gate-2"}`)
 		if db := p.of("google_sql_database_instance"); len(db) != 1 || db[0].text("name") != "gate-2" {
 			t.Errorf("%s: the instance cannot be named otherwise", root)
+		}
+	}
+
+	// Google keeps the id of a deleted pool for a month.
+	for _, in := range planExample(t, dirs, splitProjects, `{"ci_pool": "gate-ci-2", "ci_callers": {"api": "attribute.repository/acme/api"}}`).of("") {
+		if strings.Contains(in.text("member"), "workloadIdentityPools/gate-ci/") ||
+			in.kind == "google_iam_workload_identity_pool" && in.text("workload_identity_pool_id") != "gate-ci-2" {
+			t.Errorf("%s is of the first pool", in.addr)
 		}
 	}
 
@@ -260,7 +303,10 @@ func TestPerimeterAdmitsWhoMustPass(t *testing.T) {
 	agent := func(project, domain string) string {
 		return "serviceAccount:service-" + number(project) + "@" + domain + ".iam.gserviceaccount.com"
 	}
-	const gate = "serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com"
+	const (
+		gate     = "serviceAccount:gate-api@acme-gate.iam.gserviceaccount.com"
+		operator = "serviceAccount:terraform@acme-admin.iam.gserviceaccount.com"
+	)
 	for _, r := range []struct {
 		identity, from, service string
 		want                    bool
@@ -272,6 +318,10 @@ func TestPerimeterAdmitsWhoMustPass(t *testing.T) {
 		{agent("acme-other", "serverless-robot-prod"), "", "artifactregistry.googleapis.com", false},
 		{agent("acme-shop", "gcp-sa-binaryauthorization"), "", "containeranalysis.googleapis.com", true},
 		{agent("acme-gate", "gcp-sa-binaryauthorization"), "", "binaryauthorization.googleapis.com", true},
+		{agent("acme-gate", "serverless-robot-prod"), "", "cloudkms.googleapis.com", true}, // decrypts the gate's services
+		{agent("acme-shop", "serverless-robot-prod"), "", "cloudkms.googleapis.com", false},
+		{operator, "", "cloudkms.googleapis.com", true}, {operator, "", "artifactregistry.googleapis.com", true},
+		{operator, "", "containeranalysis.googleapis.com", true}, {operator, "", "binaryauthorization.googleapis.com", true},
 		{gate, "acme-gate", "cloudkms.googleapis.com", true},
 		{gate, "acme-gate", "containeranalysis.googleapis.com", true},
 		{gate, "acme-shop", "cloudkms.googleapis.com", false}, // stolen credentials, used from elsewhere
@@ -285,9 +335,58 @@ func TestPerimeterAdmitsWhoMustPass(t *testing.T) {
 		}
 	}
 
+	// Who has nothing to do inside has no rule, and whoever applies this must.
+	without := planExample(t, dirs, splitProjects, `{"encrypt": false, "enforce_perimeter": false, "operators": []}`)
+	for _, in := range without.of("google_access_context_manager_service_perimeter") {
+		if in.admits("spec.0", agent("acme-gate", "serverless-robot-prod"), "", "cloudkms.googleapis.com") ||
+			in.admits("spec.0", operator, "", "cloudkms.googleapis.com") {
+			t.Error("the perimeter admits to a key that is not there, or an operator that nobody named")
+		}
+	}
+	if refused := planExample(t, dirs, splitProjects, `{"operators": []}`).refused; len(refused) != 1 {
+		t.Errorf("a perimeter that nobody can apply again: %q", refused)
+	}
+	more := planExample(t, dirs, splitProjects, `{"ingress": {"scanner": {"identities": ["serviceAccount:scan@acme.iam.gserviceaccount.com"],
+		"services": ["artifactregistry.googleapis.com"]}}}`).of("google_access_context_manager_service_perimeter")[0]
+	if !more.admits("status.0", "serviceAccount:scan@acme.iam.gserviceaccount.com", "", "artifactregistry.googleapis.com") ||
+		!more.admits("status.0", gate, "acme-gate", "cloudkms.googleapis.com") {
+		t.Error("a further rule is not there, or is there in place of the others")
+	}
+
 	tried := planExample(t, dirs, splitProjects, `{"enforce_perimeter": false}`).of("google_access_context_manager_service_perimeter")[0]
 	if tried.text("status.0.resources") != "" || tried.text("use_explicit_dry_run_spec") != "true" || tried.text("spec.0.resources") == "" {
 		t.Error("the perimeter refuses before anybody asked for that, or tries nothing")
+	}
+}
+
+// TestPerimeterAdmitsWhatIsGranted: whoever has a role on something inside the perimeter can use it, but for what the
+// perimeter does not restrict.
+func TestPerimeterAdmitsWhatIsGranted(t *testing.T) {
+	dirs := readDirs(t)
+	p := planExample(t, dirs, splitProjects, everyOption)
+	perimeter := p.of("google_access_context_manager_service_perimeter")[0]
+	asked := map[string]int{}
+	for _, in := range p.of("") {
+		member, service := in.text("member"), p.api(in)
+		if in.kind == "google_project_iam_member" { // by the role's name
+			service, _, _ = strings.Cut(strings.TrimPrefix(in.text("role"), "roles/"), ".")
+		}
+		if project := p.follow(in.project()); member == "" || project != "acme-keys" && project != "acme-images" {
+			continue
+		}
+		if m := serviceAgent.FindStringSubmatch(member); m != nil && (m[1] == number("acme-keys") || m[1] == number("acme-images")) {
+			continue // Google's agent of a project inside
+		}
+		asked[service]++
+		service += ".googleapis.com"
+		if !perimeter.admits("status.0", member, "acme-gate", service) && !perimeter.admits("status.0", member, "", service) {
+			t.Errorf("%s: %s has %s, and the perimeter refuses it", in.addr, member, in.text("role"))
+		}
+	}
+	for _, service := range []string{"cloudkms", "containeranalysis", "binaryauthorization", "artifactregistry"} {
+		if asked[service] < 2 {
+			t.Errorf("only %d grants of %s: this test would prove little", asked[service], service)
+		}
 	}
 }
 

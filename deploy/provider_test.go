@@ -385,13 +385,14 @@ func examples(digest string) map[string]string {
 	return map[string]string{
 		"terraform/examples/one-project": `{"project": "acme", "enforce": true, ` + common + `}`,
 		"terraform/examples/" +
-			"split-projects": `{"gate_project": "acme-gate", "keys_project": "acme-keys",
+			"split-projects": `{"operators": ["serviceAccount:terraform@acme-admin.iam.gserviceaccount.com"],
+				"gate_project": "acme-gate", "keys_project": "acme-keys",
 				"images_project": "acme-images", "build_project": "acme-build", "deploy_projects": ["acme-shop"],
 			"enforced_projects": ["acme-gate", "acme-shop"],
 				"ci": {"github": {"issuer": "https://token.actions.githubusercontent.com",
 				"condition": "assertion.repository_owner == 'acme'",
 				"attributes": {"repository": "assertion.repository"}}}, "organization": "123", "access_policy": "456", "enforce_perimeter": true, ` +
-			common + `}`,
+			strings.Replace(common, "/acme/prod/", "/acme-images/prod/", 1) + `}`,
 	}
 }
 

@@ -108,7 +108,8 @@ func (d dir) readme(t *testing.T) string {
 	if len(head) == 0 {
 		t.Errorf("%s/main.tf does not begin with what it is for", d.path)
 	}
-	b.WriteString(strings.Join(head, " ") + "\n\n[How to use it](../../../../docs/deploy.md#with-terraform). " +
+	b.WriteString(strings.Join(head, " ") + "\n\n[How to use it](../../../../docs/deploy.md#with-terraform) and " +
+		"[how to upgrade](../../../../docs/deploy.md#upgrading-the-modules). " +
 		"`go test ./deploy -run TestModuleReadmes -update-readmes` writes this page.\n")
 
 	kinds := map[string]int{}

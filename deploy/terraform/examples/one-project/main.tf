@@ -247,6 +247,8 @@ module "edge" {
   api_host       = var.api_host
   pages_host     = var.pages_host
   readers        = var.readers
+
+  former_certificates = var.former_certificates
 }
 
 module "events" {

@@ -160,3 +160,9 @@ variable "clusters" {
   }))
   default = {}
 }
+
+variable "former_certificates" {
+  description = "Variable former_certificates of module edge."
+  type        = list(string)
+  default     = []
+}

@@ -184,7 +184,7 @@ module "encryption_other" {
 
 module "gate" {
   source     = "../../modules/service"
-  depends_on = [module.apis]
+  depends_on = [module.apis, google_artifact_registry_repository_iam_member.deploy]
 
   project              = var.gate_project
   region               = var.region
@@ -217,7 +217,7 @@ module "gate" {
 # The same service in each further region. Its state is in the one database.
 module "gate_other" {
   source     = "../../modules/service"
-  depends_on = [module.apis]
+  depends_on = [module.apis, google_artifact_registry_repository_iam_member.deploy]
   for_each   = var.other_regions
 
   project              = var.gate_project
@@ -251,7 +251,7 @@ module "gate_other" {
 
 module "gate_events" {
   source     = "../../modules/service"
-  depends_on = [module.apis]
+  depends_on = [module.apis, google_artifact_registry_repository_iam_member.deploy]
 
   project              = var.gate_project
   region               = var.region
@@ -287,6 +287,8 @@ module "edge" {
   api_host       = var.api_host
   pages_host     = var.pages_host
   readers        = var.readers
+
+  former_certificates = var.former_certificates
 }
 
 module "events" {
@@ -353,8 +355,48 @@ module "federation" {
 
   project        = var.gate_project
   project_number = data.google_project.gate.number
+  pool           = var.ci_pool
   oidc           = var.ci
   callers        = var.ci_callers
+}
+
+locals {
+  # Who passes the perimeter, by a name for the rule; a rule without anybody is none.
+  ingress = { for name, rule in {
+    gate = {
+      identities = [module.identities.gate.member, module.identities.events.member]
+      services   = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "cloudkms.googleapis.com"]
+      projects   = [data.google_project.gate.number]
+    }
+    builds = {
+      identities = [module.identities.builder.member]
+      services   = ["artifactregistry.googleapis.com"]
+      projects   = []
+    }
+    # Cloud Run's agents pull the images that are deployed, and Binary Authorization's agents read their attestations.
+    pulls = {
+      identities = [for n in local.deploying : "serviceAccount:service-${n}@serverless-robot-prod.iam.gserviceaccount.com"]
+      services   = ["artifactregistry.googleapis.com"]
+      projects   = []
+    }
+    admission = {
+      identities = [for n in local.deploying : "serviceAccount:service-${n}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]
+      services   = ["binaryauthorization.googleapis.com", "containeranalysis.googleapis.com"]
+      projects   = []
+    }
+    # Cloud Run decrypts the services with the key, each time that an instance starts.
+    encryption = {
+      identities = var.encrypt ? ["serviceAccount:service-${data.google_project.gate.number}@serverless-robot-prod.iam.gserviceaccount.com"] : []
+      services   = ["cloudkms.googleapis.com"]
+      projects   = []
+    }
+    # The next apply reads and changes what is inside.
+    operators = {
+      identities = [for o in var.operators : o]
+      services   = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "cloudkms.googleapis.com"]
+      projects   = []
+    }
+  } : name => rule if length(rule.identities) > 0 }
 }
 
 module "guardrails" {
@@ -366,26 +408,7 @@ module "guardrails" {
   protected_projects = [for p in data.google_project.protected : p.number]
   enforce_perimeter  = var.enforce_perimeter
   scope              = var.scope
-  ingress = {
-    gate = {
-      identities = [module.identities.gate.member, module.identities.events.member]
-      services   = ["artifactregistry.googleapis.com", "containeranalysis.googleapis.com", "binaryauthorization.googleapis.com", "cloudkms.googleapis.com"]
-      projects   = [data.google_project.gate.number]
-    }
-    builds = {
-      identities = [module.identities.builder.member]
-      services   = ["artifactregistry.googleapis.com"]
-    }
-    # Cloud Run's agents pull the images that are deployed, and Binary Authorization's agents read their attestations.
-    pulls = {
-      identities = [for n in local.deploying : "serviceAccount:service-${n}@serverless-robot-prod.iam.gserviceaccount.com"]
-      services   = ["artifactregistry.googleapis.com"]
-    }
-    admission = {
-      identities = [for n in local.deploying : "serviceAccount:service-${n}@gcp-sa-binaryauthorization.iam.gserviceaccount.com"]
-      services   = ["binaryauthorization.googleapis.com", "containeranalysis.googleapis.com"]
-    }
-  }
+  ingress            = merge(local.ingress, var.ingress)
 }
 
 module "monitoring" {

@@ -45,6 +45,12 @@ variable "ci" {
   }
 }
 
+variable "ci_pool" {
+  description = "Variable pool of module federation."
+  type        = string
+  default     = "gate-ci"
+}
+
 variable "ci_callers" {
   description = "Its callers: variable callers of module federation."
   type        = map(string)
@@ -67,6 +73,23 @@ variable "enforce_perimeter" {
   description = "true: the perimeter refuses requests. false: it only logs them."
   type        = bool
   default     = false
+
+  validation {
+    condition     = !var.enforce_perimeter || length(var.operators) > 0
+    error_message = "Name in operators who applies this: otherwise the perimeter refuses the next apply."
+  }
+}
+
+variable "operators" {
+  description = "Members that apply this configuration, such as the service account of the pipeline that does. The perimeter admits them from everywhere."
+  type        = set(string)
+  default     = []
+}
+
+variable "ingress" {
+  description = "Further rules of variable ingress of module guardrails: whoever else pushes, pulls or reads findings."
+  type        = map(object({ identities = set(string), services = set(string), projects = optional(set(string), []) }))
+  default     = {}
 }
 
 variable "region" {
@@ -243,4 +266,10 @@ variable "scope" {
   description = "Variable scope of module guardrails."
   type        = object({ production = string, internal = string })
   default     = null
+}
+
+variable "former_certificates" {
+  description = "Variable former_certificates of module edge."
+  type        = list(string)
+  default     = []
 }

@@ -73,4 +73,8 @@ run "regions" {
     condition     = google_cloud_run_v2_service_iam_member.iap_other["us-east4"].location == "us-east4"
     error_message = "IAP may not call the service of a region."
   }
+  assert {
+    condition     = alltrue([for b in [google_compute_backend_service.api, google_compute_backend_service.pages] : b.outlier_detection[0].consecutive_gateway_failure == 10 && b.outlier_detection[0].max_ejection_percent == 50])
+    error_message = "A region that fails goes on getting requests."
+  }
 }

@@ -40,7 +40,13 @@ variable "requests_per_minute" {
 }
 
 variable "other_regions" {
-  description = "Further regions in which a service of the same name runs. The load balancer sends each request to the nearest region that answers."
+  description = "Further regions in which a service of the same name runs. The load balancer sends each request to the nearest region, and for a minute not to one that answered ten in a row with 502, 503 or 504."
   type        = set(string)
+  default     = []
+}
+
+variable "former_certificates" {
+  description = "Certificates that serve until Google has issued the one for these hosts, projects/P/global/sslCertificates/C: docs/deploy.md, Upgrading the modules, says when they are needed."
+  type        = list(string)
   default     = []
 }

@@ -47,16 +47,3 @@ run "pushes" {
     error_message = "Somebody else publishes what is to be judged again, or it comes by another subscription than the configuration names."
   }
 }
-
-run "existing" {
-  command = apply
-  variables {
-    existing_topics                  = ["acme-images/gcr"]
-    create_container_analysis_topics = true
-  }
-
-  assert {
-    condition     = toset(keys(google_pubsub_topic.source)) == toset(["acme-gate/gate-rejudge", "acme-images/container-analysis-occurrences-v1", "acme-build/cloud-builds"]) && google_pubsub_subscription.push["acme-images/gcr"].topic == "projects/acme-images/topics/gcr"
-    error_message = "A topic that exists is created, or one that is missing is not."
-  }
-}

@@ -22,6 +22,12 @@ resource "google_pubsub_topic" "source" {
 
   project = each.value.project
   name    = each.value.name
+
+  lifecycle {
+    # Others in the project may have subscriptions of it, and one of these topics was Google's own once: a plan that would
+    # destroy one is refused.
+    prevent_destroy = true
+  }
 }
 
 resource "google_pubsub_topic" "dead" {

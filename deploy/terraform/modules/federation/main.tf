@@ -3,7 +3,7 @@
 
 resource "google_iam_workload_identity_pool" "ci" {
   project                   = var.project
-  workload_identity_pool_id = "gate-ci"
+  workload_identity_pool_id = var.pool
   display_name              = "CI outside Google"
 }
 

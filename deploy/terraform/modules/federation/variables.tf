@@ -60,3 +60,14 @@ variable "callers" {
     error_message = "A caller has at most 22 characters (a-z, 0-9 and -), since its service account is gate-ci-CALLER and may have 30."
   }
 }
+
+variable "pool" {
+  description = "Id of the pool. The id of a deleted pool cannot be used again for 30 days: after a deletion choose another."
+  type        = string
+  default     = "gate-ci"
+
+  validation {
+    condition     = can(regex("^[a-z0-9-]{4,32}$", var.pool)) && !startswith(var.pool, "gcp-")
+    error_message = "A pool's id has 4 to 32 characters (a-z, 0-9 and -) and does not begin with gcp-, which is Google's."
+  }
+}

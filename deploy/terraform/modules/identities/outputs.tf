@@ -1,11 +1,13 @@
 output "gate" {
-  description = "The gate's service account."
+  description = "The gate's service account; it waits until the account may log in to the database."
   value       = { email = google_service_account.gate.email, member = google_service_account.gate.member, name = google_service_account.gate.name }
+  depends_on  = [google_project_iam_member.sql_client, google_project_iam_member.sql_user]
 }
 
 output "events" {
-  description = "The service account of gate-events."
+  description = "The service account of gate-events; it waits until the account may log in to the database."
   value       = { email = google_service_account.events.email, member = google_service_account.events.member, name = google_service_account.events.name }
+  depends_on  = [google_project_iam_member.sql_client, google_project_iam_member.sql_user]
 }
 
 output "pusher" {

@@ -1,6 +1,7 @@
 output "network" {
-  description = "The network's id."
+  description = "The network's id; it waits for the subnet of proxies, which an internal load balancer needs."
   value       = google_compute_network.gate.id
+  depends_on  = [google_compute_subnetwork.proxies]
 }
 
 output "subnetwork" {

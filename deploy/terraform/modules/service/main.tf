@@ -167,7 +167,7 @@ resource "google_cloud_run_v2_service" "gate" {
     }
   }
 
-  depends_on = [google_secret_manager_secret_iam_member.reader]
+  depends_on = [google_secret_manager_secret_iam_member.reader, terraform_data.granted]
 }
 
 # May call this service only. The gate also has its own list of callers.

@@ -1,5 +1,7 @@
 # Files that the service reads. Versions are pinned: a running service keeps the
-# deployed files, and each change is a revision that can be rolled back.
+# deployed files, and each change is a revision that can be rolled back. For this,
+# Terraform leaves the version that it replaces: a revision whose version is
+# destroyed starts no instance any more.
 
 resource "google_secret_manager_secret" "config" {
   project   = var.project
@@ -15,8 +17,9 @@ resource "google_secret_manager_secret" "config" {
 }
 
 resource "google_secret_manager_secret_version" "config" {
-  secret      = google_secret_manager_secret.config.id
-  secret_data = length(keys(var.settings)) == 0 ? var.config : yamlencode(merge(yamldecode(var.config), var.settings))
+  secret          = google_secret_manager_secret.config.id
+  secret_data     = length(keys(var.settings)) == 0 ? var.config : yamlencode(merge(yamldecode(var.config), var.settings))
+  deletion_policy = "ABANDON"
 }
 
 resource "google_secret_manager_secret" "policy" {
@@ -37,8 +40,9 @@ resource "google_secret_manager_secret" "policy" {
 resource "google_secret_manager_secret_version" "policy" {
   for_each = var.policies
 
-  secret      = google_secret_manager_secret.policy[each.key].id
-  secret_data = each.value
+  secret          = google_secret_manager_secret.policy[each.key].id
+  secret_data     = each.value
+  deletion_policy = "ABANDON"
 }
 
 # These files are not secret, but decisions depend on them, so their versions are pinned too.
@@ -60,8 +64,9 @@ resource "google_secret_manager_secret" "file" {
 resource "google_secret_manager_secret_version" "file" {
   for_each = var.files
 
-  secret      = google_secret_manager_secret.file[each.key].id
-  secret_data = each.value.text
+  secret          = google_secret_manager_secret.file[each.key].id
+  secret_data     = each.value.text
+  deletion_policy = "ABANDON"
 }
 
 resource "google_secret_manager_secret" "database" {
@@ -78,8 +83,9 @@ resource "google_secret_manager_secret" "database" {
 }
 
 resource "google_secret_manager_secret_version" "database" {
-  secret      = google_secret_manager_secret.database.id
-  secret_data = var.connection_string
+  secret          = google_secret_manager_secret.database.id
+  secret_data     = var.connection_string
+  deletion_policy = "ABANDON"
 }
 
 # Reads these secrets only.
@@ -98,4 +104,17 @@ resource "google_secret_manager_secret_iam_member" "reader" {
   secret_id = each.value
   role      = "roles/secretmanager.secretAccessor"
   member    = "serviceAccount:${var.service_account}"
+}
+
+# IAM applies a grant within minutes, and Cloud Run refuses a service that may not read its secrets, use its key or pull
+# its image: a service that was refused stays there, and Terraform cannot create it again. This waits once for each set
+# of grants, those of the account and the key included.
+resource "terraform_data" "granted" {
+  count = var.settle > 0 ? 1 : 0
+
+  triggers_replace = [keys(google_secret_manager_secret_iam_member.reader), var.service_account, var.kms_key]
+
+  provisioner "local-exec" {
+    command = "sleep ${var.settle}"
+  }
 }

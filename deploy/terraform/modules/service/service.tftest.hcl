@@ -7,6 +7,7 @@ mock_provider "google" {
 }
 
 variables {
+  settle               = 0 # nothing here has to be waited for
   project              = "acme-gate"
   region               = "us-east1"
   name                 = "gate"

@@ -214,3 +214,14 @@ variable "project_number" {
     error_message = "With iap_readers, the project's number is needed."
   }
 }
+
+variable "settle" {
+  description = "Seconds to wait after the service's grants were made, so that IAM applies them; 0: import the service and apply again if Cloud Run refuses it."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.settle >= 0 && var.settle <= 600 && floor(var.settle) == var.settle
+    error_message = "Wait for 0 to 600 seconds."
+  }
+}
