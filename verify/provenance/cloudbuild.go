@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/api/iterator"
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -27,6 +29,7 @@ const (
 	builderProject = "verified-builder"
 
 	pageSize       = 200
+	maxPage        = 64 << 20 // bytes
 	maxOccurrences = 1000
 	maxPayload     = 8 << 20 // bytes of one statement
 )
@@ -61,7 +64,7 @@ func (s *Source) cloudBuild(
 
 	it := s.c.Grafeas.ListOccurrences(ctx, &grafeaspb.ListOccurrencesRequest{
 		Parent: "projects/" + project, Filter: resource.Filter([]string{"BUILD"}, uris), PageSize: pageSize,
-	})
+	}, gax.WithGRPCOptions(grpc.MaxCallRecvMsgSize(maxPage))) // clients differ in their own bound: 4 MiB, or 2 GiB
 	for n := 0; ; n++ {
 		occ, err := it.Next()
 		if errors.Is(err, iterator.Done) {
@@ -118,13 +121,11 @@ func (s *Source) take(occ *grafeaspb.Occurrence, digests map[string]attestor.Dig
 }
 
 func because(err error) string {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, context.Canceled),
-		status.Code(err) == codes.DeadlineExceeded:
+	switch why := cause.Of(err); {
+	case why.Kind == cause.Late:
 		return " in the time allowed"
-	case cause.Of(err).Lasts():
-		return ": " + cause.Of(err).Why
+	case why.Lasts():
+		return ": " + why.Why
 	case status.Code(err) == codes.PermissionDenied:
 		return ": permission denied"
 	}
@@ -145,7 +146,7 @@ func fixList(err error, project string) string {
 // statement verifies an envelope with the pinned keys and parses its payload.
 func (s *Source) statement(env *grafeaspb.Envelope, digest attestor.Digest) (attestor.Provenance, error) {
 	switch {
-	case env == nil || len(env.GetPayload()) == 0:
+	case len(env.GetPayload()) == 0:
 		return attestor.Provenance{}, errors.New("it is not signed")
 	case len(env.GetPayload()) > maxPayload:
 		return attestor.Provenance{}, fmt.Errorf(

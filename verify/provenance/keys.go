@@ -150,7 +150,7 @@ func readings(b []byte) [][]byte {
 	for _, enc := range []*base64.Encoding{
 		base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding,
 	} {
-		if d, err := enc.DecodeString(string(b)); err == nil && len(d) > 0 {
+		if d, err := enc.DecodeString(string(b)); err == nil {
 			return [][]byte{b, d}
 		}
 	}

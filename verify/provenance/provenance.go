@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -137,12 +138,11 @@ func (c *collection) add(p attestor.Provenance) {
 	}
 }
 
+// same reports whether two statements say the same: all of it, since a statement that is left out cannot speak against
+// an image. The bytes that were signed may differ, as in the time of a build that was repeated.
 func same(p, q attestor.Provenance) bool {
-	return p.Source == q.Source && p.Builder == q.Builder && p.PredicateType == q.PredicateType && p.KeyID == q.KeyID &&
-		fmt.Sprint(p.Workflow) == fmt.Sprint(q.Workflow) &&
-		p.SourceURI == q.SourceURI && p.Ref == q.Ref && p.Commit == q.Commit && p.SLSALevel == q.SLSALevel &&
-		fmt.Sprint(p.Materials) == fmt.Sprint(q.Materials) &&
-		fmt.Sprint(p.Summary) == fmt.Sprint(q.Summary)
+	p.Statement = q.Statement
+	return reflect.DeepEqual(p, q)
 }
 
 // reject counts a statement that was read and does not verify.

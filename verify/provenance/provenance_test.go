@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,6 +16,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/verify/provenance"
+	"github.com/attestor-gate/attestor/verify/signed"
 )
 
 // occurrences reads a sample: what gcloud prints of an image's provenance.
@@ -143,4 +147,50 @@ func signedBytes(list []*grafeaspb.Occurrence) map[attestor.Digest]bool {
 		}
 	}
 	return out
+}
+
+// TestAttachedStatements: which of them count, and as how many.
+func TestAttachedStatements(t *testing.T) {
+	statement := func(version, builder, signer string) signed.Statement {
+		predicate := `{"builder":{"id":"` + builder + `"}}`
+		if version == "v1" {
+			predicate = `{"runDetails":` + predicate + `}`
+		}
+		predicateType := "https://slsa.dev/provenance/" + version
+		return signed.Statement{PredicateType: predicateType, Payload: about(predicateType, predicate), Signer: signer}
+	}
+	wider := statement("v1", "a", "s")
+	wider.Payload = append(wider.Payload, '\n')
+
+	for name, tt := range map[string]struct {
+		list []signed.Statement
+		want []string // builders
+	}{
+		// SLSA v0.1 is Cloud Build's alone.
+		"versions": {[]signed.Statement{statement("v0.1", "a", "s"), statement("v0.2", "b", "s"), statement("v1", "c", "s")}, []string{"b", "c"}},
+
+		// One that says the same counts once, and one that says something else by itself.
+		"the same twice": {[]signed.Statement{statement("v1", "a", "s"), statement("v1", "a", "s")}, []string{"a"}},
+		"other bytes":    {[]signed.Statement{statement("v1", "a", "s"), wider}, []string{"a"}},
+		"two signers":    {[]signed.Statement{statement("v1", "a", "s"), statement("v1", "a", "u")}, []string{"a", "a"}},
+		"two builders":   {[]signed.Statement{statement("v1", "a", "s"), statement("v1", "b", "s")}, []string{"a", "b"}},
+	} {
+		got, problems := viaAttached(t, tt.list...)
+		var builders []string
+		for _, p := range got {
+			builders = append(builders, p.Builder)
+		}
+		if !slices.Equal(builders, tt.want) || len(problems) > 0 {
+			t.Errorf("%s: builders %q, want %q; %v", name, builders, tt.want, problems)
+		}
+	}
+
+	// What comes with an error does not count.
+	s, err := provenance.New(provenance.Config{Attached: halfway{attached{list: []signed.Statement{wider}}}})
+	must(t, err)
+	got, problems := s.Provenance(t.Context(), []attestor.Image{elsewhere(t)}, attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}})
+	if len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError ||
+		!strings.Contains(problems[0].Message, "provenance attached to the image could not be read") {
+		t.Errorf("not all: %v, %+v", got, problems)
+	}
 }

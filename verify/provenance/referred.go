@@ -48,7 +48,7 @@ func (s *Source) referred(ctx context.Context, images []attestor.Image, c *colle
 	for _, img := range images {
 		if err := s.referredOf(ctx, img, &left, c); err != nil {
 			msg := "provenance among the referrers of the image could not be read"
-			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			if errors.Is(err, context.DeadlineExceeded) {
 				msg += " in the time allowed"
 			}
 			c.fail(err, msg, "try again; if it persists, let the gate read the image's repository")

@@ -2,6 +2,7 @@ package provenance_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -136,7 +137,7 @@ func TestCloudBuildAmongReferrers(t *testing.T) {
 			a.attach(a.image.Digest(), "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
 			a.attach(a.image.Digest(), types.MediaType(tt.media), tt.blob)
 			got, problems := a.ask(&server{}, attestor.ProvenanceNeeds{})
-			if diff := cmp.Diff(want, got); diff != "" || len(problems) != 0 {
+			if diff := gocmp.Diff(want, got); diff != "" || len(problems) != 0 {
 				t.Errorf("problems %v, provenance (-want +got):\n%s", problems, diff)
 			}
 		})
@@ -163,6 +164,7 @@ func TestForgedReferrers(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		about attestor.Digest // "": the image
+		media string          // "": of an envelope
 		blob  []byte
 		want  string // in the denial; "" where it is not provenance of the image at all
 	}{
@@ -178,13 +180,18 @@ func TestForgedReferrers(t *testing.T) {
 		{name: "malformed", blob: good[:len(good)/2]},
 		{name: "empty", blob: nil},
 		{name: "a list", blob: []byte("[]")},
+		{name: "a layer that is called something else", media: "application/octet-stream", blob: good},
+		{name: "an envelope and half a bundle", blob: bytes.Replace(good, []byte("{"), []byte(`{"dsseEnvelope":7,`), 1)},
+		{name: "a statement of another form", blob: envelopeOf(&grafeaspb.Occurrence{Envelope: &grafeaspb.Envelope{
+			Payload: []byte(`{"predicateType":"https://slsa.dev/provenance/v1","subject":7}`),
+		}}, true)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newAttic(t, sample)
 			if tt.about == "" {
 				tt.about = a.image.Digest()
 			}
-			a.attach(tt.about, dsseMedia, tt.blob)
+			a.attach(tt.about, types.MediaType(cmp.Or(tt.media, dsseMedia)), tt.blob)
 			got, problems := a.ask(&server{}, attestor.ProvenanceNeeds{})
 			if len(got) != 0 {
 				t.Fatalf("accepted: %+v", got)
@@ -260,46 +267,36 @@ func TestReferrersThatCannotBeRead(t *testing.T) {
 			got, problems := a.ask(&server{}, attestor.ProvenanceNeeds{})
 			if len(got) != 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError ||
 				problems[0].Code != attestor.CodeProvenanceUnavailable || !strings.Contains(problems[0].Message, tt.want) {
-				t.Errorf("got %v, problems %+v; want an error with %q", got, problems, tt.want)
+				t.Fatalf("got %v, problems %+v; want an error with %q", got, problems, tt.want)
+			}
+			if late := strings.Contains(problems[0].Message, "in the time allowed"); late != (name == "hangs") {
+				t.Errorf("it says that time was over: %q", problems[0].Message)
 			}
 		})
 	}
 }
 
-// Large statements end at a bound for all of them together.
-func TestReferrersAreBoundedInSum(t *testing.T) {
-	a := newAttic(t, sample)
-	for i := range 6 {
-		a.attach(a.image.Digest(), dsseMedia, append(bytes.Repeat([]byte{' '}, 7<<20), fmt.Sprintf(`{"n":%d}`, i)...))
-	}
-	a.attach(a.image.Digest(), dsseMedia, bytes.Repeat([]byte{' '}, 9<<20))
-
-	_, problems := sourceOf(t, &server{}, provenance.Config{
-		Registry: a.registry(), ScanProjects: map[string]string{a.image.Registry(): "acme"}, Limit: limit.Call(time.Minute),
-	}).Provenance(t.Context(), []attestor.Image{a.image}, attestor.ProvenanceNeeds{})
-	if len(problems) != 1 || problems[0].Status != attestor.StatusError || !strings.Contains(problems[0].Message, "more than 33554432 bytes") {
-		t.Errorf("problems %+v", problems)
-	}
-}
-
 // The registry is asked only where its answer could matter.
 func TestReferrersAreReadOnlyWhereTheyCanMatter(t *testing.T) {
+	const ofLevel2 = "gcloud-container-github.json"
 	_, list := occurrences(t, sample)
+	_, lower := occurrences(t, ofLevel2)
 	for _, tt := range []struct {
-		name  string
-		srv   *server
-		needs attestor.ProvenanceNeeds
-		asks  bool
+		name, file string
+		srv        *server
+		needs      attestor.ProvenanceNeeds
+		asks       bool
 	}{
-		{"nothing in Container Analysis", &server{}, attestor.ProvenanceNeeds{}, true},
-		{"the builder is wanted", &server{}, attestor.ProvenanceNeeds{Builders: []string{"x", hosted}}, true},
-		{"Container Analysis is down", &server{fail: func(context.Context, int) error {
+		{"nothing in Container Analysis", sample, &server{}, attestor.ProvenanceNeeds{}, true},
+		{"the builder is wanted", sample, &server{}, attestor.ProvenanceNeeds{Builders: []string{"x", hosted}}, true},
+		{"Container Analysis is down", sample, &server{fail: func(context.Context, int) error {
 			return status.Error(codes.Internal, "no")
 		}}, attestor.ProvenanceNeeds{}, true},
-		{"level 3 in Container Analysis", &server{list: list}, attestor.ProvenanceNeeds{}, false},
-		{"another builder is wanted", &server{}, attestor.ProvenanceNeeds{Builders: []string{"https://github.com/x"}}, false},
+		{"level 2 in Container Analysis", ofLevel2, &server{list: lower}, attestor.ProvenanceNeeds{}, true},
+		{"level 3 in Container Analysis", sample, &server{list: list}, attestor.ProvenanceNeeds{}, false},
+		{"another builder is wanted", sample, &server{}, attestor.ProvenanceNeeds{Builders: []string{"https://github.com/x"}}, false},
 	} {
-		a := newAttic(t, sample)
+		a := newAttic(t, tt.file)
 		for _, o := range tt.srv.list {
 			o.ResourceUri = "https://" + a.image.String()
 		}
@@ -309,6 +306,16 @@ func TestReferrersAreReadOnlyWhereTheyCanMatter(t *testing.T) {
 		if n := a.Requests() - before; (n > 0) != tt.asks {
 			t.Errorf("%s: %d requests of the registry, %v, %v", tt.name, n, got, problems)
 		}
+	}
+
+	// Cloud Build attaches statements in Google's registries alone, and in those that the configuration names.
+	a := newAttic(t, sample)
+	a.attach(a.image.Digest(), dsseMedia, envelopeOf(list[0], true))
+	before := a.Requests()
+	got, problems := sourceOf(t, &server{}, provenance.Config{Registry: a.registry()}).
+		Provenance(t.Context(), []attestor.Image{a.image}, attestor.ProvenanceNeeds{})
+	if n := a.Requests() - before; n > 0 || len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError {
+		t.Errorf("of no project: %d requests of the registry, %v, %v", n, got, problems)
 	}
 }
 

@@ -147,16 +147,13 @@ func externalSources(b json.RawMessage) []configSource {
 	var out []configSource
 	for _, name := range []string{"buildConfigSource", "workflow", "configSource", "source"} {
 		var s configSource
-		if json.Unmarshal(named[name], &s) == nil {
-			out = append(out, s)
-			continue
+		switch {
+		case json.Unmarshal(named[name], &s) == nil:
+		case name == "source" && json.Unmarshal(named[name], &s.URI) == nil: // GitLab's is the address of the project
+		default:
+			continue // what was read of another form says nothing
 		}
-
-		// GitLab's source is the address of the project.
-		var address string
-		if name == "source" && json.Unmarshal(named[name], &address) == nil {
-			out = append(out, configSource{URI: address})
-		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -261,10 +258,9 @@ func splitSource(s string) (uri, ref string) {
 
 	// Only an "@" of the path separates a ref: the one before the first slash belongs
 	// to a user's name, and cutting there would change the host.
-	if host, path, ok := strings.Cut(rest, "/"); ok {
-		if p, at, ok := strings.Cut(path, "@"); ok {
-			rest, ref = host+"/"+p, at
-		}
+	host, path, _ := strings.Cut(rest, "/")
+	if p, at, ok := strings.Cut(path, "@"); ok {
+		rest, ref = host+"/"+p, at
 	}
 	return scheme + "://" + rest, ref
 }
@@ -325,9 +321,7 @@ func imageRepository(uri string) (string, bool) {
 	}
 
 	for _, scheme := range []string{"docker-image://", "docker://", "oci://"} {
-		if rest, ok := strings.CutPrefix(s, scheme); ok {
-			s = rest
-		}
+		s = strings.TrimPrefix(s, scheme)
 	}
 
 	// Any other scheme, or git+https, is not an image.

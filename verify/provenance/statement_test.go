@@ -29,6 +29,7 @@ func TestAttached(t *testing.T) {
 	const (
 		v02, v1   = "https://slsa.dev/provenance/v0.2", "https://slsa.dev/provenance/v1"
 		generator = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v2.1.0"
+		branch    = "https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/heads/main"
 		actions   = "https://token.actions.githubusercontent.com"
 		sha       = "2ce3f90facdb51aeb950d5bc641e981be61fdf48"
 		base      = "9d0236c3c08c9b96f5f5bee8617108cfad75df5c287a521ab601e1f31c5ca3b2"
@@ -59,6 +60,13 @@ func TestAttached(t *testing.T) {
 			name: "its namesake at another issuer",
 			st:   signed.Statement{Payload: about(v02, generated), Subject: generator, Issuer: "https://issuer.example.com", Signer: "g"},
 			want: attestor.Provenance{Builder: generator, SLSALevel: 2, SourceURI: "https://github.com/acme/app",
+				Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
+		},
+		{
+			name: "the builder itself, from a branch",
+			st: signed.Statement{Payload: about(v02, strings.Replace(generated, generator, branch, 1)),
+				Subject: branch, Issuer: actions, Signer: "g"},
+			want: attestor.Provenance{Builder: branch, SLSALevel: 2, SourceURI: "https://github.com/acme/app",
 				Ref: "refs/tags/v1", Commit: sha, PredicateType: v02, KeyID: "g"},
 		},
 		{
@@ -132,6 +140,10 @@ func TestRefusedStatements(t *testing.T) {
 		"a list":             "[]",
 		"another predicate":  string(about("https://example.com/p", "{}")),
 		"no predicate":       string(about(v1, `"x"`)),
+		"no predicate, v0.2": string(about("https://slsa.dev/provenance/v0.2", `"x"`)),
+		"no predicate, v0.1": string(about("https://slsa.dev/provenance/v0.1", `["x"]`)),
+		"a half material":    string(about("https://slsa.dev/provenance/v0.1", `{"recipe":{"definedInMaterial":0.5}}`)),
+		"a subject of text":  strings.Replace(string(about(v1, "{}")), `"subject":[`, `"subject":["x",`, 1),
 		"another digest":     strings.Replace(string(about(v1, "{}")), "abab", "cdcd", 1),
 		"digest in capitals": strings.Replace(string(about(v1, "{}")), digest.Hex(), strings.ToUpper(digest.Hex()), 1),
 		"no subject":         `{"_type":"https://in-toto.io/Statement/v1","predicateType":"` + v1 + `","predicate":{}}`,
@@ -163,16 +175,110 @@ func TestExternalParametersAreTheBuildTypes(t *testing.T) {
 		`{"Source": "` + repository + `"}`:                                       "",
 		`{"source": 7, "buildConfigSource": [], "workflow": {"repository": {}}}`: "",
 		`{"source": {"uri": 7}}`:                                                 "",
-		`{"source": ""}`:                                                         "",
-		`{"inputs": {"source": "` + repository + `"}}`:                           "",
-		`["` + repository + `"]`:                                                 "",
-		`"` + repository + `"`:                                                   "",
-		`null`:                                                                   "",
+		`{"source": {"uri": "` + repository + `", "ref": 7}}`:                    "",
+		`{"workflow": {}, "source": "` + repository + `"}`:                       repository,
+		`{"workflow": {"ref": "refs/heads/main", "digest": {"sha1": "1"}}}`:      "",
+		`{"source": ""}`: "",
+		`{"inputs": {"source": "` + repository + `"}}`: "",
+		`["` + repository + `"]`:                       "",
+		`"` + repository + `"`:                         "",
+		`null`:                                         "",
 	} {
 		payload := about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"externalParameters":`+parameters+`},"runDetails":{"builder":{"id":"b"}}}`)
 		got, err := provenance.Parse(payload, digest)
 		if err != nil || got.SourceURI != want || got.Builder != "b" {
 			t.Errorf("%s: source %q, want %q, %v", parameters, got.SourceURI, want, err)
+		}
+		if want == "" && got.Ref+got.Commit != "" {
+			t.Errorf("%s: no source, at %q, %q", parameters, got.Ref, got.Commit)
+		}
+	}
+}
+
+// TestSourceOfARecipe: SLSA v0.1 has the source in the material that the recipe names, "Index in materials containing the recipe steps". Grafeas,
+// which Cloud Build writes it with, on that index: "Set to -1 if the recipe doesn't come from a material, as zero is default unset value".
+func TestSourceOfARecipe(t *testing.T) {
+	const (
+		first, second = "https://git.example/acme/first", "https://git.example/acme/second"
+		materials     = `[{"uri":"` + first + `","digest":{"sha1":"1"}},{"uri":"` + second + `","digest":{"sha1":"2"}}]`
+		steps         = `"entryPoint":"cloudbuild.yaml"`
+	)
+	for _, tt := range []struct{ recipe, materials, source, ref, commit string }{
+		{steps, materials, first, "", "1"}, // Protobuf leaves a zero out
+		{steps + `,"definedInMaterial":0`, materials, first, "", "1"},
+		{steps + `,"definedInMaterial":1`, materials, second, "", "2"},
+		{steps + `,"definedInMaterial":"1"`, materials, second, "", "2"}, // Protobuf writes an int64 as text
+		{steps + `,"definedInMaterial":-1`, materials, "", "", ""},
+		{steps + `,"definedInMaterial":2`, materials, "", "", ""},
+		{steps + `,"definedInMaterial":3`, materials, "", "", ""},
+		{steps, `[]`, "", "", ""},
+
+		// Steps that were given inline are of no source, whatever else the build had.
+		{`"definedInMaterial":0`, materials, "", "", ""},
+		{`"entryPoint":"","definedInMaterial":0`, materials, "", "", ""},
+
+		{steps, `[{"uri":"` + first + `/commit/3"}]`, first, "", "3"},
+		{steps, `[{"uri":"git+` + first + `@refs/tags/v1","digest":{"sha1":"1"}}]`, first, "refs/tags/v1", "1"},
+
+		// A generation of an object is part of its name, and no git reference.
+		{steps, `[{"uri":"gs://bucket/source.tgz#1665165361152729"}]`, "gs://bucket/source.tgz#1665165361152729", "", ""},
+	} {
+		predicate := `{"builder":{"id":"b"},"recipe":{` + tt.recipe + `},"materials":` + tt.materials + `}`
+		got, err := provenance.Parse(about("https://slsa.dev/provenance/v0.1", predicate), digest)
+		if err != nil || got.SourceURI != tt.source || got.Ref != tt.ref || got.Commit != tt.commit {
+			t.Errorf("%s: source %q at %q, %q; want %q at %q, %q; %v", predicate, got.SourceURI, got.Ref, got.Commit, tt.source, tt.ref, tt.commit, err)
+		}
+	}
+}
+
+// TestCommitOfADependency: SLSA v1 has the commit with the dependency that is the source, and only there unless the source has one.
+func TestCommitOfADependency(t *testing.T) {
+	const (
+		app     = "https://git.example/acme/app"
+		sourced = `{"source":{"uri":"git+` + app + `@refs/heads/main"}}`
+		exact   = `{"source":{"uri":"git+` + app + `","digest":{"gitCommit":"1"}}}`
+	)
+	for _, tt := range []struct{ parameters, dependencies, want string }{
+		{sourced, `{"uri":"git+` + app + `@refs/heads/main","digest":{"gitCommit":"2"}}`, "2"},
+		{sourced, `{"uri":"` + app + `","digest":{"sha1":"2"}}`, "2"},
+		{sourced, `{"uri":"git+https://git.example/acme/other@refs/heads/main","digest":{"gitCommit":"2"}}`, ""},
+		{sourced, `{"uri":"git+https://git.example/acme/other","digest":{"gitCommit":"3"}},{"uri":"` + app + `","digest":{"gitCommit":"2"}}`, "2"},
+		{exact, `{"uri":"git+` + app + `","digest":{"gitCommit":"2"}}`, "1"},
+		{`{}`, `{"digest":{"gitCommit":"2"}}`, ""},
+		{`{}`, `{"uri":"","digest":{"gitCommit":"2"}}`, ""},
+	} {
+		got, err := provenance.Parse(about("https://slsa.dev/provenance/v1", `{"buildDefinition":{"externalParameters":`+tt.parameters+
+			`,"resolvedDependencies":[`+tt.dependencies+`]}}`), digest)
+		if err != nil || got.Commit != tt.want {
+			t.Errorf("%s, %s: commit %q, want %q, %v", tt.parameters, tt.dependencies, got.Commit, tt.want, err)
+		}
+	}
+}
+
+// TestSubjects: a statement is about every one of its subjects. An empty digest is no image's.
+func TestSubjects(t *testing.T) {
+	payload := func(subjects string) []byte {
+		return []byte(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[` + subjects + `],"predicate":{}}`)
+	}
+	own, other := `{"digest":{"sha256":"`+digest.Hex()+`"}}`, `{"digest":{"sha256":"`+strings.Repeat("c", 64)+`"}}`
+	for subjects, want := range map[string]bool{
+		own: true, own + "," + other: true, other + "," + own: true, other + "," + own + "," + other: true, other: false, other + "," + other: false,
+	} {
+		if _, err := provenance.Parse(payload(subjects), digest); (err == nil) != want {
+			t.Errorf("%s: %v, want it to be about the image: %v", subjects, err, want)
+		}
+	}
+	if _, err := provenance.Parse(payload(`{"digest":{"sha512":"x"}},{"digest":{"sha256":""}}`), ""); err == nil {
+		t.Error("a subject without a digest is about no digest")
+	}
+}
+
+// TestLongTexts: what is longer than the record keeps is cut, and so no longer what a policy could name.
+func TestLongTexts(t *testing.T) {
+	for n, want := range map[int]string{512: strings.Repeat("b", 512), 513: strings.Repeat("b", 512) + "…"} {
+		got, err := provenance.Parse(about("https://slsa.dev/provenance/v0.2", `{"builder":{"id":"`+strings.Repeat("b", n)+`"}}`), digest)
+		if err != nil || got.Builder != want {
+			t.Errorf("of %d bytes: %q, %v", n, got.Builder, err)
 		}
 	}
 }
@@ -250,6 +356,8 @@ func TestGitLabIsNotOfLevel3(t *testing.T) {
 // TestMaterials: which dependencies are images, and what they are called.
 func TestMaterials(t *testing.T) {
 	d := func(c string) string { return strings.Repeat(c, 64) }
+	alpine := map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}
+	long := func(n int) string { return "pkg:docker/alpine@3?" + strings.Repeat("x", n-len("pkg:docker/alpine@3?")) }
 	tests := []struct {
 		name, list string
 		want       map[string]attestor.Digest
@@ -272,6 +380,13 @@ func TestMaterials(t *testing.T) {
 		{"bare name", `{"uri":"alpine","digest":{"sha256":"` + d("a") + `"}}`, nil},
 		{"no digest", `{"uri":"pkg:docker/alpine@3.20"}`, nil},
 		{"digest in capitals", `{"uri":"pkg:docker/alpine@3.20","digest":{"sha256":"` + d("A") + `"}}`, nil},
+		{"package URL without a version", `{"uri":"pkg:docker/alpine?platform=linux%2Famd64","digest":{"sha256":"` + d("a") + `"}}`, alpine},
+		{"package URL of 1,024 bytes", `{"uri":"` + long(1024) + `","digest":{"sha256":"` + d("a") + `"}}`, alpine},
+		{"package URL of 1,025 bytes", `{"uri":"` + long(1025) + `","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"package URL of bad escapes", `{"uri":"pkg:docker/alpine%zz@3","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"package URL of no name", `{"uri":"pkg:docker/ALPINE@3","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"file on the web", `{"uri":"https://x.example/a@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") + `"}}`, nil},
+		{"repository of git over ssh", `{"uri":"git+ssh.example/a@sha256:` + d("a") + `","digest":{"sha256":"` + d("a") + `"}}`, nil},
 		{"the same twice", `{"uri":"pkg:docker/alpine@1","digest":{"sha256":"` + d("a") +
 			`"}},{"uri":"pkg:docker/alpine@2","digest":{"sha256":"` + d("a") + `"}}`,
 			map[string]attestor.Digest{"index.docker.io/library/alpine": attestor.Digest("sha256:" + d("a"))}},
@@ -282,12 +397,14 @@ func TestMaterials(t *testing.T) {
 
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, _ := viaAttached(t, signed.Statement{Payload: about("https://slsa.dev/provenance/v0.2", `{"materials":[`+tt.list+`]}`)})
-			if len(got) != 1 {
-				t.Fatal("no provenance")
-			}
-			if diff := cmp.Diff(tt.want, got[0].Materials); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			for version, predicate := range map[string]string{
+				"v0.1": `{"materials":[` + tt.list + `]}`, "v0.2": `{"materials":[` + tt.list + `]}`,
+				"v1": `{"buildDefinition":{"resolvedDependencies":[` + tt.list + `]}}`,
+			} {
+				got, err := provenance.Parse(about("https://slsa.dev/provenance/"+version, predicate), digest)
+				if diff := cmp.Diff(tt.want, got.Materials); diff != "" || err != nil {
+					t.Errorf("%s: %v (-want +got):\n%s", version, err, diff)
+				}
 			}
 		})
 	}

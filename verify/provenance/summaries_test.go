@@ -1,7 +1,9 @@
 package provenance_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -80,4 +82,96 @@ func TestSummariesOfAnEarlierStage(t *testing.T) {
 			t.Errorf("the summary (-want +got):\n%s", diff)
 		}
 	}
+}
+
+// A refusal is found beside a pass that says the same otherwise, and one summary is found once, wherever it is attached.
+func TestSummariesThatDiffer(t *testing.T) {
+	img := elsewhere(t)
+	refusal := summaryOf(img, "PASSED", "FAILED", "SLSA_BUILD_LEVEL_2", "FAILED")
+	newer := summaryOf(img, "12:00:00Z", "12:00:01Z")
+	byAnother := summaryOf(img)
+	byAnother.Signer = "another"
+	for name, tt := range map[string]struct {
+		list []signed.Statement
+		want int
+	}{
+		"a refusal":       {[]signed.Statement{summaryOf(img), refusal}, 2},
+		"a newer one":     {[]signed.Statement{summaryOf(img), newer}, 2},
+		"another signer":  {[]signed.Statement{summaryOf(img), byAnother}, 2},
+		"the same":        {[]signed.Statement{summaryOf(img), summaryOf(img)}, 1},
+		"the same, wider": {[]signed.Statement{summaryOf(img), summaryOf(img, `"unknown":1`, `"unknown":2`)}, 1},
+	} {
+		got, problems := summariesOf(t, attached{list: tt.list}, img)
+		if len(got) != tt.want || len(problems) > 0 {
+			t.Errorf("%s: %+v, %v; want %d", name, got, problems, tt.want)
+		}
+	}
+}
+
+// Sixty-four summaries are read. One more may be a refusal.
+func TestSummariesAreBounded(t *testing.T) {
+	img := elsewhere(t)
+	var list []signed.Statement
+	for i := range 65 {
+		list = append(list, summaryOf(img, "12:00:00Z", fmt.Sprintf("12:00:%02d.%dZ", i%60, i/60)))
+	}
+	if got, problems := summariesOf(t, attached{list: list[:64]}, img); len(got) != 64 || len(problems) > 0 {
+		t.Errorf("of 64: %d, %v", len(got), problems)
+	}
+	_, problems := summariesOf(t, attached{list: list}, img)
+	if len(problems) != 1 || problems[0].Status != attestor.StatusError || !strings.Contains(problems[0].Message, "more than 64 verification summaries") {
+		t.Errorf("of 65: %v", problems)
+	}
+}
+
+// The message says what is wrong with a summary.
+func TestSummariesThatAreMalformed(t *testing.T) {
+	img := elsewhere(t)
+	for why, st := range map[string]signed.Statement{
+		`its verificationResult "MAYBE" is neither`: summaryOf(img, "PASSED", "MAYBE"),
+		"it is about another digest":                summaryOf(img, img.Digest().Hex(), strings.Repeat("0", 64)),
+	} {
+		got, problems := summariesOf(t, attached{list: []signed.Statement{st}}, img)
+		if len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError ||
+			!strings.Contains(problems[0].Message, "by the signer is malformed: "+why) {
+			t.Errorf("%s: %v, %+v", why, got, problems)
+		}
+	}
+}
+
+// halfway finds statements, and says that they are not all.
+type halfway struct{ attached }
+
+func (h halfway) Attestations(
+	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+) ([]signed.Statement, error) {
+	list, err := h.attached.Attestations(ctx, img, rule, predicateTypes)
+	return list, errors.Join(err, errors.New("not all"))
+}
+
+func (h halfway) EveryAttestation(
+	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
+) ([]signed.Statement, error) {
+	return h.Attestations(ctx, img, rule, predicateTypes)
+}
+
+// What comes with an error does not count, and without a reader of summaries it is an error that there are needs of some.
+func TestSummariesThatCannotBeRead(t *testing.T) {
+	img := elsewhere(t)
+	for name, reader := range map[string]provenance.Attached{
+		"not all": halfway{attached{list: []signed.Statement{summaryOf(img)}}}, "no reader": nil,
+	} {
+		got, problems := summariesOf(t, reader, img)
+		if len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError ||
+			!strings.Contains(problems[0].Message, "verification summaries attached to the image could not be read") {
+			t.Errorf("%s: %v, %+v", name, got, problems)
+		}
+	}
+}
+
+// summariesOf asks for summaries, and for nothing of Cloud Build's.
+func summariesOf(t *testing.T, reader provenance.Attached, img attestor.Image) ([]attestor.Provenance, []attestor.Problem) {
+	t.Helper()
+	s := sourceOf(t, &server{}, provenance.Config{Attached: reader, ScanProjects: map[string]string{img.Registry(): "acme"}})
+	return s.Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{Summary: &attestor.SignedBy{Key: "k"}})
 }

@@ -25,7 +25,8 @@ func fromSigner(st signed.Statement, digest attestor.Digest) (attestor.Provenanc
 	// The run writes the statement, and the CI service has the certificate written: where both say something, the
 	// certificate holds.
 	if w := p.Workflow; w != nil {
-		if attestor.IsGitHubIssuer(w.Issuer) && isWorkflow(p.Builder) && p.Builder != w.URI {
+		// That is so of any service's run: a run of another one is not built by a workflow of GitHub's.
+		if isWorkflow(p.Builder) && p.Builder != w.URI {
 			return attestor.Provenance{}, fmt.Errorf(
 				"it says that it was built by %q, and was signed by %q", p.Builder, w.URI,
 			)
@@ -55,10 +56,8 @@ func workflow(st signed.Statement) *attestor.Workflow {
 	}
 }
 
-// isWorkflow reports whether a builder's id is the address of a GitHub workflow.
-func isWorkflow(builder string) bool {
-	return strings.HasPrefix(builder, "https://") && strings.Contains(builder, "/.github/workflows/")
-}
+// isWorkflow reports whether a builder's id names a GitHub workflow, in whatever form.
+func isWorkflow(builder string) bool { return strings.Contains(builder, "/.github/workflows/") }
 
 // attachedLevel returns the SLSA build level of a statement attached with cosign: 2,
 // unless more or less is known of its signer. Which other workflows are as good as a

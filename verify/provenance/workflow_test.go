@@ -79,6 +79,11 @@ func TestTheCertificateSaysWhoBuilt(t *testing.T) {
 		// Certificates of another form are of no workflow, and the statement is all there is.
 		{"no source in the certificate", byGitHub(called, said, func(e *certificate.Extensions) { e.SourceRepositoryURI = "" }), with(saidSo)},
 		{"no signer in the certificate", byGitHub(called, said, func(e *certificate.Extensions) { e.BuildSignerURI = "" }), with(saidSo)},
+		{"neither signer nor subject in the certificate", func() signed.Statement {
+			st := byGitHub(called, said, func(e *certificate.Extensions) { e.BuildSignerURI = "" })
+			st.Subject = ""
+			return st
+		}(), with(saidSo)},
 		{"a signer that is not the subject", byGitHub(called, said, func(e *certificate.Extensions) { e.BuildSignerURI = calling }), with(saidSo)},
 		{"an issuer that is not the verified one", byGitHub(called, said, func(e *certificate.Extensions) { e.Issuer = "https://x" }), with(saidSo)},
 		{"no extensions", byGitHub(called, said, func(e *certificate.Extensions) { *e = certificate.Extensions{} }), with(saidSo)},
@@ -102,11 +107,20 @@ func TestAnotherWorkflowAsBuilder(t *testing.T) {
 		"https://github.com/acme/ci/.github/workflows/build.yml",
 		"https://github.com/slsa-framework/slsa-github-generator/.github/workflows/generator_container_slsa3.yml@refs/tags/v2.0.0",
 		"https://evil.example/acme/ci/.github/workflows/build.yml@refs/tags/v1",
+		"http://github.com/acme/ci/.github/workflows/build.yml@refs/tags/v1",
+		"github.com/acme/ci/.github/workflows/build.yml@refs/tags/v1",
 	} {
-		got, problems := viaAttached(t, byGitHub(builder, "https://github.com/acme/app", nil))
-		if len(got) != 0 || len(problems) != 1 || problems[0].Status != attestor.StatusDeny ||
-			!strings.Contains(problems[0].Message, "was signed by") {
-			t.Errorf("%s: %+v, %+v", builder, got, problems)
+		byGitLab := byGitHub(builder, "https://github.com/acme/app", func(e *certificate.Extensions) {
+			e.Issuer, e.BuildSignerURI = "https://gitlab.com", "https://gitlab.com/acme/ci//build.yml@refs/tags/v1"
+		})
+		byGitLab.Issuer, byGitLab.Subject = byGitLab.Extensions.Issuer, byGitLab.Extensions.BuildSignerURI
+
+		for _, st := range []signed.Statement{byGitHub(builder, "https://github.com/acme/app", nil), byGitLab} {
+			got, problems := viaAttached(t, st)
+			if len(got) != 0 || len(problems) != 1 || problems[0].Status != attestor.StatusDeny ||
+				!strings.Contains(problems[0].Message, "was signed by") {
+				t.Errorf("%s by %s: %+v, %+v", builder, st.Issuer, got, problems)
+			}
 		}
 	}
 }
