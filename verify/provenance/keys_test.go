@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -91,25 +92,25 @@ func TestKeysThatAreNone(t *testing.T) {
 	block := func(der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}) }
 
 	for name, tt := range map[string]struct {
-		keys  []provenance.Key
-		works bool
+		keys []provenance.Key
+		why  string // "": they work
 	}{
-		"one":                {with(own.PEM), true},
-		"with space behind":  {with(own.PEM, []byte("\n \n")), true},
-		"unnamed":            {[]provenance.Key{{PEM: own.PEM}}, false},
-		"the same twice":     {[]provenance.Key{own, own}, false},
-		"two in one":         {with(own.PEM, own.PEM), false},
-		"a letter behind":    {with(own.PEM, []byte("x")), false},
-		"empty":              {with(nil), false},
-		"junk":               {with([]byte("x")), false},
-		"a block of junk":    {with(block([]byte("x"))), false},
-		"a block of nothing": {with(block(nil)), false},
-		"half a key":         {with(own.PEM[:bytes.IndexByte(own.PEM, '\n')+20]), false},
-		"Ed25519":            {with(block(other)), false},
+		"one":                {with(own.PEM), ""},
+		"with space behind":  {with(own.PEM, []byte("\n \n")), ""},
+		"unnamed":            {[]provenance.Key{{PEM: own.PEM}}, "has no id"},
+		"the same twice":     {[]provenance.Key{own, own}, "duplicate"},
+		"two in one":         {with(own.PEM, own.PEM), "not one PEM block"},
+		"a letter behind":    {with(own.PEM, []byte("x")), "not one PEM block"},
+		"empty":              {with(nil), "not one PEM block"},
+		"junk":               {with([]byte("x")), "not one PEM block"},
+		"half a key":         {with(own.PEM[:bytes.IndexByte(own.PEM, '\n')+20]), "not one PEM block"},
+		"a block of junk":    {with(block([]byte("x"))), "parsing"},
+		"a block of nothing": {with(block(nil)), "parsing"},
+		"Ed25519":            {with(block(other)), "want ECDSA"},
 	} {
 		s, err := provenance.New(provenance.Config{Keys: tt.keys})
-		if (err == nil) != tt.works || (s != nil) != tt.works {
-			t.Errorf("%s: %v, want it to work: %v", name, err, tt.works)
+		if (err == nil) != (tt.why == "") || (s == nil) != (err != nil) || err != nil && !strings.Contains(err.Error(), tt.why) {
+			t.Errorf("%s: %v, want %q", name, err, tt.why)
 		}
 	}
 }

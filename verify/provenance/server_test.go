@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 	"testing"
+	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	"google.golang.org/api/option"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/verify/provenance"
 )
 
@@ -86,6 +88,9 @@ func newSource(t *testing.T, list ...*grafeaspb.Occurrence) *provenance.Source {
 func sourceOf(t *testing.T, srv *server, c provenance.Config) *provenance.Source {
 	t.Helper()
 	c.Grafeas = serve(t, srv)
+	if c.Limit == 0 {
+		c.Limit = limit.Call(time.Minute) // no test is about the default
+	}
 	s, err := provenance.New(c)
 	if err != nil {
 		t.Fatal(err)
