@@ -181,7 +181,7 @@ func TestForgedReferrers(t *testing.T) {
 		{name: "empty", blob: nil},
 		{name: "a list", blob: []byte("[]")},
 		{name: "a layer that is called something else", media: "application/octet-stream", blob: good},
-		{name: "an envelope and half a bundle", blob: bytes.Replace(good, []byte("{"), []byte(`{"dsseEnvelope":7,`), 1)},
+		{name: "a signature that is a number", blob: bytes.Replace(good, []byte(`"signatures":[`), []byte(`"signatures":[7,`), 1)},
 		{name: "a statement of another form", blob: envelopeOf(&grafeaspb.Occurrence{Envelope: &grafeaspb.Envelope{
 			Payload: []byte(`{"predicateType":"https://slsa.dev/provenance/v1","subject":7}`),
 		}}, true)},
