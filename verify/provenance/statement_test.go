@@ -258,7 +258,8 @@ func TestCommitOfADependency(t *testing.T) {
 // TestSubjects: a statement is about every one of its subjects. An empty digest is no image's.
 func TestSubjects(t *testing.T) {
 	payload := func(subjects string) []byte {
-		return []byte(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1","subject":[` + subjects + `],"predicate":{}}`)
+		return []byte(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://slsa.dev/provenance/v1",` +
+			`"predicate":{},"subject":[` + subjects + `]}`)
 	}
 	own, other := `{"digest":{"sha256":"`+digest.Hex()+`"}}`, `{"digest":{"sha256":"`+strings.Repeat("c", 64)+`"}}`
 	for subjects, want := range map[string]bool{
