@@ -133,7 +133,7 @@ func build(t *testing.T, module, pkg string) string {
 func record(t *testing.T, flags ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./record", "-out", dir}, flags...)...)
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "../../internal/testkit/sigrecord", "-out", dir}, flags...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("recording with %q: %v\n%s", flags, err, out)
 	}

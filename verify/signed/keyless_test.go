@@ -74,7 +74,7 @@ func TestRealKeyless(t *testing.T) {
 func TestKeylessToday(t *testing.T) {
 	slow.Skip(t)
 	dir, bin := t.TempDir(), filepath.Join(t.TempDir(), "record")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "./record").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../../internal/testkit/sigrecord").CombinedOutput(); err != nil {
 		t.Fatalf("building the recorder: %v\n%s", err, out)
 	}
 

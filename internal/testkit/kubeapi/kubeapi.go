@@ -21,6 +21,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -86,9 +88,26 @@ type Cluster struct {
 	stop []func()
 }
 
+// attempts are how often a cluster is started on other ports.
+const attempts = 5
+
 // Start runs a cluster whose files are in dir, with further flags of its API
 // server, and returns when it is ready. Close ends it.
-func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cluster, err error) {
+func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (*Cluster, error) {
+	// The programs take numbers of ports. Another process can take one that was free before they do.
+	for attempt := 1; ; attempt++ {
+		own := filepath.Join(dir, strconv.Itoa(attempt))
+		if err := os.Mkdir(own, 0o700); err != nil {
+			return nil, err
+		}
+		c, err := b.start(ctx, own, flags)
+		if err == nil || attempt == attempts || !strings.Contains(err.Error(), "address already in use") {
+			return c, err
+		}
+	}
+}
+
+func (b Binaries) start(ctx context.Context, dir string, flags []string) (c *Cluster, err error) {
 	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
@@ -109,10 +128,12 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 
 	// One member, which is its own cluster.
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
-	if _, err := c.run(b.etcd, filepath.Join(dir, "etcd.log"), "--data-dir="+filepath.Join(dir, "etcd"),
+	stored := filepath.Join(dir, "etcd.log")
+	storeEnded, err := c.run(b.etcd, stored, "--data-dir="+filepath.Join(dir, "etcd"),
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
-		"--unsafe-no-fsync"); err != nil {
+		"--unsafe-no-fsync")
+	if err != nil {
 		return nil, err
 	}
 
@@ -131,7 +152,7 @@ func (b Binaries) Start(ctx context.Context, dir string, flags ...string) (c *Cl
 	if err != nil {
 		return nil, err
 	}
-	return c, c.ready(ctx, ended, log)
+	return c, c.ready(ctx, storeEnded, stored, ended, log)
 }
 
 func freePorts(n int) ([]int, error) {
@@ -191,8 +212,8 @@ func (c *Cluster) run(program, log string, args ...string) (ended <-chan struct{
 	return done, nil
 }
 
-// ready waits for the server, or for its early end.
-func (c *Cluster) ready(ctx context.Context, ended <-chan struct{}, log string) error {
+// ready waits for the server, or for the early end of its store or its own.
+func (c *Cluster) ready(ctx context.Context, storeEnded <-chan struct{}, stored string, ended <-chan struct{}, log string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
@@ -200,7 +221,10 @@ func (c *Cluster) ready(ctx context.Context, ended <-chan struct{}, log string) 
 		if status, _, err := c.Do(ctx, http.MethodGet, "/readyz", nil); err == nil && status == http.StatusOK {
 			return nil
 		}
+		reason := log
 		select {
+		case <-storeEnded:
+			reason = stored
 		case <-ended:
 		case <-ctx.Done():
 		case <-time.After(50 * time.Millisecond):
@@ -208,7 +232,7 @@ func (c *Cluster) ready(ctx context.Context, ended <-chan struct{}, log string) 
 		}
 
 		// The end of its log has the reason.
-		said, _ := os.ReadFile(log)
+		said, _ := os.ReadFile(reason)
 		return fmt.Errorf("kube-apiserver is not ready: %s", said[max(0, len(said)-2000):])
 	}
 }
