@@ -129,7 +129,8 @@ func TestSummariesThatAreMalformed(t *testing.T) {
 	img := elsewhere(t)
 	for why, st := range map[string]signed.Statement{
 		`its verificationResult "MAYBE" is neither`: summaryOf(img, "PASSED", "MAYBE"),
-		"it is about another digest":                summaryOf(img, img.Digest().Hex(), strings.Repeat("0", 64)),
+		"it is truncated":            summaryOf(img, `"unknown":1}}`, `"unknown":1`),
+		"it is about another digest": summaryOf(img, img.Digest().Hex(), strings.Repeat("0", 64)),
 	} {
 		got, problems := summariesOf(t, attached{list: []signed.Statement{st}}, img)
 		if len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusError ||
