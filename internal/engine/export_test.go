@@ -42,7 +42,9 @@ func Postures(e *Engine) (postures, error) { return e.newPostures() }
 
 func PosturesOf(j *posture.Judge) postures { return postures{j} }
 
-func Named(s attestor.Scanner) named { return named{Scanner: s} }
+func Named(s attestor.Scanner, scans ...attestor.Scanner) named {
+	return named{Scanner: s, scans: scans}
+}
 
 // Prune deletes within a time.
 func Prune(ctx context.Context, s *audit.Store, before time.Time, atMost time.Duration) (server.Pruned, error) {

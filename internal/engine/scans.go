@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"google.golang.org/api/ondemandscanning/v1"
 	"google.golang.org/api/option"
@@ -24,30 +26,53 @@ type named struct {
 // that does not count, of another digest or in a project that the policy does not
 // trust, is the answer: whoever named it wants to know.
 //
-// Findings are added and never taken away, so that naming a scan cannot make a
-// refused image pass that was scanned already.
+// What was found is added and never taken away, whatever the state of the scan that
+// found it, so that naming a scan cannot make a refused image pass.
 func (n named) Scans(ctx context.Context, requests []attestor.ScanRequest) []attestor.Scan {
-	// Asked in any case: what was scanned already counts.
+	// Asked in any case: what was found already counts.
 	scans := n.Scanner.Scans(ctx, requests)
 	if len(scans) != len(requests) {
 		return scans // the gate refuses it
 	}
-
 	answered := make([]bool, len(scans)) // a named scan that does not count is the answer
 	for _, s := range n.scans {
 		for i, more := range s.Scans(ctx, requests) {
-			switch {
-			case answered[i]:
-			case more.State != attestor.ScanComplete:
-				scans[i], answered[i] = more, true
-			case scans[i].State == attestor.ScanComplete:
-				scans[i].Findings = append(scans[i].Findings, more.Findings...)
-			case scans[i].State == attestor.ScanNotFound:
-				scans[i] = more
+			unfit := more.State != attestor.ScanComplete
+			if !answered[i] && (unfit || scans[i].State == attestor.ScanNotFound) {
+				scans[i], answered[i] = withFound(more, scans[i]), unfit
+				continue
 			}
+			scans[i] = withFound(scans[i], more)
 		}
 	}
 	return scans
+}
+
+// withFound is a scan with what another one found of the same image. Their lists are copied: a scan is shared by all who
+// asked for it.
+func withFound(scan, other attestor.Scan) attestor.Scan {
+	scan.Findings = slices.Concat(scan.Findings, other.Findings)
+	scan.Secrets = slices.Concat(scan.Secrets, other.Secrets)
+	scan.SecretsListed = scan.SecretsListed || other.SecretsListed
+	scan.KindsUnlisted = scan.KindsUnlisted || other.KindsUnlisted
+
+	// Kinds are named once each.
+	scan.Unread = slices.Clone(scan.Unread)
+	for _, u := range other.Unread {
+		if i := slices.IndexFunc(scan.Unread, func(k attestor.UnreadKind) bool { return k.Kind == u.Kind }); i >= 0 {
+			scan.Unread[i].Count += u.Count
+		} else {
+			scan.Unread = append(scan.Unread, u)
+		}
+	}
+	slices.SortFunc(scan.Unread, func(a, b attestor.UnreadKind) int { return strings.Compare(a.Kind, b.Kind) })
+
+	// Of two systems the one that ends first counts: either can only make the verdict worse.
+	if o := other.System; o != nil && (scan.System == nil || o.End != "" &&
+		(scan.System.End == "" || o.End < scan.System.End)) {
+		scan.System = o
+	}
+	return scan
 }
 
 // withNamedScans adds the On-Demand scans that were named to a scanner.
