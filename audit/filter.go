@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pressly/goose/v3"
+
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/filter"
 )
@@ -277,10 +279,10 @@ func (s *Store) repositories(ctx context.Context, f Filter) (func(string) bool, 
 			return nil, nil, err
 		}
 
-		// The part before the first "*" narrows by the index: repositories are ASCII
-		// below DEL.
+		// The part before the first "*" narrows: repositories are ASCII below DEL.
 		prefix, _, _ := strings.Cut(f.Repository, "*")
-		names, err := s.strings(ctx, `SELECT repository FROM repositories WHERE repository >= ? AND repository < ?`,
+		column := s.bytewise("repository")
+		names, err := s.strings(ctx, `SELECT repository FROM repositories WHERE `+column+` >= ? AND `+column+` < ?`,
 			prefix, prefix+"\x7f")
 		return pattern.Match, names, err
 	}
@@ -288,6 +290,15 @@ func (s *Store) repositories(ctx context.Context, f Filter) (func(string) bool, 
 	end := text(f.Repository)
 	names, err := s.strings(ctx, `SELECT repository FROM repositories WHERE name = ?`, lastSegment(end))
 	return func(repository string) bool { return filter.AtEnd(repository, end) }, names, err
+}
+
+// bytewise is a column that is compared by the bytes of its text. PostgreSQL compares by the rules of a language unless
+// it is told not to, "en_US.UTF8" on Cloud SQL, and by these nothing lies between a text and the same with DEL after it.
+func (s *Store) bytewise(column string) string {
+	if s.engine.dialect() == goose.DialectPostgres {
+		return column + ` COLLATE "C"`
+	}
+	return column
 }
 
 // lastSegment is the part of a repository after the last "/".

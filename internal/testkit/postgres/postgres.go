@@ -78,8 +78,9 @@ func newServer(durable bool) (*Server, error) {
 		s.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 
+	// Texts compare by the rules of a language, as on Cloud SQL, and not by their bytes.
 	cmd := exec.Command(initdb, "-D", s.dir+"/data", "-A", "trust", "-U", "gate", "-E", "UTF8", "--locale=C",
-		"--no-sync") //nolint:gosec // the machine's own program
+		"--locale-provider=icu", "--icu-locale=en-US", "--no-sync") //nolint:gosec // the machine's own program
 	cmd.SysProcAttr, cmd.Dir = s.attr, s.dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("initdb: %w\n%s", err, out), s.Close())
