@@ -36,6 +36,27 @@ func TestBreakGlass(t *testing.T) {
 		}
 	})
 
+	// Of an index that has no allowed platform nothing was judged. The caller is told so, and it is recorded: an error
+	// of the gate's own would hide who asked for the override.
+	t.Run("not for an index of which nothing was judged", func(t *testing.T) {
+		s := newStages(t)
+		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}
+		s.resolved.Index, s.resolved.Children = true, nil
+		s.resolved.Left = []attestor.Child{{Platform: "linux/arm64", Digest: digest(3)}}
+		s.resolved.Problems = []attestor.Problem{{
+			Check: attestor.CheckPlatforms, Status: attestor.StatusDeny,
+			Reason: attestor.Reason{Code: attestor.CodePlatformNotAllowed, Message: "no child is of an allowed platform"},
+		}}
+
+		d, err := admit(t, s, glass)
+		if err != nil || d.Verdict != attestor.Deny || d.BreakGlass != nil || d.Answer().HTTPStatus != 422 {
+			t.Errorf("got %+v, %v, want the denial", d, err)
+		}
+		if s.called("attest") != 0 || len(s.records) == 0 || s.records[len(s.records)-1].Decision.ID != d.ID {
+			t.Errorf("calls %v, %d records: want no attestation, and the decision recorded", s.calls, len(s.records))
+		}
+	})
+
 	t.Run("not when signing fails", func(t *testing.T) {
 		s := newStages(t)
 		s.policy.glass = attestor.BreakGlassPolicy{Allowed: true}

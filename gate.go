@@ -352,6 +352,10 @@ func (p *attempt) authorize(v Verdict) (auth Authorization, why string, err erro
 		return Authorization{}, "the image did not pass", nil
 	case p.ev.Image.IsZero():
 		return Authorization{}, "the image could not be resolved to a digest, and break-glass needs one", nil
+
+	// An override signs what was judged and nothing else: of an index without an allowed platform, that is nothing.
+	case len(v.Subjects()) == 0:
+		return Authorization{}, "no platform of the image was judged, and break-glass signs nothing else", nil
 	}
 
 	// The grant is for this digest and by this caller alone.
