@@ -74,6 +74,28 @@ func TestEarlierStage(t *testing.T) {
 	}
 }
 
+// TestEarlierStageFromTheFuture: a summary that a wrong clock dated ahead would hide every refusal that its verifier
+// signs from now on, also where any age will do. One without a time hides nothing.
+func TestEarlierStageFromTheFuture(t *testing.T) {
+	p := with(t, strings.Replace(staged, ", maxAge: 2d", "", 1))
+	dated := func(at func(now time.Time) time.Time) func(*attestor.Evidence) {
+		return func(ev *attestor.Evidence) {
+			failed := func(s *attestor.StageSummary) { s.Result, s.Levels = "FAILED", []string{"FAILED"} }
+			ahead := func(s *attestor.StageSummary) { s.Time = at(ev.Time) }
+			if ev.Time.Before(at(ev.Time)) {
+				summarized(ahead, failed)(ev)
+				return
+			}
+			summarized(ahead)(ev)
+		}
+	}
+
+	judged(t, p, passing(p, dated(func(now time.Time) time.Time { return now.AddDate(1, 0, 0) })), attestor.Deny,
+		attestor.CodeProvenanceMissing)
+	judged(t, p, passing(p, dated(func(now time.Time) time.Time { return now.AddDate(-1, 0, 0) })), attestor.Pass)
+	judged(t, p, passing(p, dated(func(time.Time) time.Time { return time.Time{} })), attestor.Pass)
+}
+
 // TestStageVSALoads: what could not be meant is refused when the policy is loaded.
 func TestStageVSALoads(t *testing.T) {
 	const head = "apiVersion: attestor/v1\nkind: GatePolicy\nmetadata: {name: p}\nspec:\n  mode: enforce\n  images: [\"**\"]\n" +

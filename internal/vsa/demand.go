@@ -39,16 +39,18 @@ func (d Demand) Unmet(p Predicate, now time.Time) string {
 				want)
 		}
 	}
-	if d.MaxAge == 0 {
-		return ""
+	// One from the future is newer than whatever its verifier says from now on: it would hide a refusal.
+	age := now.Sub(p.TimeVerified)
+	if !p.TimeVerified.IsZero() && age < -Skew {
+		return fmt.Sprintf("its timeVerified %s is ahead of the clock", p.TimeVerified.UTC().Format(time.RFC3339))
 	}
 
-	// Without a time nobody knows its age, and a time ahead would keep it young for longer than that.
-	switch age := now.Sub(p.TimeVerified); {
+	// Without a time nobody knows its age.
+	switch {
+	case d.MaxAge == 0:
+		return ""
 	case p.TimeVerified.IsZero():
 		return "it has no timeVerified, and so its age is not known"
-	case age < -Skew:
-		return fmt.Sprintf("its timeVerified %s is ahead of the clock", p.TimeVerified.UTC().Format(time.RFC3339))
 	case age > d.MaxAge:
 		return fmt.Sprintf("its timeVerified is %s; at most %s ago is allowed",
 			p.TimeVerified.UTC().Format(time.RFC3339), d.MaxAge)
