@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,13 +119,22 @@ func readGrype(b []byte) (report, error) {
 	if err := json.Unmarshal(g.Source.Target, &img); err != nil {
 		return report{}, malformed("Grype", err)
 	}
-	rep := report{scanner: strings.TrimSpace("grype " + g.Descriptor.Version)}
-	rep.digests = append(digestsOf(img.RepoDigests...), digestsOf(img.UserInput)...)
+	rep := report{scanner: strings.TrimSpace("grype " + g.Descriptor.Version), layers: img.layers()}
 	if d, err := attestor.ParseDigest(img.ManifestDigest); err == nil {
 		rep.manifest = d
 	}
 
-	rep.layers = img.layers()
+	// userInput is what Grype was asked to scan; repoDigests and manifestDigest are what it scanned. A report in which
+	// they differ was changed, or is of two images.
+	asked, scanned := digestsOf(img.UserInput), digestsOf(img.RepoDigests...)
+	if len(asked) > 0 && len(scanned) > 0 && asked[0] != rep.manifest && !slices.Contains(scanned, asked[0]) {
+		return report{}, invalid(
+			fmt.Sprintf("the report contradicts itself: its userInput names %s, its repoDigests name %s",
+				asked[0], joined(scanned)),
+			"scan the image again, by its digest, straight from the registry",
+		)
+	}
+	rep.digests = append(scanned, asked...)
 
 	if img.OS != "" && img.Architecture != "" {
 		rep.platform = img.OS + "/" + img.Architecture
