@@ -23,35 +23,9 @@ func (p platform) String() string {
 	return s
 }
 
-// normal gives architectures and variants the one spelling that containerd
-// gives them (platforms.Normalize), which leaves out variants that are the
-// default, so that two spellings of one platform are equal.
+// normal is the platform in its one spelling, so that two spellings of it are equal.
 func (p platform) normal() platform {
-	switch p.Architecture {
-	case "i386":
-		p.Architecture, p.Variant = "386", ""
-	case "x86_64", "x86-64":
-		p.Architecture = "amd64"
-	case "aarch64":
-		p.Architecture = "arm64"
-	case "armhf":
-		p.Architecture, p.Variant = "arm", "v7"
-	case "armel":
-		p.Architecture, p.Variant = "arm", "v6"
-	}
-
-	switch {
-	case p.Architecture == "amd64" && p.Variant == "v1":
-		p.Variant = ""
-	case p.Architecture == "arm64" && (p.Variant == "8" || p.Variant == "v8" || p.Variant == "v8.0"):
-		p.Variant = ""
-	case p.Architecture == "arm64" && (p.Variant == "9" || p.Variant == "9.0" || p.Variant == "v9.0"):
-		p.Variant = "v9"
-	case p.Architecture == "arm" && p.Variant == "":
-		p.Variant = "v7"
-	case p.Architecture == "arm" && (p.Variant == "5" || p.Variant == "6" || p.Variant == "7" || p.Variant == "8"):
-		p.Variant = "v" + p.Variant
-	}
+	p.Architecture, p.Variant = attestor.NormalArchitecture(p.Architecture, p.Variant)
 	return p
 }
 
