@@ -218,6 +218,56 @@ func TestBaseIsOfThePlatform(t *testing.T) {
 	}
 }
 
+// A base that has no image for a variant is built on by that of an older one, and by no other.
+func TestBaseOfAnOlderVariant(t *testing.T) {
+	of := func(arch, variant string, layers ...string) rawImage {
+		return rawImage{Arch: arch, Variant: variant, Layers: layersOf(layers...)}
+	}
+	plain, v3 := of("amd64", "", "plain"), of("amd64", "v3", "v3")
+	for _, tt := range []struct {
+		name  string
+		base  []rawImage
+		image rawImage
+		want  bool
+	}{
+		{"a newer machine's image", []rawImage{plain}, of("amd64", "v2", "plain", "x"), true},
+		{"two steps newer", []rawImage{plain, of("amd64", "v2", "v2")}, of("amd64", "v4", "v2", "x"), true},
+		{"arm64", []rawImage{of("arm64", "v8", "arm")}, of("arm64", "v9", "arm", "x"), true},
+		{"arm", []rawImage{of("arm", "v6", "arm")}, of("arm", "v7", "arm", "x"), true},
+		{"its own variant's", []rawImage{plain, v3}, of("amd64", "v3", "v3", "x"), true},
+		{"an older one's, though there is its own", []rawImage{plain, v3}, of("amd64", "v3", "plain", "x"), false},
+		{"a newer one's", []rawImage{v3}, of("amd64", "v2", "v3", "x"), false},
+		{"a newer one's, for no variant", []rawImage{v3}, of("amd64", "", "v3", "x"), false},
+		{"another architecture's", []rawImage{plain}, of("arm64", "v9", "plain", "x"), false},
+		{"a variant that nobody knows", []rawImage{plain}, of("amd64", "v5", "plain", "x"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			host := newRegistry(t, nil)
+			var entries []string
+			for _, b := range tt.base {
+				pushRaw(t, host, "base", "c", b)
+				entries = append(entries, b.Entry())
+			}
+			pushIndex(t, host, "base", "1", entries...)
+			pushRaw(t, host, "app", "1", tt.image)
+
+			// By the base's index, and by its only manifest where both say a variant.
+			tags := []string{"1"}
+			if len(tt.base) == 1 && tt.base[0].Variant != "" && tt.image.Variant != "" {
+				tags = append(tags, "c")
+			}
+			for _, tag := range tags {
+				needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.Tags = []string{tag} })
+				ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs)
+				wantCodes(t, ev.Problems)
+				if got := ev.Base.Evidence != ""; got != tt.want {
+					t.Errorf("by %s: base = %+v, want one: %t", tag, ev.Base, tt.want)
+				}
+			}
+		})
+	}
+}
+
 // Bases that every image would match are none.
 func TestBasesOfNothingAreRefused(t *testing.T) {
 	zeros := rawLayer{Blob: make([]byte, 1024)}

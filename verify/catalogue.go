@@ -227,12 +227,13 @@ func (c *catalogue) read(ctx context.Context, s *platformBases, key baseKey) (*b
 	}
 
 	b := &baseImage{repository: key.repository, manifest: key.digest}
+	listed := s.platform
 	if isIndexType(mt) {
 		entry, err := entryFor(img, d, s.platform)
 		if err != nil || entry == nil {
 			return nil, err
 		}
-		b.index, b.manifest = key.digest, entry.Digest
+		b.index, b.manifest, listed = key.digest, entry.Digest, *entry.Platform
 		if d, err = c.i.child(ctx, img.Sibling(b.manifest), entry.Size); err != nil {
 			return nil, err
 		}
@@ -242,13 +243,14 @@ func (c *catalogue) read(ctx context.Context, s *platformBases, key baseKey) (*b
 	if err != nil {
 		return nil, err
 	}
-	if !s.platform.agrees(config.platform) {
-		if b.index == "" {
-			return nil, nil //nolint:nilnil // a manifest for another platform
-		}
+	switch agrees := listed.agrees(config.platform); {
+	case b.index == "" && !agrees && !slices.Contains(s.platform.runs(), config.normal()):
+		return nil, nil //nolint:nilnil // a manifest for another platform
+	case b.index != "" && !agrees:
 		return nil, fault(
 			attestor.CodePlatformMismatch,
-			fmt.Sprintf("%s lists %s for %s, its config says %s", img, b.manifest, s.platform, clip(config.String())),
+			fmt.Sprintf("%s lists %s for %s, its config says %s", img, b.manifest, clip(listed.String()),
+				clip(config.String())),
 			"approve another base",
 			nil,
 		)
@@ -274,11 +276,18 @@ func (b *baseImage) check() error {
 	)
 }
 
-// entryFor is the one image of an index for a platform, or nil.
+// entryFor is the one image of an index that a builder takes for a platform, or nil.
 func entryFor(img attestor.Image, index document, p platform) (*descriptor, error) {
-	entries := slices.DeleteFunc(slices.Clone(*index.Manifests), func(e descriptor) bool {
-		return claimsAttestation(e) || e.Platform == nil || e.Platform.normal() != p
-	})
+	// A base rarely has an image for each variant: that of the next older one is what is built on then.
+	var entries []descriptor
+	for _, p = range p.runs() {
+		entries = slices.DeleteFunc(slices.Clone(*index.Manifests), func(e descriptor) bool {
+			return claimsAttestation(e) || e.Platform == nil || e.Platform.normal() != p
+		})
+		if len(entries) > 0 {
+			break
+		}
+	}
 	if len(entries) == 0 {
 		return nil, nil //nolint:nilnil // the base has no such platform, which is an answer
 	}

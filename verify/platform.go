@@ -100,6 +100,24 @@ func (p platform) agrees(config platform) bool {
 	return a == b
 }
 
+// runs lists the platforms whose images a machine of p runs, in the order in which a builder looks for a base's image: p,
+// which is in its normal spelling, and the older variants of its architecture. See containerd's platforms.Only.
+func (p platform) runs() []platform {
+	out := []platform{p}
+	for _, variant := range map[platform][]string{
+		{"linux", "amd64", "v2"}: {""},
+		{"linux", "amd64", "v3"}: {"v2", ""},
+		{"linux", "amd64", "v4"}: {"v3", "v2", ""},
+		{"linux", "arm64", "v9"}: {""},
+		{"linux", "arm", "v6"}:   {"v5"},
+		{"linux", "arm", "v7"}:   {"v6", "v5"},
+		{"linux", "arm", "v8"}:   {"v7", "v6", "v5"},
+	}[p] {
+		out = append(out, platform{p.OS, p.Architecture, variant})
+	}
+	return out
+}
+
 // selected reports whether a policy that names wanted is about p; no names
 // mean every platform. A name without a variant is about every variant, since
 // a machine runs the best one that it can.

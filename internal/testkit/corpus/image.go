@@ -179,7 +179,11 @@ func UserConfig(user string) string {
 // Platform is the index's way to state the image's.
 func (i Image) Platform() string {
 	i = i.WithDefaults()
-	return fmt.Sprintf(`"platform":{"os":%q,"architecture":%q}`, i.OS, i.Arch)
+	variant := ""
+	if i.Variant != "" {
+		variant = fmt.Sprintf(`,"variant":%q`, i.Variant)
+	}
+	return fmt.Sprintf(`"platform":{"os":%q,"architecture":%q%s}`, i.OS, i.Arch, variant)
 }
 
 // Entry is the image's entry in an index.
