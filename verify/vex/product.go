@@ -15,12 +15,17 @@ func product(p named, images []attestor.Image) (about, exact bool) {
 		return slices.ContainsFunc(images, func(img attestor.Image) bool { return string(img.Digest()) == d })
 	}
 
-	// A hash says which bytes are meant, whatever else is said.
-	for alg, value := range p.Hashes {
-		if alg == "sha-256" || alg == "sha256" {
-			exact = isDigest("sha256:" + value)
-			return exact, exact
+	// A hash says which bytes are meant, whatever else is said; CycloneDX allows capitals. Where it stands under two
+	// names, the product may be the image by either, and is exactly it by both alone.
+	hashed := false
+	for _, alg := range []string{"sha-256", "sha256"} {
+		if value, ok := p.Hashes[alg]; ok {
+			same := isDigest("sha256:" + strings.ToLower(value))
+			about, exact, hashed = about || same, same && (exact || !hashed), true
 		}
+	}
+	if hashed {
+		return about, exact
 	}
 
 	for _, id := range []string{p.Identifiers["purl"], p.ID} {

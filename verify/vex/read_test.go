@@ -69,9 +69,14 @@ func TestDocuments(t *testing.T) {
 		doc  string
 		want []attestor.VEXStatement
 	}{
-		"OpenVEX, by digest":               {product(`{"@id":"` + exactly + `"}`), st()},
-		"OpenVEX, by an identifier":        {product(`{"@id":"x","identifiers":{"purl":"` + exactly + `"}}`), st()},
-		"OpenVEX, by a hash":               {product(`{"@id":"x","hashes":{"sha-256":"` + digestHex + `"}}`), st()},
+		"OpenVEX, by digest":             {product(`{"@id":"` + exactly + `"}`), st()},
+		"OpenVEX, by an identifier":      {product(`{"@id":"x","identifiers":{"purl":"` + exactly + `"}}`), st()},
+		"OpenVEX, by a hash":             {product(`{"@id":"x","hashes":{"sha-256":"` + digestHex + `"}}`), st()},
+		"OpenVEX, by a hash in capitals": {product(`{"@id":"x","hashes":{"sha-256":"` + strings.ToUpper(digestHex) + `"}}`), st()},
+		"OpenVEX, by two hashes": {product(`{"@id":"x","hashes":{"sha-256":"` + digestHex + `","sha256":"` + otherHex + `"}}`),
+			st(loose)},
+		"OpenVEX, by two hashes, the other way": {
+			product(`{"@id":"x","hashes":{"sha-256":"` + otherHex + `","sha256":"` + digestHex + `"}}`), st(loose)},
 		"OpenVEX, by reference":            {product(`{"@id":"us-docker.pkg.dev/acme/prod/app@sha256:` + digestHex + `"}`), st()},
 		"OpenVEX, by the whole repository": {product(`{"@id":"pkg:oci/app?repository_url=us-docker.pkg.dev/acme/prod/app"}`), st()},
 		"OpenVEX, by another repository":   {product(`{"@id":"pkg:oci/app?repository_url=us-docker.pkg.dev/acme/dev/app"}`), nil},
