@@ -306,8 +306,35 @@ func TestOrganizationPoliciesInBothForms(t *testing.T) {
 			`"list_policy": [{"allow": [{"values": ["all"]}]}]`), deny},
 		{"the check of invokers lifted", policy("run.allowedIngress", `{"values": [{"allowed_values": ["internal"]}]}`) +
 			", " + policy("run.managed.requireInvokerIam", `{"enforce": "FALSE"}`), deny},
+		{"lifted in another spelling", policy("run.allowedIngress", `{"values": [{"allowed_values": ["internal"]}]}, {"allow_all": "1"}`), deny},
 	} {
 		if r := hipaa(t, plan(tt.ingress, egress, binauthz)); worst(r, "ORGANIZATION_POLICIES") != tt.want {
+			t.Errorf("%s: %s: %s", tt.name, worst(r, "ORGANIZATION_POLICIES"), finding(t, r, "ORGANIZATION_POLICIES").Message)
+		}
+	}
+
+	// A constraint that is on or off must be on where a plan has it.
+	ingress := policy("run.allowedIngress", `{"values": [{"allowed_values": ["internal"]}]}`)
+	const name = "run.managed.requireInvokerIam"
+	body := func(text string) string {
+		return resource("google_org_policy_policy", "m", `{"name": "organizations/1/policies/`+name+`", `+text+`}`)
+	}
+	for _, tt := range []struct {
+		name, managed string
+		want          attestor.Status
+	}{
+		{"on", policy(name, `{"enforce": "TRUE"}`), pass},
+		{"on, but for a tag", policy(name, `{"enforce": "FALSE", "condition": [{"expression": "resource.matchTag('1/a', 'b')"}]}, {"enforce": "TRUE"}`), pass},
+		{"off", policy(name, `{"enforce": "FALSE"}`), deny},
+		{"off, in another spelling", policy(name, `{"enforce": "False"}`), deny},
+		{"off under a condition that always holds", policy(name, `{"enforce": "TRUE"}, {"enforce": "FALSE", "condition": [{"expression": "true"}]}`), deny},
+		{"on for a tag alone", policy(name, `{"enforce": "TRUE", "condition": [{"expression": "resource.matchTag('1/a', 'b')"}]}`), deny},
+		{"no rules", policy(name, ""), deny},
+		{"no spec", body(`"parent": "organizations/1"`), deny},
+		{"reset", body(`"spec": [{"reset": true}]`), deny},
+		{"in dry run", body(`"dry_run_spec": [{"rules": [{"enforce": "TRUE"}]}]`), warn},
+	} {
+		if r := hipaa(t, plan(ingress, egress, binauthz, tt.managed)); worst(r, "ORGANIZATION_POLICIES") != tt.want {
 			t.Errorf("%s: %s: %s", tt.name, worst(r, "ORGANIZATION_POLICIES"), finding(t, r, "ORGANIZATION_POLICIES").Message)
 		}
 	}

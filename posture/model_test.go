@@ -205,6 +205,10 @@ func TestExemptionsOfOneRepository(t *testing.T) {
 		"europe-docker.pkg.dev/acme/*": attestor.StatusDeny, "europe-docker.pkg.dev/acme/prod*": attestor.StatusDeny,
 		"eu.gcr.io/acme/**": attestor.StatusDeny, "gcr.io/*/proxy/x": attestor.StatusDeny, "*/acme/prod/x": attestor.StatusDeny,
 		"**": attestor.StatusDeny, "": attestor.StatusDeny,
+		// The project example.com:acme.
+		"gcr.io/example.com/acme/*": attestor.StatusDeny, "europe-docker.pkg.dev/example.com/acme/**": attestor.StatusDeny,
+		"gcr.io/example.com/acme": attestor.StatusDeny, "gcr.io/example.com/acme/proxy:*": attestor.StatusPass,
+		"europe-docker.pkg.dev/example.com/acme/prod/*": attestor.StatusPass, "quay.io/example.com/team/*": attestor.StatusPass,
 	} {
 		p := plan(resource("google_binary_authorization_policy", "p", fmt.Sprintf(`{"admission_whitelist_patterns": [{"name_pattern": %q}],
 			"default_admission_rule": [{"evaluation_mode": "REQUIRE_ATTESTATION", "require_attestations_by": ["a"]}]}`, pattern)))

@@ -2,6 +2,7 @@ package posture
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -9,6 +10,13 @@ import (
 func constraints() map[string]string {
 	return map[string]string{"run.allowedIngress": "all", "run.allowedVPCEgress": "",
 		"run.allowedBinaryAuthorizationPolicies": ""}
+}
+
+// guarded are constraints that are on or off, with what each of them keeps as it is: nobody may switch the check of
+// invokers off, nor put source into a definition. A plan need not have them; where it does, they must enforce.
+func guarded() map[string]string {
+	return map[string]string{"run.managed.requireInvokerIam": "the check of invokers",
+		"run.managed.disableInlinedSource": "that source is built to an image"}
 }
 
 const organizationPolicy = "google_org_policy_policy"
@@ -32,7 +40,9 @@ func (p *plan) restrictions() []restriction {
 	var out []restriction
 	for _, r := range p.of(organizationPolicy) {
 		name := constraintName(r.after.at("name").written())
-		if _, ours := constraints()[name]; !ours {
+		worthless, ours := constraints()[name]
+		kept, guards := guarded()[name]
+		if !ours && !guards {
 			continue
 		}
 
@@ -43,9 +53,13 @@ func (p *plan) restrictions() []restriction {
 		if !present(spec) {
 			spec, one.dry = r.after.block("dry_run_spec"), true
 		}
-		one.found = listed(spec, "rules").restricts(constraints()[name])
-		if isOneOf(spec.at("reset"), "true") {
+		switch rules := listed(spec, "rules"); {
+		case isTrue(spec.at("reset")):
 			one.found = "is reset, and restricts nothing"
+		case guards:
+			one.found = rules.enforces(kept)
+		default:
+			one.found = rules.restricts(worthless)
 		}
 		one.open = spec.hidden(r.address+".spec", "rules", "reset")
 
@@ -74,18 +88,14 @@ func constraintName(s string) string { return s[strings.LastIndex(s, "/")+1:] }
 func (n *node) restricts(worthless string) string {
 	restricted := false
 	for _, r := range items(n) {
-		condition := r.block("condition").at("expression")
-
-		// A rule under a condition that may be false restricts, or lifts, for some resources only: it counts for
-		// neither.
-		if isSet(r.at("condition")) && parseCondition(condition.written()).byCases() != always {
+		if r.forSome() {
 			continue
 		}
 
 		switch {
-		case isOneOf(r.at("allow_all"), "TRUE", "true"), listsValue(r.block("values").at("allowed_values"), worthless):
+		case isTrue(r.at("allow_all")), listsValue(r.block("values").at("allowed_values"), worthless):
 			return "allows everything"
-		case isSet(r.block("values").at("allowed_values")), isOneOf(r.at("deny_all"), "TRUE", "true"):
+		case isSet(r.block("values").at("allowed_values")), isTrue(r.at("deny_all")):
 			restricted = true
 		case denies(r.block("values").at("denied_values"), worthless):
 			restricted = true
@@ -97,6 +107,42 @@ func (n *node) restricts(worthless string) string {
 	}
 
 	return "restricts nothing"
+}
+
+// enforces says why the rules of a policy do not enforce what is on or off, or "".
+func (n *node) enforces(kept string) string {
+	enforced := false
+	for _, r := range items(n) {
+		switch {
+		case r.forSome():
+		case isTrue(r.at("enforce")):
+			enforced = true
+		default:
+			return "does not enforce " + kept
+		}
+	}
+
+	// Exceptions alone enforce nothing for the rest.
+	if !enforced {
+		return "does not enforce " + kept
+	}
+	return ""
+}
+
+// forSome reports whether a rule has a condition that may be false. Such a rule restricts, or lifts, for some resources
+// only: it counts for neither.
+func (n *node) forSome() bool {
+	condition := n.block("condition").at("expression")
+	return isSet(n.at("condition")) && parseCondition(condition.written()).byCases() != always
+}
+
+// isTrue reports whether a value is known and true, in each spelling that the provider takes: "TRUE", "True", "1".
+func isTrue(n *node) bool {
+	if n == nil || n.kind != nodeText {
+		return false
+	}
+	v, err := strconv.ParseBool(n.text)
+	return err == nil && v
 }
 
 // legacyRestricts is the same for the older resources: "list_policy" allows or denies values, "restore_policy" takes
@@ -130,7 +176,11 @@ func organizationPolicies(c *judging) answer {
 	seen := map[string]bool{}
 	var faults, dry []fault
 	for _, r := range c.s.plan.restrictions() {
-		seen[r.constraint] = true
+		// Those that a plan need not have do not make it one that was to have the others.
+		if _, ours := constraints()[r.constraint]; ours {
+			seen[r.constraint] = true
+		}
+
 		switch {
 		case r.open != "" && r.found != "allows everything": // which a part that is known says
 			c.opens(r.open, "")
@@ -141,31 +191,7 @@ func organizationPolicies(c *judging) answer {
 		}
 	}
 
-	// "run.managed.requireInvokerIam" keeps everybody from switching the check of invokers off, and
-	// "run.managed.disableInlinedSource" source out of definitions. Where a plan has them, they must enforce.
-	guarded := map[string]string{"run.managed.requireInvokerIam": "the check of invokers",
-		"run.managed.disableInlinedSource": "that source is built to an image"}
-	lifted, _ := c.each(organizationPolicy, func(n *node) string {
-		managed := guarded[constraintName(n.at("name").written())]
-		if managed == "" {
-			return ""
-		}
-
-		if open := n.block("spec").hidden("spec", "rules"); open != "" {
-			return undecided(open)
-		}
-
-		for _, r := range items(n.block("spec").at("rules")) {
-			if !isSet(r.at("condition")) && isOneOf(r.at("enforce"), "FALSE", "false") {
-				return "does not enforce " + managed
-			}
-		}
-
-		return ""
-	})
-	faults = append(faults, lifted...)
-
-	if len(seen) == 0 && len(faults) == 0 && c.open == "" {
+	if len(seen)+len(faults)+len(dry) == 0 && c.open == "" {
 		return notInPlan()
 	}
 

@@ -322,9 +322,19 @@ func wide(pattern string) bool {
 	parts := strings.Split(name, "/")
 	last := len(parts) - 1
 	parts[last], _, _ = strings.Cut(parts[last], ":")
-	wildcard := slices.IndexFunc(parts, func(p string) bool { return strings.Contains(p, "*") })
 
-	return len(parts) < 3 || wildcard >= 0 && wildcard < 3
+	// "gcr.io/example.com/acme/*" is all of the project "example.com:acme": a domain is a segment of its own.
+	project := 2
+	if len(parts) > project && ofGoogle(parts[0]) && strings.Contains(parts[1], ".") {
+		project = 3
+	}
+	wildcard := slices.IndexFunc(parts, func(p string) bool { return strings.Contains(p, "*") })
+	return len(parts) <= project || wildcard >= 0 && wildcard <= project
+}
+
+// ofGoogle reports whether a host is one of Google's registries, whose names say the project.
+func ofGoogle(host string) bool {
+	return host == "gcr.io" || strings.HasSuffix(host, ".gcr.io") || strings.HasSuffix(host, "-docker.pkg.dev")
 }
 
 func imagesScanned(c *judging) answer {
