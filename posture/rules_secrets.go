@@ -98,7 +98,7 @@ func googles(name string) bool {
 }
 
 // argumentSecrets judges the words of a command: --name=value and "--name value"
-// by name and value, any other word by its form.
+// by name and value, any other word by its form, and the whole command by its.
 func argumentSecrets(words []string) []string {
 	var out []string
 	for i, word := range words {
@@ -121,6 +121,11 @@ func argumentSecrets(words []string) []string {
 		if why != "" {
 			out = append(out, why)
 		}
+	}
+
+	// "curl -u NAME:PASSWORD": no word of it says by itself that it is a password.
+	if why := shaped(strings.Join(words, " ") + " "); why != "" && len(out) == 0 {
+		out = append(out, why)
 	}
 
 	return out

@@ -38,7 +38,7 @@ var (
 	wordsOf = regexp.MustCompile(`[A-Z]+[a-z0-9]*|[a-z0-9]+`)
 	// References and addresses are what stands in place of a secret.
 	reference = regexp.MustCompile(`^(projects/[^/]+/(secrets|locations|topics|subscriptions|serviceAccounts|` +
-		`databases|instances)/\S+|(gs|sm|gcpsm|secretmanager)://\S+|berglas://\S+|\$\{?[A-Z_]+\}?)$`)
+		`databases|instances)/\S+|(gs|sm|gcpsm|secretmanager)://\S+|berglas://\S+|\$\{?[A-Z_]+\}?|\$\([A-Z_]+\))$`)
 	filePath = regexp.MustCompile(`^(/|\./)[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+/?$`)
 	digested = regexp.MustCompile(`@?sha256:[0-9a-f]{64}$`)
 	uuid     = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
@@ -69,12 +69,13 @@ func secretive(name string) bool {
 	// Between separators, so that only whole words count.
 	joined := "_" + strings.Join(parts, "_") + "_"
 	for _, w := range []string{
-		"password", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "credential",
-		"credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
+		"password", "passwords", "passwd", "passphrase", "pwd", "pass", "secret", "secrets", "token", "apikey", "apikeys",
+		"credential", "credentials", "dsn", "jwt", "salt", "pat", "htpasswd",
 		"creds", "cred", "passcode", "bearer", "authorization", "basic_auth", "redis_auth",
 		"hmac_key", "aes_key", "cookie_key", "app_key", "crypto_key", "webhook_key", "shared_key",
 		"storage_key", "ssh_key",
-		"api_key", "private_key", "access_key", "secret_key", "signing_key", "encryption_key", "master_key", "auth_key",
+		"api_key", "api_keys", "private_key", "private_keys", "access_key", "access_keys", "secret_key", "secret_keys",
+		"access_tokens", "auth_tokens", "api_tokens", "bearer_tokens", "refresh_tokens", "signing_key", "encryption_key", "master_key", "auth_key",
 		"session_key", "service_key", "account_key", "license_key",
 		"client_secret", "connection_string",
 	} {
@@ -160,7 +161,7 @@ func named(name, value string) string {
 
 var (
 	// Spaces and tabs alone stand around the sign: a line that ends with a colon begins a mapping, and has no value.
-	assignment = regexp.MustCompile(`(?:^|[\s&;?,])-{0,2}D?([A-Za-z][A-Za-z0-9_.-]*)[ \t]*=[ \t]*([^\s&;,=][^\s&;,]*)`)
+	assignment = regexp.MustCompile(`(?:^|[\s&;?,]|/:)-{0,2}_?D?([A-Za-z][A-Za-z0-9_.-]*)[ \t]*=[ \t]*([^\s&;,=][^\s&;,]*)`)
 	property   = regexp.MustCompile(
 		`(?m)^[ \t]*(?:-[ \t]+)*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?[ \t]*:[ \t]+["']?([^\s"']+)`)
 	quotedPair = regexp.MustCompile(`["']([A-Za-z][A-Za-z0-9_.-]*)["']\s*:\s*["']([^"']+)["']`)
@@ -171,20 +172,8 @@ var (
 // string, YAML) has the name of a secret, or "". Names alone count inside of a
 // value: its random parts were judged with the whole.
 func structured(value string) string {
-	if strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[") {
-		// What begins like JSON may be YAML on one line.
-		docs, err := parse(Source{Text: []byte(value)})
-		if err != nil && len(value) <= maxFile {
-			docs, err = yamlDocuments([]byte(value))
-		}
-
-		if err == nil {
-			for _, n := range docs {
-				if name := secretField(n, ""); name != "" {
-					return "has a field " + clip(name) + ", which has the name of a secret"
-				}
-			}
-		}
+	if name := documentField(value); name != "" {
+		return "has a field " + clip(name) + ", which has the name of a secret"
 	}
 
 	for _, re := range []*regexp.Regexp{assignment, property, quotedPair, element} {
@@ -192,6 +181,30 @@ func structured(value string) string {
 			if secretive(m[1]) && !harmless(m[2]) {
 				return "has a field " + clip(m[1]) + ", which has the name of a secret"
 			}
+		}
+	}
+
+	return ""
+}
+
+// documentField is secretField of a text that is a document, or "".
+func documentField(value string) string {
+	if !strings.HasPrefix(value, "{") && !strings.HasPrefix(value, "[") {
+		return ""
+	}
+
+	// What begins like JSON may be YAML on one line.
+	docs, err := parse(Source{Text: []byte(value)})
+	if err != nil && len(value) <= maxFile {
+		docs, err = yamlDocuments([]byte(value))
+	}
+	if err != nil {
+		return ""
+	}
+
+	for _, n := range docs {
+		if name := secretField(n, ""); name != "" {
+			return name
 		}
 	}
 
@@ -207,6 +220,9 @@ func secretField(n *node, name string) string {
 		if name != "" && secretive(name) && !harmless(n.text) {
 			return name
 		}
+
+		// A document within the document is shorter than what holds it, so that this ends.
+		return documentField(n.text)
 	case nodeList:
 		for _, item := range n.items {
 			if found := secretField(item, name); found != "" {
@@ -214,6 +230,12 @@ func secretField(n *node, name string) string {
 			}
 		}
 	case nodeMapping:
+		// {"name": "password", "value": …}: a list of variables.
+		if of, v := n.fields["name"], n.fields["value"]; of != nil && v != nil && of.kind == nodeText &&
+			v.kind == nodeText && secretive(of.text) && !harmless(v.text) {
+			return of.text
+		}
+
 		for _, key := range slices.Sorted(maps.Keys(n.fields)) {
 			if found := secretField(n.fields[key], key); found != "" {
 				return found

@@ -32,6 +32,15 @@ func TestSecretsByReference(t *testing.T) {
 		{"OTHER", "q8Zr1VtYw0Xn5LsKd2Jc7Hg4", true},
 		{"OTHER", "9f86d081884c7d659a2feaa0c55ad015", true},
 		{"HOOK", "https://hooks.example.com/services/T0a1B2c3D/q8Zr1VtYw0Xn5LsKd2Jc7Hg4", true},
+		{"API_KEYS", "abc,def", true},
+		{"SERVICE_ACCESS_TOKENS", "abc", true},
+		{"MAX_TOKENS", "4096", false},
+		{"VARIABLES", `[{"name": "DB_PASSWORD", "value": "hunter2"}]`, true},
+		{"VARIABLES", `[{"name": "DB_PASSWORD", "value": "sm://p/db"}, {"name": "LOG_LEVEL", "value": "info"}]`, false},
+		{"CONFIG", `{"inner": "{\"password\": \"hunter2\"}"}`, true},
+		{"CONFIG", `{"inner": "{\"inner\": \"{}\"}"}`, false},
+		{"NPMRC", "//npm.example/:_authToken=abc", true},
+		{"DB_PASSWORD", "$(OTHER)", false},
 		{"DB_PASSWORD_FILE", "/secrets/db/password", false},
 		{"DB_PASSWORD", "", false},
 		{"DB_PASSWORD", "projects/p/secrets/db/versions/3", false},
@@ -50,7 +59,8 @@ func TestSecretsByReference(t *testing.T) {
 		{"LOG_LEVEL", "info", false},
 	} {
 		t.Run(tt.name+"="+tt.value[:min(len(tt.value), 12)], func(t *testing.T) {
-			text := `{"template": {"containers": [{"env": [{"name": "` + tt.name + `", "value": "` + strings.ReplaceAll(tt.value, `"`, `\"`) + `"}]}]}}`
+			value := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(tt.value)
+			text := `{"template": {"containers": [{"env": [{"name": "` + tt.name + `", "value": "` + value + `"}]}]}}`
 			f := finding(t, mustJudge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(text)}}), "SECRETS_BY_REFERENCE")
 			if (f.Status == attestor.StatusDeny) != tt.secret || (f.Status == attestor.StatusPass) == tt.secret {
 				t.Errorf("%s: %s", f.Status, f.Message)
@@ -112,6 +122,17 @@ func TestSecretsByTheLibrary(t *testing.T) {
 			t.Errorf("%s: %s: %s", place, f.Status, f.Message)
 		}
 	}
+
+	// Of a command no word may be a secret by itself.
+	password := "Zr1" + "VtYw0q8"
+	for _, command := range []string{"[curl, -fsu, x, -u, 'admin:" + password + "', 'http://127.0.0.1/']", "[curl, -u, 'admin:" + password + "']"} {
+		text := replace(t, sample(t, "hardened.yaml"), "        image: ", "        args: "+command+"\n        image: ")
+		f := finding(t, hipaa(t, text), "SECRETS_BY_REFERENCE")
+		if f.Status != attestor.StatusDeny || !strings.Contains(f.Message, "curl-auth-user") || strings.Contains(f.Message+f.Fix, password) {
+			t.Errorf("%s: %s: %s", command, f.Status, f.Message)
+		}
+	}
+
 	excused := custom(t, "apiVersion: attestor/v1\nkind: PostureProfile\nmetadata: {name: ours}\nspec:\n"+
 		"  extends: hipaa\n  exceptions:\n    - {rule: SECRETS_BY_REFERENCE, services: [api], "+
 		"subject: LOG_LEVEL, owner: a@acme.example, reason: an example's token, expires: 2027-01-31}\n")
