@@ -97,8 +97,12 @@ func (s *Spec) judges(platform string) bool {
 	})
 }
 
-// rules finds those whose value does not depend on the evidence.
+// rules finds those whose value does not depend on the evidence, or holds because nobody looked.
 func (l *linter) rules() {
+	for i := range l.p.rules {
+		l.unlooked(index("spec.rules", i)+".expression", &l.p.rules[i])
+	}
+
 	folding, err := cel.NewConstantFoldingOptimizer()
 	if err != nil {
 		return // lint says less, and decides nothing
@@ -122,6 +126,23 @@ func (l *linter) rules() {
 			}
 			l.d.at(index("spec.rules", i)+".expression", "rule %s %s", r.Name, what)
 		}
+	}
+}
+
+// unlooked finds a rule about what the policy does not have looked for. Of an image without a scan, or without
+// statements, every rule about all of them holds.
+func (l *linter) unlooked(at string, r *rule) {
+	scan := fieldsRead(r.ast, "scan")
+	unscanned := !l.s.Vulnerabilities.Scan.required() || l.s.Vulnerabilities.Scan.OnUnsupported != RespondDeny
+	if len(scan) > 0 && !scan["state"] && !scan[""] && unscanned {
+		l.d.at(at, "rule %s takes an image without a scan for one without findings: test scan.state == %q in it, or "+
+			"require a scan (required, onUnsupported: deny)", r.Name, attestor.ScanComplete)
+	}
+	if l.s.Provenance == nil && len(fieldsRead(r.ast, "provenance")) > 0 {
+		l.d.at(at, "rule %s reads provenance, which is always empty without spec.provenance", r.Name)
+	}
+	if fieldsRead(r.ast, "subject")["uploaded"] && (l.s.Scope == nil || l.s.Scope.MaxUploadAge == 0) {
+		l.d.at(at, "rule %s reads subject.uploaded, which is always year 1 without spec.scope.maxUploadAge", r.Name)
 	}
 }
 

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,11 @@ func TestLint(t *testing.T) {
 		return strings.Replace(strict, "      - {name: static, repository: registry.example/base/static, "+
 			"tags: [latest], maxBehind: 14d, signedBy: {key: /keys/base.pub}}",
 			"      - {name: static, repository: registry.example/base/static, tags: [latest], "+more+"}", 1)
+	}
+
+	without := func(field, text string) string {
+		lines := slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool { return strings.HasPrefix(l, field) })
+		return strings.Join(lines, "\n")
 	}
 
 	for _, tt := range []struct{ name, text, want string }{
@@ -46,6 +52,16 @@ func TestLint(t *testing.T) {
 		{"a rule that can never fire", edited(t, `  rules: [{name: r, expression: '1 + 1 == 2', message: m}]`), "rule r can never fire"},
 		{"a rule that depends on nothing", edited(t, `  rules: [{name: r, expression: 'true || image.user == "x"', message: m}]`), "rule r can never fire"},
 		{"a rule that always fires", edited(t, `  rules: [{name: r, expression: '"a" == "b"', message: m}]`), "rule r always fires"},
+		{"a rule about findings, where no scan is required", edited(t, "    scan: {required: false}",
+			`  rules: [{name: r, expression: 'scan.findings.all(f, f.severity != "HIGH")', message: m}]`),
+			"rule r takes an image without a scan for one without findings"},
+		{"a rule about findings, where an unsupported image passes", edited(t, "    scan: {onUnsupported: warn}",
+			`  rules: [{name: r, expression: 'size(scan.secrets) == 0', message: m}]`), `test scan.state == "complete"`},
+		{"a rule about provenance that nobody looks for", without("  provenance:", edited(t,
+			`  rules: [{name: r, expression: 'provenance.all(p, p.slsaLevel > 2)', message: m}]`)), "which is always empty"},
+		{"a rule about an upload time that nobody looks for", without("  scope:", edited(t,
+			`  rules: [{name: r, expression: 'time - subject.uploaded < duration("24h")', message: m}]`)),
+			"which is always year 1"},
 		{"break-glass for any reason", edited(t, "  breakGlass: {allowed: true}"), "any reason will do"},
 		{"break-glass for ever", edited(t, "  breakGlass: {allowed: true}"), "does not expire"},
 		{"break-glass that cannot be told apart", edited(t, "  breakGlass: {allowed: true}"), "names no attestors of its own"},
@@ -72,13 +88,23 @@ func TestLint(t *testing.T) {
 		})
 	}
 
-	t.Run("a good rule is not odd", func(t *testing.T) {
-		for _, d := range setOf(t, edited(t, `  rules: [{name: r, expression: 'image.user == "x"', message: m}]`)).Lint(today()) {
-			if strings.Contains(d.Path, "rules") {
-				t.Error(d)
+	for _, lines := range [][]string{
+		{`  rules: [{name: r, expression: 'image.user == "x"', message: m}]`},
+		{`  rules: [{name: r, expression: 'scan.findings.all(f, f.severity != "HIGH")', message: m}]`},
+		{"    scan: {required: false}",
+			`  rules: [{name: r, expression: 'scan.state == "complete" && size(scan.findings) == 0', message: m}]`},
+		{"  provenance: {slsaLevel: 3}", `  rules: [{name: r, expression: 'provenance.all(p, p.slsaLevel > 2)', message: m}]`},
+		{"  scope: {maxUploadAge: 2d}",
+			`  rules: [{name: r, expression: 'time - subject.uploaded < duration("24h")', message: m}]`},
+	} {
+		t.Run("a good rule is not odd", func(t *testing.T) {
+			for _, d := range setOf(t, edited(t, lines...)).Lint(today()) {
+				if strings.Contains(d.Path, "rules") {
+					t.Error(d)
+				}
 			}
-		}
-	})
+		})
+	}
 
 	t.Run("the zero set", func(t *testing.T) {
 		if d := (*policy.Set)(nil).Lint(time.Time{}); len(d) > 0 {
