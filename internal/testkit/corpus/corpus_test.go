@@ -1,6 +1,7 @@
 package corpus_test
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"strings"
@@ -113,6 +114,29 @@ func TestTwinsOfRefusedCases(t *testing.T) {
 	} {
 		if groups[group] == 0 {
 			t.Errorf("no refused case of the group %s has an allowed twin", group)
+		}
+	}
+}
+
+// Cases take a share each of the documents with parts left out, by numbers: in another order each time, parts would be
+// in no share, and their case would test nothing.
+func TestPrunedIsInOneOrder(t *testing.T) {
+	doc := func() map[string]any {
+		return map[string]any{
+			"a": map[string]any{"b": 1, "c": []any{"d", map[string]any{"e": true, "f": nil}}, "g": "h", "i": 2},
+			"j": 3, "k": map[string]any{"l": 4, "m": 5}, "n": "o",
+		}
+	}
+	first := corpus.Pruned(doc())
+
+	// Of each of the 12 members five documents: without it, and with four things in its place; of each of the two
+	// elements of the list one.
+	if len(first) != 12*5+2 {
+		t.Errorf("%d documents", len(first))
+	}
+	for range 20 {
+		if again := corpus.Pruned(doc()); !slices.EqualFunc(first, again, bytes.Equal) {
+			t.Fatal("the same document is pruned in another order")
 		}
 	}
 }

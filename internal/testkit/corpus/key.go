@@ -13,6 +13,8 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
@@ -161,7 +163,9 @@ func Pruned(doc map[string]any) [][]byte {
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			for k, child := range v {
+			// In the same order each time: callers take their share of the list by numbers.
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				child := v[k]
 				delete(v, k)
 				out = append(out, JSON(doc))
 				for _, other := range []any{nil, "", map[string]any{}, []any{}} {
