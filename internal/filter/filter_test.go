@@ -93,6 +93,26 @@ func TestUnknownParametersAreNamed(t *testing.T) {
 	}
 }
 
+// A period that ends before it begins has nothing, which must not read as "there was nothing".
+func TestPeriodsThatEndBeforeTheyBegin(t *testing.T) {
+	for _, tt := range []struct {
+		since, until string
+		ok           bool
+	}{
+		{"2026-11-01", "2026-11-02", true},
+		{"2d", "1d", true},
+		{"2026-11-02", "2026-11-01", false},
+		{"2026-11-02", "2026-11-02", false},
+		{"1d", "2d", false},
+		{"2026-11-01T01:00:00+01:00", "2026-11-01", false},
+	} {
+		_, err := filter.Parse(map[string]string{"since": tt.since, "until": tt.until}, now)
+		if tt.ok != (err == nil) || !tt.ok && !strings.HasPrefix(attestor.Message(err), "until: ") {
+			t.Errorf("since %s until %s: %v", tt.since, tt.until, err)
+		}
+	}
+}
+
 // Filters with one field more select another list, so that a page token of the one
 // is none of the other.
 func TestFingerprintsDiffer(t *testing.T) {

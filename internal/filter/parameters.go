@@ -165,6 +165,12 @@ func Parse(values map[string]string, now time.Time) (Filter, error) {
 		return Filter{}, unknown(values)
 	}
 
+	// Nothing is between them: an empty list would read as "there was nothing".
+	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
+		return Filter{}, named("until", invalid("exchange since and until, or leave one out", "%s is not after since, %s",
+			f.Until.UTC().Format(time.RFC3339), f.Since.UTC().Format(time.RFC3339)))
+	}
+
 	// The text is the same on every page of a list. The instant that "30d" means is
 	// not.
 	if since, until := values["since"], values["until"]; since+until != "" {
