@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
@@ -78,34 +79,61 @@ func TestWhatIsAnsweredWhileAPartIsAway(t *testing.T) {
 			t.Fatalf("the table has a part that the test does not know: %s", part)
 		}
 		known, good, root := s.fresh("65532:65532"), s.fresh("65532:65532"), s.fresh("")
+		tried, vital, doomed := s.fresh("65532:65532"), s.fresh(""), s.fresh("65532:65532")
 		s.right(t, known, attestor.Pass)
-		tried := s.fresh("65532:65532")
+		s.right(t, doomed, attestor.Pass)
+		recorded := s.post(known, false).decision.ID
+		revoke := func() answer {
+			query := url.Values{"image": {doomed}, "reason": {"found to be wrong"}}
+			return s.do(http.MethodDelete, "/v1/attestations?"+query.Encode(), "")
+		}
 
 		back, err := take()
 		s.ok(err)
 		query := url.Values{"image": {known}}
+		var mu sync.Mutex
+		var all sync.WaitGroup
 		for question, ask := range map[string]func() answer{
 			"attest a new image that is good":      func() answer { return s.post(good, false) },
 			"attest a new image that runs as root": func() answer { return s.post(root, false) },
 			"attest an attested image again":       func() answer { return s.post(known, false) },
 			"try a new image that is good":         func() answer { return s.post(tried, true) },
-			"list decisions":                       func() answer { return s.do(http.MethodGet, "/v1/decisions", "") },
-			"show policies":                        func() answer { return s.do(http.MethodGet, "/v1/policies", "") },
-			"list attestations":                    func() answer { return s.do(http.MethodGet, "/v1/attestations?"+query.Encode(), "") },
-			"liveness":                             func() answer { return s.do(http.MethodGet, "/health", "") },
+			"override the refusal of a new image": func() answer {
+				return s.do(http.MethodPost, "/v1/attest", fmt.Sprintf(`{"image":%q,"breakGlass":{"reason":"INC-1: checkout is down"}}`, vital))
+			},
+			"revoke an attested image":    revoke,
+			"judge admitted images again": func() answer { return s.do(http.MethodPost, "/v1/rejudge", "{}") },
+			"read a decision":             func() answer { return s.do(http.MethodGet, "/v1/decisions/"+recorded, "") },
+			"read the report":             func() answer { return s.do(http.MethodGet, "/report", "") },
+			"metrics":                     func() answer { return s.do(http.MethodGet, "/metrics", "") },
+			"list decisions":              func() answer { return s.do(http.MethodGet, "/v1/decisions", "") },
+			"show policies":               func() answer { return s.do(http.MethodGet, "/v1/policies", "") },
+			"list attestations":           func() answer { return s.do(http.MethodGet, "/v1/attestations?"+query.Encode(), "") },
+			"liveness":                    func() answer { return s.do(http.MethodGet, "/health", "") },
 		} {
-			a := ask()
-			if told[question] == nil {
-				told[question] = make([]string, len(parts))
-			}
-			told[question][n] = fmt.Sprint(a.status)
-			if len(want[question]) != len(parts) || want[question][n] != fmt.Sprint(a.status) {
-				t.Errorf("%s without %s: %d, want %v: %s", question, part, a.status, want[question], a.body)
-			}
+			all.Go(func() { // side by side, since what is away is tried for some time
+				a := ask()
+				mu.Lock()
+				defer mu.Unlock()
+				if told[question] == nil {
+					told[question] = make([]string, len(parts))
+				}
+				told[question][n] = fmt.Sprint(a.status)
+				if len(want[question]) != len(parts) || want[question][n] != fmt.Sprint(a.status) {
+					t.Errorf("%s without %s: %d, want %v: %s", question, part, a.status, want[question], a.body)
+				}
+			})
+		}
+		all.Wait()
+		if standing := len(s.standing(vital)); told["override the refusal of a new image"][n] != "200" && standing > 0 {
+			t.Errorf("without %s: an override that was refused has %d attestations", part, standing)
 		}
 		s.ok(back())
 		s.right(t, good, attestor.Pass)
 		s.right(t, root, attestor.Deny)
+		if a := revoke(); a.status != http.StatusOK || len(s.standing(doomed)) > 0 {
+			t.Errorf("after %s: revoking is %d %s, and %d attestations stand", part, a.status, a.body, len(s.standing(doomed)))
+		}
 	}
 
 	if len(told) != len(want) {

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -35,7 +34,8 @@ import (
 type soak struct {
 	*failover
 	base  baseOf
-	pause time.Duration // between two things that happen
+	other *standin.Server // a second registry, which is away at times
+	pause time.Duration   // between two things that happen
 
 	lock      sync.Mutex
 	all       []string         // images; guarded by lock
@@ -43,16 +43,18 @@ type soak struct {
 	resting   bool             // callers and readers wait; guarded by lock
 	done      map[string]int   // what was done, how often; guarded by lock
 	verdicts  map[string]int64 // what was told; guarded by lock
+	passed    map[string]int   // passes that were told, by the instance's address; guarded by lock
 }
 
 // baseOf makes the n-th image.
 type baseOf func(n int) (ref string, want attestor.Outcome)
 
 // TestSoakWithEverything runs two instances of the program for ten minutes, or GATE_SOAK, on PostgreSQL with a synchronous
-// replica: decisions, overrides, new images, readers, events, the signed log, sweeps, exports, re-judging and policy reloads,
-// while the registry lies, Google's quotas run out, calls and answers are lost, one instance is killed, the key is rotated
-// and the replica promoted. A pass has its one attestation and its record, nothing else is attested, nothing is revoked, the
-// record verifies, the webhook was told what the record implies, and memory and goroutines stay flat.
+// replica: decisions, overrides and their ends, new images, readers, events, the signed log, sweeps, exports, re-judging and
+// policy reloads, while the registry lies, another one never answers, Google's quotas run out, calls and answers are lost, one
+// instance is killed, the key is rotated and the replica promoted. A pass has its one attestation and its record, nothing else
+// is attested, nothing but ended overrides is revoked, the record verifies, the webhook was told what the record implies,
+// nobody waits for a registry that is not theirs, and memory and goroutines stay flat.
 func TestSoakWithEverything(t *testing.T) {
 	d := soakFor(t)
 	s := newSoak(t, d)
@@ -115,8 +117,10 @@ func soakFor(t *testing.T) time.Duration {
 func newSoak(t *testing.T, d time.Duration) *soak {
 	s := &soak{
 		failover: newFailover(t), pause: min(max(d/200, 100*time.Millisecond), 3*time.Second),
-		done: map[string]int{}, verdicts: map[string]int64{},
+		done: map[string]int{}, verdicts: map[string]int64{}, passed: map[string]int{},
 	}
+	s.other = s.upstream(s.outside.Registry.Upstream)
+	s.secondPolicy()
 	base := baseImage(t)
 	s.base = func(n int) (string, attestor.Outcome) {
 		user, want := "65532:65532", attestor.Pass
@@ -141,6 +145,12 @@ func (s *soak) did(what string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.done[what]++
+}
+
+func (s *soak) times(what string) int {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.done[what]
 }
 
 func (s *soak) at(i int) (address string, resting bool) {
@@ -168,24 +178,34 @@ func (s *soak) call(ctx context.Context, t *testing.T, side int) {
 			continue
 		}
 
-		a := s.postTo(address, ref, override)
-		if a.status == 0 {
-			continue // it was killed
-		}
-		s.mu.Lock()
-		s.told = append(s.told, a)
-		s.mu.Unlock()
-		v := string(a.decision.Verdict)
-		if a.decision.ID == "" {
-			v = strconv.Itoa(a.status)
-		}
-		s.lock.Lock()
-		s.verdicts[v]++
-		s.lock.Unlock()
+		a := s.asks(address, ref, override)
 		if a.decision.ID != "" && a.decision.Verdict != want && a.decision.Verdict != attestor.Undecided {
 			t.Errorf("%s is %s, want %s: %s", ref, a.decision.Verdict, want, a.body)
 		}
 	}
+}
+
+// asks asks an instance for a decision, and keeps the answer for the end.
+func (s *soak) asks(address, ref string, override bool) answer {
+	a := s.postTo(address, ref, override)
+	if a.status == 0 {
+		return a // it was killed
+	}
+	s.mu.Lock()
+	s.told = append(s.told, a)
+	s.mu.Unlock()
+
+	v := string(a.decision.Verdict)
+	if a.decision.ID == "" {
+		v = strconv.Itoa(a.status)
+	}
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.verdicts[v]++
+	if a.decision.Verdict == attestor.Pass {
+		s.passed[address]++
+	}
+	return a
 }
 
 // read asks for what people look at. It is answered, or refused because a part is away.
@@ -254,6 +274,8 @@ func (s *soak) steps(t *testing.T) []func() {
 		},
 		func() { s.kills(t) },
 		func() { s.posts(t, address(), "/v1/expire") },
+		func() { s.overrideEnds(t) },
+		func() { s.away(t) },
 		func() { s.verifyLog(t); s.did("record verified") },
 		func() { s.registry.ClearFaults(); s.emulator().ClearFaults() },
 	}
@@ -285,6 +307,7 @@ func (s *soak) kills(t *testing.T) {
 
 func (s *soak) restarted(i int) {
 	s.start(&s.instances[i])
+	s.address = s.instances[0].address
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.addresses[i] = s.instances[i].address
@@ -349,14 +372,7 @@ func (s *soak) rotate(t *testing.T) {
 	_, err = s.outside.Binauthz.UpdateAttestor(ctx, &binaryauthorizationpb.UpdateAttestorRequest{Attestor: att})
 	s.ok(err)
 
-	path := filepath.Join(s.dir, "attestor.yaml")
-	text, err := os.ReadFile(path)
-	s.ok(err)
-	changed := strings.Replace(string(text), samples.Key, version.GetName(), 1)
-	s.ok(os.WriteFile(path, []byte(changed), 0o600))
-	if changed == string(text) {
-		t.Fatal("the configuration has no key to rotate")
-	}
+	s.reconfigure(samples.Key, version.GetName())
 	s.ok(s.instances[0].cmd.Process.Signal(syscall.SIGTERM))
 	if err := s.instances[0].cmd.Wait(); err != nil {
 		t.Errorf("SIGTERM: %v", err)
@@ -422,6 +438,7 @@ func (s *soak) judge(t *testing.T, took time.Duration) {
 	for _, what := range []string{
 		"read", "ten new images", "a lying registry", "a registry that fails", "SIGKILL", "policy reload", "quota", "/v1/rejudge",
 		"/v1/expire", "export", "sweep", "lost answers of Google's", "record verified", "key rotation", "failover",
+		"an override's end", "a registry that never answers",
 	} {
 		if s.done[what] == 0 {
 			t.Errorf("nothing was done of: %s", what)
@@ -435,13 +452,16 @@ func (s *soak) judge(t *testing.T, took time.Duration) {
 	s.checkTold(t)
 	s.documented(t, 0, "", "decisions", "unrecorded")
 
-	// Findings did not change, and neither a registry that lies nor a quota is a reason to revoke.
-	db := s.db()
-	defer db.Close()
-	var revoked int
-	s.ok(db.QueryRowContext(t.Context(), "SELECT count(*) FROM revocations").Scan(&revoked))
-	if revoked > 0 {
-		t.Errorf("%d revocations", revoked)
+	// Findings did not change, and neither a registry that lies nor a quota is a reason to revoke: only overrides ended.
+	const atEnd = "'" + string(attestor.RevokedAtEnd) + "'"
+	if n := s.count("SELECT count(*) FROM revocations WHERE kind <> " + atEnd); n > 0 {
+		t.Errorf("%d revocations that are no end of an override", n)
+	}
+	if n := s.count("SELECT count(*) FROM revocations WHERE state = 'finished' AND kind = " + atEnd); n < s.done["an override's end"] {
+		t.Errorf("%d ends of overrides are recorded, want %d at least", n, s.done["an override's end"])
+	}
+	if n := s.count("SELECT count(*) FROM overrides WHERE expires IS NOT NULL AND closed_at IS NULL"); n > 0 {
+		t.Errorf("%d overrides are past their end and open", n)
 	}
 	for _, image := range s.all {
 		if a := s.post(image); a.decision.Verdict != s.images[image] {
