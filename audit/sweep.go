@@ -94,9 +94,19 @@ func (t *Throttled) Unwrap() error { return t.Err }
 const (
 	defaultMost = 16
 	maxTries    = 8
-
-	maxReferences = 5_000_000
 )
+
+// MaxReferences is how many references one sweep has at most.
+const MaxReferences = 5_000_000
+
+// TooManyReferences is the error of a list that is longer.
+func TooManyReferences() error {
+	return &attestor.Error{
+		Kind: attestor.Invalid,
+		Msg:  fmt.Sprintf("there are more references than the %d of one sweep", MaxReferences),
+		Fix:  "sweep fewer repositories at a time",
+	}
+}
 
 // Run judges the images of refs. After an error the sweep can be continued with
 // the same State and Key: images with a decision are not judged again.
@@ -172,12 +182,8 @@ func (r *sweep) collect(refs References) ([]string, error) {
 			list = append(list, ref)
 		}
 
-		if len(list) > maxReferences {
-			return nil, &attestor.Error{
-				Kind: attestor.Invalid,
-				Msg:  fmt.Sprintf("there are more references than the %d of one sweep", maxReferences),
-				Fix:  "sweep fewer repositories at a time",
-			}
+		if len(list) > MaxReferences {
+			return nil, TooManyReferences()
 		}
 	}
 	return list, nil

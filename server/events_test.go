@@ -104,6 +104,25 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 			attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="poison"`},
 		{name: "poison: our own, made up", data: `[]`, attributes: map[string]string{"attestor.rejudge": "1"},
 			status: 204, outcome: `kind="rejudge",outcome="poison"`},
+		{name: "sweep", data: `{"images":["` + a + `","` + b + `"]}`, attributes: sweepMessage(), status: 204, asked: 2,
+			outcome: `kind="sweep",outcome="denied"`},
+		{name: "sweep of a signature", data: `{"images":["` + a + `"]}`, attributes: sweepMessage(),
+			setup: func(_ *world, p *parts) { p.artifact = "signature" }, status: 204, outcome: `kind="sweep",outcome="ignored"`},
+		{name: "sweep of what is gone", data: `{"images":["` + repository + "@sha256:" + strings.Repeat("c", 64) + `"]}`,
+			attributes: sweepMessage(), status: 204, asked: 1, outcome: `kind="sweep",outcome="ignored"`},
+		{name: "sweep before the scan", data: `{"images":["` + a + `"]}`, attributes: sweepMessage(), setup: func(w *world, _ *parts) {
+			w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
+		}, status: 503, asked: 1, outcome: `kind="sweep",outcome="retry"`},
+		{name: "sweep whose rest cannot be published", data: `{"images":["` + a + `","` + b + `"]}`, attributes: sweepMessage(),
+			setup: func(w *world, _ *parts) {
+				w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
+			}, status: 503, asked: 2, outcome: `kind="sweep",outcome="retry"`},
+		{name: "poison: a sweep of nothing", data: `{"images":[]}`, attributes: sweepMessage(), status: 204,
+			outcome: `kind="sweep",outcome="poison"`},
+		{name: "poison: a sweep of no reference", data: `{"images":["` + a + `","https://x"]}`, attributes: sweepMessage(), status: 204,
+			outcome: `kind="sweep",outcome="poison"`},
+		{name: "poison: a sweep of too many", data: `{"images":["` + strings.Repeat(a+`","`, watch.MaxSwept) + a + `"]}`,
+			attributes: sweepMessage(), status: 204, outcome: `kind="sweep",outcome="poison"`},
 		{name: "our own, about no run", data: `{"run":"none"}`, attributes: map[string]string{"attestor.rejudge": "1"},
 			status: 204, outcome: `kind="rejudge",outcome="ignored"`},
 		{name: "our own, of a version before", data: `{"image":"` + a + `","decision":"none"}`,

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/server"
 	"github.com/attestor-gate/attestor/server/watch"
 )
 
@@ -219,6 +220,100 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 
 	if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, "5", run, ownMessage())); a.status != 204 || len(w.decisions()) != before+1 {
 		t.Errorf("its own: status %d, %d decisions", a.status, len(w.decisions())-before)
+	}
+}
+
+func sweepMessage() map[string]string { return map[string]string{"attestor.sweep": "1"} }
+
+// sweepWorld is a server that gets messages, and references of two images.
+func sweepWorld(t *testing.T, b *bus) (w *world, base string, refs []attestor.Reference) {
+	t.Helper()
+	w = newWorld()
+	base = serve(t, w, func(c *server.Config) {
+		(&parts{w: w}).with(c)
+		b.joined(c.Watch)
+	})
+	for _, d := range []attestor.Digest{digestA, digestB} {
+		ref, err := attestor.ParseReference(repository + "@" + string(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, ref)
+	}
+	return w, base, refs
+}
+
+// judged counts the decisions about each image, and demands that all are dry runs and nothing is attested.
+func judged(t *testing.T, w *world) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for _, d := range w.decisions() {
+		out[d.Image.Reference]++
+		if !d.DryRun || len(d.Attestations) > 0 {
+			t.Errorf("%s is no dry run", d.Image.Reference)
+		}
+	}
+	if len(w.standing) > 0 {
+		t.Errorf("a sweep signed: %v", w.standing)
+	}
+	return out
+}
+
+// A sweep judges and signs nothing, although its caller may attest. What cannot be decided yet is published by itself, and
+// nothing that was decided is judged again.
+func TestASweepPublishesItsRest(t *testing.T) {
+	b := newBus(t)
+	w, base, refs := sweepWorld(t, b)
+	w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
+	if err := watch.Sweep(t.Context(), b, refs); err != nil {
+		t.Fatal(err)
+	}
+	b.carry(base, 1)
+	if n := judged(t, w); n[refs[0].String()] != 1 || n[refs[1].String()] != 1 {
+		t.Errorf("judged %v", n)
+	}
+
+	w.mu.Lock()
+	w.checks[digestA] = checkStatus{status: attestor.StatusPass}
+	w.mu.Unlock()
+	rest := b.carry(base, 1)
+	if want := `{"images":["` + refs[0].String() + `"]}`; rest[0] != want {
+		t.Errorf("the rest is %s, want %s", rest[0], want)
+	}
+	if n := judged(t, w); n[refs[0].String()] != 2 || n[refs[1].String()] != 1 {
+		t.Errorf("judged %v", n)
+	}
+}
+
+// A sweep needs the right to judge again, for each image, and comes by the gate's own subscription only.
+func TestASweepNeedsItsRight(t *testing.T) {
+	for name, tt := range map[string]struct {
+		actions []attestor.Action
+		images  string
+		from    string
+		asked   int
+	}{
+		"rejudge":              {[]attestor.Action{attestor.ActionRejudge}, "registry.example/team/**", ownSubscription, 1},
+		"of other images":      {[]attestor.Action{attestor.ActionRejudge}, "registry.example/other/**", ownSubscription, 0},
+		"another's":            {[]attestor.Action{attestor.ActionRejudge}, "registry.example/team/**", "projects/acme/subscriptions/gcr", 0},
+		"attest, without it":   {[]attestor.Action{attestor.ActionAttest}, "registry.example/team/**", ownSubscription, 0},
+		"with every right":     {attestor.Actions(), "registry.example/team/**", ownSubscription, 1},
+		"with none, of others": {[]attestor.Action{attestor.ActionRead}, "registry.example/team/**", ownSubscription, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			base := serve(t, w, func(c *server.Config) {
+				(&parts{w: w}).with(c)
+				c.Watch.Publisher, c.Watch.Subscription = nobody{}, ownSubscription
+				c.Identity = as{"pubsub": caller(t, "pubsub", tt.images, tt.actions...)}
+			})
+			data := `{"images":["` + repository + "@" + string(digestA) + `"]}`
+			body := strings.Replace(pushBody(t, "1", data, sweepMessage()), ownSubscription, tt.from, 1)
+			send(t, "pubsub", "POST", base+"/v1/events", body)
+			if len(w.asked) != tt.asked || len(judged(t, w)) != tt.asked {
+				t.Errorf("asked %v, decided %v, want %d", w.asked, w.decisions(), tt.asked)
+			}
+		})
 	}
 }
 

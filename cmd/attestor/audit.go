@@ -33,6 +33,7 @@ type auditFlags struct {
 	file     string
 	state    string
 	posture  string
+	spread   bool
 	atOnce   int
 	exitZero bool
 }
@@ -44,7 +45,8 @@ func auditCommand() *cobra.Command {
 		Short: "Judge every image of repositories, and report; sign nothing",
 		Long: `Judges, without signing, every tag of repositories, images by tag or digest, every reference of a file, or what runs
 now, each digest once, and writes one report. With --state an interrupted audit goes on where it stopped. A refusal outweighs what
-could not be decided.
+could not be decided. With --spread the images are judged by the instances of the service instead, and the report is made of the
+record, by attestor report.
 
 A REGISTRY holds repositories: us-docker.pkg.dev/PROJECT, us-docker.pkg.dev/PROJECT/REPOSITORY and gcr.io/PROJECT are listed by
 Artifact Registry's API, any other HOST or HOST/PATH/ by its catalog. A slash at the end says that what is below is meant.`,
@@ -70,6 +72,8 @@ Artifact Registry's API, any other HOST or HOST/PATH/ by its catalog. A slash at
 			"by profile baseline, hipaa, strict, or a `FILE`; off for not at all",
 	)
 	c.Flags().StringVar(&f.state, "state", "", "go on from this `FILE` after an interrupt")
+	c.Flags().BoolVar(&f.spread, "spread", false,
+		"publish what is found to rejudge.topic, by which the gate's instances judge it; the record has what they found")
 	c.Flags().IntVar(&f.atOnce, "at-once", 16, "images at once, at most; fewer where servers ask for it")
 	c.Flags().BoolVar(&f.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image would be refused")
 	return c
@@ -79,6 +83,10 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if len(repositories)+len(f.projects) == 0 && f.file == "" && !f.running.any() {
 		return errors.New(
 			"say what to audit: repositories, --project, --file, --cloud-run, --pods or --cloud-run-project")
+	}
+
+	if f.spread {
+		return f.publish(c, repositories)
 	}
 
 	// The profile is read first: a mistake in it must not show after hours of judging.

@@ -28,11 +28,16 @@ type source struct {
 
 func newListing() *listing { return &listing{tags: map[string]int{}, other: map[string]int{}} }
 
+// countOnly is a listing that counts references and remembers none, so that its size does not grow.
+func countOnly() *listing { return &listing{} }
+
 // ofRepositories notes what a list of tags yields.
 func (l *listing) ofRepositories(refs audit.References) audit.References {
 	return func(yield func(string, error) bool) {
 		for ref, err := range refs {
-			l.tags[ref]++
+			if l.tags != nil {
+				l.tags[ref]++
+			}
 			if !yield(ref, err) {
 				return
 			}
@@ -74,7 +79,11 @@ func (l *listing) length() (n int) {
 }
 
 // yielded notes a reference of any source, those of repositories included.
-func (l *listing) yielded(ref string) { l.other[ref]++ }
+func (l *listing) yielded(ref string) {
+	if l.other != nil {
+		l.other[ref]++
+	}
+}
 
 // only reports whether no other source than a list of tags has the reference.
 // It is called once all sources were read.

@@ -165,15 +165,27 @@ func decided(t *testing.T, address, uri string) string {
 // serveProgram runs the program over outside, with a policy, until the test ends.
 func serveProgram(t *testing.T, path string, outside *standin.World, policy string) (address string, pid int) {
 	t.Helper()
-	conf, err := outside.WriteConfig(t.TempDir(), standin.Options{Policy: policy})
+	return serveConfigured(t, path, outside, standin.Options{Policy: policy})
+}
+
+// serveConfigured is serveProgram with any configuration, and an environment beside the test's.
+func serveConfigured(t *testing.T, path string, outside *standin.World, o standin.Options, env ...string) (address string, pid int) {
+	t.Helper()
+	conf, err := outside.WriteConfig(t.TempDir(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), path, "serve", "--config", conf)
-	cmd.Env = os.Environ()
+	cmd.Env = append(os.Environ(), env...)
 	for _, name := range []string{"CONTAINERANALYSIS_EMULATOR_HOST", "CLOUD_KMS_EMULATOR_HOST", "BINARYAUTHORIZATION_EMULATOR_HOST"} {
 		cmd.Env = append(cmd.Env, name+"="+outside.Google.Addr())
 	}
+	return listening(t, cmd), cmd.Process.Pid
+}
+
+// listening starts the program, which serves, and returns its address. It ends with the test.
+func listening(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +194,7 @@ func serveProgram(t *testing.T, path string, outside *standin.World, policy stri
 		t.Fatal(err)
 	}
 	stuck := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
-	drained, listening := make(chan struct{}), make(chan string, 1)
+	drained, heard := make(chan struct{}), make(chan string, 1)
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
 		<-drained
@@ -194,19 +206,19 @@ func serveProgram(t *testing.T, path string, outside *standin.World, policy stri
 
 	go func() {
 		defer close(drained)
-		defer close(listening)
+		defer close(heard)
 		at := regexp.MustCompile(`"message":"listening".*"listen":"([^"]+)"`)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			if m := at.FindStringSubmatch(lines.Text()); m != nil && len(listening) == 0 {
-				listening <- m[1]
+			if m := at.FindStringSubmatch(lines.Text()); m != nil && len(heard) == 0 {
+				heard <- m[1]
 			}
 		}
 	}()
-	address, ok := <-listening
+	address, ok := <-heard
 	if !ok {
 		t.Fatal("attestor serve ended")
 	}
-	return "http://" + address, cmd.Process.Pid
+	return "http://" + address
 }
 
 // TestMemoryOfLargeSBOMs: one decision about a signed document of nearly 32 MiB with 100,000 packages takes less than

@@ -58,6 +58,7 @@ func (e *Engine) watch() *watch.Config {
 		Policies:    e.Policies,
 		Occurrences: occurrences{e.Google.Grafeas, limit.Call(e.Config.Dependencies.Timeouts.ContainerAnalysis)},
 		Artifact:    e.Inspector.Artifact,
+		Pin:         e.Inspector.Pin,
 		Enforce:     r.Revoke, Grace: time.Duration(r.Grace), Cap: r.Cap,
 		Revoke:       e.Revoke,
 		Subscription: r.Subscription,

@@ -8,6 +8,7 @@ import (
 
 	"cloud.google.com/go/pubsub/v2"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/google"
 	"github.com/attestor-gate/attestor/server/watch"
 )
@@ -64,4 +65,15 @@ func (t *topic) Publish(ctx context.Context, data []byte, attributes map[string]
 func (t *topic) Close() error {
 	t.publisher.Stop()
 	return t.client.Close()
+}
+
+// Spread publishes images of a sweep: the instances of the gate judge them in dry run, and record that.
+func (e *Engine) Spread(ctx context.Context, images []attestor.Reference) error {
+	if e.topic == nil {
+		return &attestor.Error{
+			Kind: attestor.Unsupported, Msg: "the configuration names no topic that the gate's instances get work by",
+			Fix: "set rejudge.topic and rejudge.subscription, or audit in this process",
+		}
+	}
+	return watch.Sweep(ctx, e.topic, images)
 }

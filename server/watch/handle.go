@@ -24,7 +24,8 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 	// The gate's own messages make instances work. Only the gate may publish to the
 	// topic of this subscription.
 	m, err := classify(p)
-	if err == nil && m.kind == kindRejudge && p.Subscription != w.c.Subscription {
+	own := m.kind == kindRejudge || m.kind == kindSweep
+	if err == nil && own && p.Subscription != w.c.Subscription {
 		err = errors.New("a message of the gate's own kind arrived by a subscription that is not rejudge.subscription")
 	}
 
@@ -69,6 +70,8 @@ func (w *Watcher) dispatch(
 		return w.occurrence(ctx, caller, m, requestID)
 	case kindRejudge:
 		return w.own(ctx, caller, m, requestID)
+	case kindSweep:
+		return w.swept(ctx, caller, m, requestID)
 	}
 	return w.pushed(ctx, caller, m, requestID)
 }

@@ -35,7 +35,8 @@ const (
 	kindBuild      kind = "build"
 	kindPush       kind = "push"
 	kindOccurrence kind = "occurrence"
-	kindRejudge    kind = "rejudge" // published by the gate itself
+	kindRejudge    kind = "rejudge" // published by the gate itself, like sweep
+	kindSweep      kind = "sweep"
 	kindUnknown    kind = "unknown"
 )
 
@@ -43,7 +44,7 @@ const (
 type message struct {
 	id         string
 	kind       kind
-	images     []attestor.Reference // of a build or a push
+	images     []attestor.Reference // of a build, a push or a sweep
 	tag        string               // that the push set; "" for none
 	occurrence string
 	rejudge    work
@@ -114,6 +115,9 @@ func classify(p push) (message, error) {
 		case len(run) > maxRun:
 			err = errors.New("the message is not one that the gate publishes")
 		}
+	case attributes[sweepAttribute] != "":
+		m.kind = kindSweep
+		err = m.sweep(p.Message.Data)
 	case attributes["buildId"] != "" && attributes["status"] != "":
 		m.kind = kindBuild
 		err = m.build(p.Message.Data)

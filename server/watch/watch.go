@@ -14,8 +14,9 @@
 //   - A scan that finished: the image's last decision is looked up. If it waited for
 //     the scan, the image is judged; if it admitted the image, the image is judged
 //     again.
-//   - The gate's own: a run that several instances take part in. They count only by
-//     [Config.Subscription], whose topic nobody else may publish to.
+//   - The gate's own: a run that several instances take part in, and images of a sweep
+//     that are judged in dry run ([Sweep]). They count only by [Config.Subscription],
+//     whose topic nobody else may publish to.
 //
 // A message is acknowledged when it was handled, or never can be (it is logged as
 // poison); it is delivered again after an outage. Pub/Sub delivers at least once
@@ -154,6 +155,10 @@ type Config struct {
 	// ignored. nil: every push is judged.
 	Artifact func(ctx context.Context, img attestor.Image, tag string) (string, error)
 
+	// Pin resolves the tags of a sweep. nil: the Gate does, and artifacts under tags are
+	// judged.
+	Pin func(ctx context.Context, ref attestor.Reference) (attestor.Image, error)
+
 	History     History     // nil: notifications of Container Analysis are ignored; required with Admissions
 	Admissions  Admissions  // nil: what was admitted is not known, so that no image is judged again
 	Overrides   Overrides   // nil: overrides do not end
@@ -187,6 +192,7 @@ type Watcher struct {
 	handled   *lru.Cache[string, struct{}] // ids of messages
 	admitting *shared[attestor.Decision]
 	looking   *shared[*Reversal]
+	sweeping  chan struct{} // has an element for each image of a sweep that is being judged
 }
 
 // New returns a Watcher, or an error that says what is wrong with c.
@@ -223,6 +229,7 @@ func New(c Config) (*Watcher, error) {
 	return &Watcher{
 		c: c, metrics: m, handled: lru.New[string, struct{}](maxHandled),
 		admitting: newShared[attestor.Decision](), looking: newShared[*Reversal](),
+		sweeping: make(chan struct{}, sweepAtOnce),
 	}, nil
 }
 
