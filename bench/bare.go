@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,12 +87,12 @@ func (r *bareClient) call(ctx context.Context, m proto.Message) (err error) {
 	return err
 }
 
-// bareDecisions makes the calls of decisions about single images again, in the
-// order in which they must be made: manifest and everything that is listed,
-// config, signature, occurrence.
+// bareDecisions makes the calls of decisions again, in the order in which they must be made, as each says: what needs no
+// more than the digest at once, then what an index lists, configs, signatures, the occurrences of children, the
+// occurrence of what was asked about.
 func (b *harness) bareDecisions(ctx context.Context, digests []string, heard [][]proto.Message) ([]time.Duration,
 	error) {
-	r, err := b.newBareClient(repository, 1)
+	r, err := b.newBareClient(repository, 8)
 	if err != nil {
 		return nil, err
 	}
@@ -108,42 +109,113 @@ func (b *harness) bareDecisions(ctx context.Context, digests []string, heard [][
 	return times, nil
 }
 
-func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.Message) error {
-	// Lists are asked for beside the manifest; the signature and the occurrence follow one another.
-	var lists, rest []proto.Message
+// A decisionCalls are the calls of Google's services that one decision makes, by when they can be made.
+type decisionCalls struct{ first, listed, signs, batches, creates []proto.Message }
+
+// sorted tells the calls of a decision about a digest apart.
+func sorted(digest string, heard []proto.Message) (c decisionCalls) {
 	for _, m := range heard {
 		switch m.(type) {
-		case *grafeaspb.ListOccurrencesRequest, *grafeaspb.ListNoteOccurrencesRequest:
-			lists = append(lists, m)
+		case *kmspb.AsymmetricSignRequest:
+			c.signs = append(c.signs, m)
+		case *grafeaspb.BatchCreateOccurrencesRequest:
+			c.batches = append(c.batches, m)
+		case *grafeaspb.CreateOccurrenceRequest:
+			c.creates = append(c.creates, m)
 		default:
-			rest = append(rest, m)
+			// A list that names an index's children can only be asked for once they are known.
+			named := digestPattern.FindAllString(fmt.Sprint(m), -1)
+			if slices.ContainsFunc(named, func(d string) bool { return d != digest }) {
+				c.listed = append(c.listed, m)
+			} else {
+				c.first = append(c.first, m)
+			}
 		}
 	}
+	return c
+}
 
-	if len(lists) != 2 || len(rest) != 2 {
-		return fmt.Errorf("want two lists, a signature and an occurrence, have %d and %d", len(lists), len(rest))
+func (r *bareClient) decision(ctx context.Context, digest string, heard []proto.Message) error {
+	c := sorted(digest, heard)
+	if len(c.first) == 0 {
+		return errors.New("want a list at least")
 	}
-	errs := make([]error, len(lists))
+
+	// Of an image that is known nothing is read, and nothing signed.
+	if len(c.signs) == 0 {
+		return r.calls(ctx, c.first)
+	}
+
+	var manifest bareManifest
+	err := side(func() error { return r.calls(ctx, c.first) },
+		func() error { return r.document(ctx, "/manifests/"+digest, &manifest) })
+	if err != nil {
+		return err
+	}
+
+	configs := []string{manifest.Config.Digest}
+	if len(manifest.Manifests) > 0 {
+		if configs, err = r.children(ctx, manifest, c.listed); err != nil {
+			return err
+		}
+	}
+	reads := make([]func() error, 0, len(configs))
+	for _, config := range configs {
+		reads = append(reads, func() error { _, _, err := r.get(ctx, "/blobs/"+config); return err })
+	}
+
+	// An occurrence holds its signature, and that of an index follows those of its children.
+	if err := errors.Join(side(reads...), r.calls(ctx, c.signs)); err != nil {
+		return err
+	}
+	return errors.Join(r.calls(ctx, c.batches), r.calls(ctx, c.creates))
+}
+
+// bareManifest is what a bare client reads of a manifest or an index.
+type bareManifest struct {
+	Config    struct{ Digest string }
+	Manifests []struct{ Digest string }
+}
+
+// children reads what an index lists, beside lists about it, and returns the digests of configs.
+func (r *bareClient) children(ctx context.Context, index bareManifest, lists []proto.Message) ([]string, error) {
+	found := make([]bareManifest, len(index.Manifests))
+	steps := []func() error{func() error { return r.calls(ctx, lists) }}
+	for i, m := range index.Manifests {
+		steps = append(steps, func() error { return r.document(ctx, "/manifests/"+m.Digest, &found[i]) })
+	}
+	err := side(steps...)
+	var out []string
+	for _, m := range found {
+		out = append(out, m.Config.Digest)
+	}
+	return out, err
+}
+
+func (r *bareClient) document(ctx context.Context, path string, v any) error {
+	body, _, err := r.get(ctx, path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, v)
+}
+
+// calls makes calls side by side.
+func (r *bareClient) calls(ctx context.Context, messages []proto.Message) error {
+	steps := make([]func() error, 0, len(messages))
+	for _, m := range messages {
+		steps = append(steps, func() error { return r.call(ctx, m) })
+	}
+	return side(steps...)
+}
+
+// side does some things side by side.
+func side(steps ...func() error) error {
+	errs := make([]error, len(steps))
 	var wg sync.WaitGroup
-	for i, m := range lists {
-		wg.Go(func() { errs[i] = r.call(ctx, m) })
+	for i, f := range steps {
+		wg.Go(func() { errs[i] = f() })
 	}
-
-	// The manifest is asked for beside the lists, as the gate does: all three need no more than the digest.
-	body, _, err := r.get(ctx, "/manifests/"+digest)
 	wg.Wait()
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return err
-	}
-
-	var manifest struct{ Config struct{ Digest string } }
-	if err := json.Unmarshal(body, &manifest); err != nil {
-		return err
-	}
-	if _, _, err := r.get(ctx, "/blobs/"+manifest.Config.Digest); err != nil {
-		return err
-	}
-
-	// The occurrence holds the signature, and cannot be sent before it.
-	return errors.Join(r.call(ctx, rest[0]), r.call(ctx, rest[1]))
+	return errors.Join(errs...)
 }

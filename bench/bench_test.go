@@ -30,8 +30,10 @@ func TestQuick(t *testing.T) {
 		t.Errorf("the file has something else than what was printed: %v", err)
 	}
 
-	for _, want := range []string{"fresh image by digest", "Bare clients that make a fresh", "index of three platforms",
-		"many at once", "exec to listening", "three readers of reports", "attestor audit", "Memory over"} {
+	for _, want := range []string{"fresh image by digest", "Bare clients that make the same calls", "index of three platforms",
+		"many at once", "exec to listening", "three readers of reports", "attestor audit", "Memory over",
+		"At 64 at once p99 is", "MB resident at most", "Spread over 2 instances", "decisions in the record: argued", "policies: argued", "callers: argued",
+		"findings of the image: argued linear", "platforms of the image: argued linear"} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("no %q in %s", want, printed.String())
 		}

@@ -54,6 +54,8 @@ type sequence struct {
 	heard     [][]proto.Message // of Google's services, by decision
 	target    float64           // round trips at p50; 0: none
 	budget    budget            // of calls; zero: none
+	bare      []time.Duration   // of bare clients that make the same calls; nil: not measured
+	more      time.Duration     // than bare clients, that are allowed
 }
 
 // sequential asks about one image after the other, and checks that no decision

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -33,6 +34,8 @@ type options struct {
 	profile  string
 	only     string
 	record   string
+	recorded string
+	images   string
 }
 
 func main() {
@@ -58,9 +61,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	f.StringVar(&o.peerNote, "peer-notes", "diy,nobody,snakeoil", "notes of project dev that the peer attests under")
 	f.StringVar(&o.profile, "profile", "", "write CPU and allocation profiles of 64 at once to this directory; the "+
 		"program is built with a profiler that it does not have otherwise")
-	f.StringVar(&o.only, "only", "", "parts to run, of latency,load,start,readers,sweep,soak; default all")
+	f.StringVar(&o.only, "only", "", "parts to run, of latency,load,start,readers,sweep,growth,soak; default all")
 	f.StringVar(&o.record, "record", "", "the part readers begins with a copy of this SQLite record, such as "+
 		"bench/record makes, and else with an empty one")
+	f.StringVar(&o.recorded, "decisions", "", "the part growth fills records with so many decisions, such as "+
+		"1000,1000000; a million take a quarter of an hour")
+	f.StringVar(&o.images, "images", "", "the part sweep sweeps so many images, such as 10000,1000000; the stand-ins "+
+		"keep 10 KB of each in memory")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -88,16 +95,17 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 type size struct {
 	sequence, starts, readers, sweep, soak int
 	load                                   map[int]int // decisions, by how many at once
+	growth                                 extent
 }
 
 func full() size {
 	return size{sequence: 100, starts: 10, readers: 300, sweep: 10_000, soak: 100_000,
-		load: map[int]int{1: 500, 16: 2000, 64: 3000, 256: 3000}}
+		load: map[int]int{1: 500, 16: 2000, 64: 3000, 256: 3000}, growth: fullExtent()}
 }
 
 func quick() size {
 	return size{sequence: 10, starts: 3, readers: 20, sweep: 300, soak: 2_000,
-		load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}}
+		load: map[int]int{1: 50, 16: 200, 64: 1500, 256: 512}, growth: quickExtent()}
 }
 
 // harness is one run.
@@ -108,12 +116,12 @@ type harness struct {
 	world *standin.World
 	stock *stock
 	heard *overheard
+	hook  *httptest.Server // is told the gate's events
 
 	binarySize int64
 	layerSize  int64         // of the binary, compressed as in an image
 	first      time.Duration // the first decision of a process
 	sequences  map[string][]sequence
-	bareFresh  []time.Duration // the calls of fresh images by digest, made by bare clients
 	loads      map[string][]loaded
 	starts     []*process
 	idle       use
@@ -121,6 +129,9 @@ type harness struct {
 	soaked     []sample
 	sweeps     []swept
 	contended  contended
+	growths    []growth
+	recorder   string   // the program that fills records; "": not built yet
+	wide       bool     // the base of many platforms is there
 	broken     []string // conditions that do not hold
 }
 
@@ -154,12 +165,14 @@ func (b *harness) run(ctx context.Context) (err error) {
 	if b.stock, err = newStock(b.world); err != nil {
 		return err
 	}
+	b.hook = newHook()
+	defer b.hook.Close()
 	b.peak = map[string]int64{}
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
 	}{{"start", b.start}, {"latency,load", b.decisions}, {"readers", b.readers}, {"peer", b.peers},
-		{"sweep", b.sweepAll}, {"soak", b.soak}} {
+		{"sweep", b.sweepAll}, {"growth", b.grows}, {"soak", b.soak}} {
 		if b.only != "" && part.name != "peer" && !slices.ContainsFunc(strings.Split(part.name, ","), b.wants) {
 			continue
 		}

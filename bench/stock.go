@@ -50,16 +50,21 @@ func platforms() []platform { return []platform{amd64(), {"arm64", "v8"}, {"arm"
 // newStock pushes the approved base, for every platform.
 func newStock(w *standin.World) (*stock, error) {
 	s := &stock{world: w, tags: map[string]string{}}
+	return s, s.base("base/debian", platforms())
+}
+
+// base pushes a base for some platforms, under the tag that policies approve.
+func (s *stock) base(repository string, of []platform) error {
 	var children []child
-	for _, p := range platforms() {
-		d, err := s.image("base/debian", "", p, "", baseLayers, "base")
+	for _, p := range of {
+		d, err := s.image(repository, "", p, "", baseLayers, "base")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		children = append(children, child{p, d})
 	}
-	_, err := s.index("base/debian", "12", children)
-	return s, err
+	_, err := s.index(repository, "12", children)
+	return err
 }
 
 type child struct {
@@ -84,11 +89,16 @@ func (s *stock) fresh(ctx context.Context, repository, user string, n int) ([]st
 
 // freshIndexes makes n indexes of three platforms.
 func (s *stock) freshIndexes(ctx context.Context, repository string, n int) ([]string, error) {
+	return s.indexes(ctx, repository, n, platforms())
+}
+
+// indexes makes n indexes of some platforms.
+func (s *stock) indexes(ctx context.Context, repository string, n int, of []platform) ([]string, error) {
 	var out, all []string
 	for range n {
 		s.made++
 		var children []child
-		for _, p := range platforms() {
+		for _, p := range of {
 			d, err := s.image(repository, "", p, "65532:65532", baseLayers+appLayers, fmt.Sprint(s.made))
 			if err != nil {
 				return nil, err

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,6 +27,8 @@ type swept struct {
 	images, calls int
 	took, bare    time.Duration
 	cpu           time.Duration // of the sweep, per image
+	peak          int64         // bytes, resident
+	spread        spreading
 }
 
 func (s swept) share() float64 { return s.bare.Seconds() / s.took.Seconds() }
@@ -38,7 +41,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	if err != nil {
 		return err
 	}
-	config, err := b.world.WriteConfig(dir, standin.Options{})
+	config, err := b.configure(dir, standin.Options{})
 	if err != nil {
 		return err
 	}
@@ -47,7 +50,7 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	b.world.ResetCalls()
 	b.heard.take()
 	args := []string{"audit", b.world.Registry.Addr() + "/" + repository, "--config", config, "-o", "json",
-		"--output-file", filepath.Join(dir, "report.json")}
+		"--output-file", filepath.Join(dir, "report.json"), "--state", filepath.Join(dir, "audit.state")}
 	cmd := exec.CommandContext(ctx, b.binary, args...) //nolint:gosec // the program that is measured
 	cmd.Env = append(append(os.Environ(), b.world.Env()...), profilerEnv(b.profile)...)
 	if b.profile != "" {
@@ -62,6 +65,9 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 
 	s := swept{images: images, took: time.Since(start)}
 	s.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()) / time.Duration(images)
+	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		s.peak = usage.Maxrss << 10 // the kernel counts in KiB
+	}
 	registry, _ := b.world.Registry.Totals()
 	google, _ := b.world.Google.Totals()
 	s.calls = int(registry + google)

@@ -25,6 +25,7 @@ type options struct {
 	decisions int
 	sqlite    string
 	postgres  string
+	fill      bool
 }
 
 func main() {
@@ -43,6 +44,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		"repositories")
 	f.StringVar(&o.sqlite, "sqlite", "", "the record's SQLite `FILE`; it is kept")
 	f.StringVar(&o.postgres, "postgres", "", "the record's PostgreSQL connection string; it is kept")
+	f.BoolVar(&o.fill, "fill", false, "fill the record, and ask nothing of it")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -73,6 +75,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}
 	fmt.Fprintf(stdout, "the record takes %d MB, %d bytes for each of %d decisions\n\n",
 		size>>20, size/int64(o.decisions), o.decisions)
+	if o.fill {
+		return nil
+	}
 
 	return measure(ctx, s, end, stdout)
 }
