@@ -11,7 +11,7 @@ variables {
 }
 
 run "pushes" {
-  command = apply
+  command = plan # what is applied cannot be destroyed again
 
   assert {
     condition     = toset(keys(google_pubsub_topic.source)) == toset(["acme-gate/gate-rejudge", "acme-images/gcr", "acme-build/cloud-builds"])
@@ -45,5 +45,18 @@ run "pushes" {
   assert {
     condition     = google_pubsub_topic_iam_member.rejudge.topic == "gate-rejudge" && google_pubsub_topic_iam_member.rejudge.member == var.events_member && google_pubsub_subscription.push["acme-gate/gate-rejudge"].name == "gate-rejudge"
     error_message = "Somebody else publishes what is to be judged again, or it comes by another subscription than the configuration names."
+  }
+}
+
+run "existing" {
+  command = plan
+  variables {
+    existing_topics                  = ["acme-images/gcr"]
+    create_container_analysis_topics = true
+  }
+
+  assert {
+    condition     = toset(keys(google_pubsub_topic.source)) == toset(["acme-gate/gate-rejudge", "acme-images/container-analysis-occurrences-v1", "acme-build/cloud-builds"]) && google_pubsub_subscription.push["acme-images/gcr"].topic == "projects/acme-images/topics/gcr"
+    error_message = "A topic that exists is created, or one that is missing is not."
   }
 }
