@@ -32,8 +32,8 @@ func (v *verifier) readPrunesIn(ctx context.Context, first, end int64) error {
 	ctx, cancel := context.WithTimeout(ctx, v.store.timeout)
 	defer cancel()
 
-	rows, err := v.store.read.QueryContext(ctx, `SELECT n, entry FROM log_leaves WHERE n >= $1 AND n < $2 AND kind = $3
-		ORDER BY n`, first, end, kindPrune)
+	rows, err := v.store.read.QueryContext(ctx, `SELECT n, id, entry FROM log_leaves
+		WHERE n >= $1 AND n < $2 AND kind = $3 ORDER BY n`, first, end, kindPrune)
 	if err != nil {
 		return err
 	}
@@ -41,11 +41,12 @@ func (v *verifier) readPrunesIn(ctx context.Context, first, end int64) error {
 
 	for rows.Next() {
 		var p prune
+		var id string
 		var b []byte
-		if err := rows.Scan(&p.index, &b); err != nil {
+		if err := rows.Scan(&p.index, &id, &b); err != nil {
 			return err
 		}
-		entry, err := translog.ParseEntry(b)
+		entry, err := translog.ParseEntry(translog.EntryOf(kindPrune, id, b))
 		if err != nil {
 			continue // walk reports it
 		}

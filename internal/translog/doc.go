@@ -22,4 +22,7 @@
 // (the salt) is kept beside the entry and is not part of it. When a record's time is
 // over, its content and its salt are deleted. The entry remains, so that the tree stays
 // whole, and it does not show what the content was.
+//
+// A row has the entry in a short form, without what the columns beside it say. Entries are
+// always hashed, proven and served as they are: see [EntryOf].
 package translog

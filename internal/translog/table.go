@@ -18,7 +18,7 @@ type Leaf struct {
 	Salt  []byte // of the entry's commitments
 }
 
-// A Stored leaf is one as the database has it.
+// A Stored leaf is one that the database has.
 type Stored struct {
 	Index  int64
 	Kind   string
@@ -36,6 +36,9 @@ type Table struct {
 	// Exec runs a statement within a transaction; nil: tx.ExecContext. A store that
 	// prepares [Table.Statements] runs them prepared.
 	Exec func(ctx context.Context, tx *sql.Tx, text string, args ...any) (sql.Result, error)
+	// Whole reports whether rows have entries as they are, which earlier versions need that may still read the log; nil:
+	// rows have their short form.
+	Whole func() bool
 
 	mu   sync.Mutex
 	last Head // as this process committed it last, which saves reading it; guarded by mu
@@ -130,7 +133,12 @@ func (t *Table) appendTo(
 			return Head{}, false, err
 		}
 		rows[i] = Stored{Index: after.Size, Kind: l.Entry.Kind, ID: l.Entry.ID, Entry: entry, Salt: l.Salt}
+
+		// The tree is of the entry itself, whatever its row has.
 		after, rows[i].Hashes = after.Add(entry)
+		if t.Whole == nil || !t.Whole() {
+			rows[i].Entry = l.Entry.short(entry)
+		}
 	}
 
 	if t.Postgres {
@@ -279,6 +287,7 @@ func readLeaves(ctx context.Context, q Querier, text string, args ...any) ([]Sto
 			return nil, err
 		}
 
+		s.Entry = EntryOf(s.Kind, s.ID, s.Entry)
 		if s.Hashes, err = split(hashes); err != nil {
 			return nil, fmt.Errorf("log entry %d: %w", s.Index, err)
 		}
