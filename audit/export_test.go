@@ -232,6 +232,15 @@ func AcquireForTest(ctx context.Context) (running int, err error) {
 // IndexForTest brings the search index up to date.
 func (s *Store) IndexForTest(ctx context.Context) error { return s.indexAll(ctx) }
 
+// MoveBatch is how many rows [Store.MoveFindings] moves.
+const MoveBatch = moveBatch
+
+// MoveFindings moves one batch of the findings that earlier versions entered, once the indexer was stopped.
+func (s *Store) MoveFindings(ctx context.Context) (more bool, err error) {
+	n, err := s.moveFindings(ctx)
+	return n > 0, err
+}
+
 // EventsForTest counts the events of the outbox by type.
 func (s *Store) EventsForTest(ctx context.Context) (map[string]int, error) {
 	rows, err := s.read.QueryContext(ctx, `SELECT type, COUNT(*) FROM outbox GROUP BY type`)

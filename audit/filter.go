@@ -311,13 +311,9 @@ func lastSegment(repository string) string {
 func (s *Store) byFinding(ctx context.Context, f Filter, p *plan) error {
 	p.finding = finding{cve: f.CVE, pkg: f.Package}
 	for _, term := range p.finding.terms() {
-		names, err := s.strings(ctx, `SELECT repository FROM finding_terms WHERE term = ? LIMIT ?`, term, maxMerged+1)
-		if err != nil {
+		if err := s.byPlace(ctx, p, term); err != nil {
 			return err
 		}
-
-		p.among(names, func(string) bool { return true })
-		p.rows.and("EXISTS (SELECT 1 FROM finding_terms f WHERE f.term = ? AND f.repository = d.repository)", term)
 	}
 	return nil
 }

@@ -22,9 +22,10 @@ import (
 // transaction that finishes a decision only adds a row to the queue: it takes no
 // lock that another decision waits for, and a crash loses nothing.
 type indexer struct {
-	wake chan struct{} // has room for one: several decisions are one reason to look
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	wake  chan struct{} // has room for one: several decisions are one reason to look
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+	mover mover // of the goroutine that indexes
 }
 
 const (
@@ -72,6 +73,9 @@ func (s *Store) runIndexer(ctx context.Context) {
 			// Earlier decisions are added to the sums where nothing newer waits.
 			if err == nil && n < indexBatch {
 				n, err = s.sumEarlier(ctx)
+			}
+			if err == nil && n < indexBatch {
+				n, err = s.moveFindings(ctx)
 			}
 			if err != nil {
 				// The queue keeps what was not indexed. A search meanwhile says so itself.
@@ -221,9 +225,6 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 			known[q.repository] = true
 			repositories = append(repositories, []any{q.repository, lastSegment(q.repository)})
 		}
-		if err := s.indexFindings(ctx, tx, q); err != nil {
-			return err
-		}
 	}
 
 	// All of it is one transaction with the end of the queue's entry: a crash leaves everything or nothing, so that
@@ -232,6 +233,9 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 		return err
 	}
 	if err := insert(ctx, tx, "repositories", []string{"repository", "name"}, repositories); err != nil {
+		return err
+	}
+	if err := s.indexFindings(ctx, tx, batch); err != nil {
 		return err
 	}
 	if err := s.indexImages(ctx, tx, batch); err != nil {
@@ -243,78 +247,7 @@ func (s *Store) index(ctx context.Context, tx *txn, batch []queued) error {
 	return deleteFrom(ctx, tx, "decision_queue", "id", done)
 }
 
-// indexFindings enters the findings of a decision that its repository did not have
-// before.
-func (s *Store) indexFindings(ctx context.Context, tx *txn, q queued) error {
-	for _, p := range q.evidence.Parts {
-		if p.Findings == "" {
-			continue
-		}
-
-		// The same findings come with most decisions on an image.
-		res, err := tx.ExecContext(ctx, `INSERT INTO finding_terms (term, repository) VALUES ($1, $2)
-			ON CONFLICT (term, repository) DO NOTHING`, findingsTerm(p.Findings), q.repository)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
-			continue
-		}
-
-		terms, err := s.findingTerms(ctx, p.Findings)
-		if err != nil {
-			return err
-		}
-		rows := make([][]any, 0, len(terms))
-		for _, term := range terms {
-			rows = append(rows, []any{term, q.repository})
-		}
-		if err := insert(ctx, tx, "finding_terms", []string{"term", "repository"}, rows); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// findingTerms are the terms of a blob of findings. One that is lost has none: the
-// search for other decisions must not end with it.
-func (s *Store) findingTerms(ctx context.Context, hash string) ([]string, error) {
-	blobs := map[string][]byte{}
-	err := s.blobs(ctx, map[string]bool{hash: true}, blobs)
-	if evidenceGone(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err // the batch stays in the queue: without these terms, a search would never find the decision
-	}
-
-	// Of each of what may be many, two fields are needed.
-	var findings []struct {
-		ID      string `json:"id"`
-		Package string `json:"package"`
-	}
-	if err := json.Unmarshal(blobs[hash], &findings); err != nil {
-		return nil, nil //nolint:nilerr // as above
-	}
-	terms := map[string]bool{}
-	for _, f := range findings {
-		terms[cveTerm(f.ID)], terms[packageTerm(f.Package)] = true, true
-	}
-	return slices.Sorted(maps.Keys(terms)), nil
-}
-
-// termsIn are the terms of findings.
-func termsIn(findings []attestor.Vulnerability) map[string]bool {
-	terms := map[string]bool{}
-	for _, v := range findings {
-		terms[cveTerm(v.ID)], terms[packageTerm(v.Package)] = true, true
-	}
-	return terms
-}
-
-// findingsTerm says that the findings of a blob were entered.
+// findingsTerm is how versions before noted in finding_terms that the findings of a blob were entered.
 func findingsTerm(hash string) string { return "findings:" + hash }
 
 // Terms, as the index has them.

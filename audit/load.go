@@ -52,7 +52,10 @@ func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n 
 	}
 	defer func() { err = errors.Join(err, restore()) }()
 
-	l := loader{s: s, blobs: lru.New[string, struct{}](maxKnown), entered: lru.New[findingTerm, struct{}](maxKnown)}
+	l := loader{
+		s: s, blobs: lru.New[string, struct{}](maxKnown), entered: lru.New[blobIn, struct{}](maxKnown),
+		numbers: map[string]int64{},
+	}
 	for batch, err := range s.encoded(ctx, records) {
 		if err == nil {
 			err = l.load(ctx, batch)
@@ -176,7 +179,8 @@ func queuedRow(r row, ev attestor.Evidence) (queued, error) {
 type loader struct {
 	s       *Store
 	blobs   *lru.Cache[string, struct{}]
-	entered *lru.Cache[findingTerm, struct{}] // blobs of findings, by findingsTerm
+	entered *lru.Cache[blobIn, struct{}] // whose findings are in the index
+	numbers map[string]int64             // of names
 	terms   knownTerms
 	last    struct {
 		findings string // hash of the blob
@@ -184,11 +188,12 @@ type loader struct {
 	}
 }
 
-// A findingTerm is a row of finding_terms.
-type findingTerm struct{ term, repository string }
-
-// maxKnown bounds what a loader remembers of one kind, in bytes.
-const maxKnown = 128 << 20
+const (
+	// maxKnown bounds what a loader remembers of one kind, in bytes.
+	maxKnown = 128 << 20
+	// maxNumbers bounds the numbers that it remembers.
+	maxNumbers = 1 << 20
+)
 
 // load writes one batch in one transaction: the decisions, their entries in the log, and
 // what the search index and the sums have of them.
@@ -274,18 +279,22 @@ func (l *loader) index(ctx context.Context, tx *txn, repositories []string, batc
 
 // findings enters the findings of a batch that their repositories did not have before.
 func (l *loader) findings(ctx context.Context, tx *txn, batch []queued) error {
-	var rows []findingTerm
+	if len(l.numbers) > maxNumbers {
+		clear(l.numbers)
+	}
+	var places []place
+	blobs := map[blobIn]bool{}
 	for _, q := range batch {
 		for i, p := range q.evidence.Parts {
 			if p.Findings == "" {
 				continue
 			}
-			blob := findingTerm{findingsTerm(p.Findings), q.repository}
+			blob := blobIn{p.Findings, q.repository}
 			if _, known := l.entered.Get(blob); known {
 				continue
 			}
-			l.entered.Put(blob, struct{}{}, int64(2*len(blob.term)+len(blob.repository)))
-			rows = append(rows, blob)
+			l.entered.Put(blob, struct{}{}, int64(2*len(blob.hash)+len(blob.repository)))
+			blobs[blob] = true
 
 			// Decisions that follow each other have the same findings.
 			if l.last.findings != p.Findings {
@@ -293,20 +302,19 @@ func (l *loader) findings(ctx context.Context, tx *txn, batch []queued) error {
 				l.last.terms = slices.Collect(maps.Keys(termsIn(q.loaded.Platforms[i].Scan.Findings)))
 			}
 			for _, term := range l.terms.add(q.repository, l.last.terms) {
-				rows = append(rows, findingTerm{term, q.repository})
+				places = append(places, place{term, q.repository})
 			}
 		}
 	}
 
-	// In the order of the index, so that each of its pages is written once.
-	slices.SortFunc(rows, func(a, b findingTerm) int {
-		return cmp.Or(cmp.Compare(a.term, b.term), cmp.Compare(a.repository, b.repository))
-	})
-	values := make([][]any, 0, len(rows))
-	for _, f := range rows {
-		values = append(values, []any{f.term, f.repository})
+	notes, err := l.s.notes(ctx, tx, blobs, l.numbers)
+	if err != nil {
+		return err
 	}
-	return insert(ctx, tx, "finding_terms", []string{"term", "repository"}, values)
+	if err := notes.add(ctx, tx, slices.SortedFunc(maps.Keys(blobs), blobIn.compare)); err != nil {
+		return err
+	}
+	return l.s.putPlaces(ctx, tx, places, l.numbers)
 }
 
 // knownTerms are the terms that repositories are known to have: of each a set of numbers, which takes a bit for a term.

@@ -6,37 +6,49 @@ import (
 	"time"
 )
 
-// packFor is how long after the schema was changed finished decisions are written as
-// before: instances of the version before may still be at work, and would read nothing of
-// those that are compressed, and leave them out of the search index.
-const packFor = fillFor
+// formFor is how long after the schema was changed records are written in the form before: instances of the version
+// before may still be at work, and would not read the new one. Of decisions that are compressed they would read
+// nothing, and leave them out of the search index; entries of the log that are short they would take for changed; and
+// findings by number they would not find.
+const formFor = fillFor
 
-// startPacking notes when the schema was changed, and from when on finished decisions are
-// compressed. Where there are no decisions, and in an SQLite file, which is one process's,
+// startForms finds out from when on the forms of this version are written.
+func (s *Store) startForms(ctx context.Context) (err error) {
+	if s.packFrom, err = s.formFrom(ctx, "packed"); err == nil {
+		s.shortFrom, err = s.formFrom(ctx, "short")
+	}
+	return err
+}
+
+// formFrom notes when the schema was changed for a form, and returns from when on it is
+// written. Where there are no decisions, and in an SQLite file, which is one process's,
 // no earlier version is at work.
-func (s *Store) startPacking(ctx context.Context) error {
+func (s *Store) formFrom(ctx context.Context, form string) (from time.Time, err error) {
 	// The first start notes the time; later starts, and other instances, keep it.
-	_, err := s.write.ExecContext(ctx, `INSERT INTO fills (name, started, at, id, done)
-		SELECT 'packed', CAST($1 AS BIGINT), 0, '', NOT EXISTS (SELECT 1 FROM decisions) WHERE TRUE
-		ON CONFLICT (name) DO NOTHING`, s.now().UnixMicro())
+	_, err = s.write.ExecContext(ctx, `INSERT INTO fills (name, started, at, id, done)
+		SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), 0, '', NOT EXISTS (SELECT 1 FROM decisions) WHERE TRUE
+		ON CONFLICT (name) DO NOTHING`, form, s.now().UnixMicro())
 	if err != nil {
-		return err
+		return from, err
 	}
 
 	var started int64
 	var done bool
-	err = s.write.QueryRowContext(ctx, `SELECT started, done FROM fills WHERE name = 'packed'`).Scan(&started, &done)
+	err = s.write.QueryRowContext(ctx, `SELECT started, done FROM fills WHERE name = $1`, form).Scan(&started, &done)
 	if err != nil {
-		return err
+		return from, err
 	}
 	if single := s.write != s.read; !done && !single {
-		s.packFrom = time.UnixMicro(started).Add(packFor)
+		from = time.UnixMicro(started).Add(formFor)
 	}
-	return nil
+	return from, nil
 }
 
 // packs reports whether what is finished now is compressed.
 func (s *Store) packs() bool { return !s.now().Before(s.packFrom) }
+
+// shortens reports whether the log's entries are stored short now, and places of findings by number.
+func (s *Store) shortens() bool { return !s.now().Before(s.shortFrom) }
 
 // columns are body, evidence and packed as a decision is written. What is begun is about
 // to be replaced, and is compared with what replaces it: it is not compressed. Nor is what

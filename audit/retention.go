@@ -283,11 +283,7 @@ func (s *Store) pruneBlobs(ctx context.Context, before time.Time) (n int64, err 
 		if n = int64(len(gone)); err != nil {
 			return err
 		}
-		terms := make([]any, 0, len(gone))
-		for _, hash := range gone {
-			terms = append(terms, findingsTerm(hash))
-		}
-		return deleteFrom(ctx, tx, "finding_terms", "term", terms)
+		return forgetFindings(ctx, tx, gone)
 	})
 	return n, err
 }

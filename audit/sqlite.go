@@ -167,7 +167,9 @@ const (
 // index. PostgreSQL has no tables of that kind, so that the migrations, which both have in
 // common, make the other one. A table that has rows stays as it is, and works as well.
 func keepByKey(ctx context.Context, db *sql.DB) error {
-	for _, table := range []string{"decision_terms", "finding_terms", "image_sums", "day_sums", "hour_sums"} {
+	for _, table := range []string{
+		"decision_terms", "finding_terms", "finding_places", "finding_blobs", "image_sums", "day_sums", "hour_sums",
+	} {
 		if text, err := otherwise(ctx, db, table); err != nil {
 			return err
 		} else if text == "" {

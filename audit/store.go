@@ -54,7 +54,8 @@ type Store struct {
 	now     func() time.Time
 	codec   *packed.Codec
 
-	packFrom time.Time // when finished decisions begin to be compressed
+	packFrom  time.Time // when finished decisions begin to be compressed
+	shortFrom time.Time // when entries of the log begin to be stored short, and places of findings by number
 
 	log        *translog.Table            // of what is recorded, in the same database
 	compressed *lru.Cache[string, []byte] // small blobs as they are stored, by hash
@@ -144,8 +145,11 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.Log != nil {
 		s.notary = newNotary(*c.Log, s)
 	}
-	s.log = &translog.Table{Postgres: s.engine.dialect() == goose.DialectPostgres, Exec: s.execPrepared}
-	if err := errors.Join(s.startFill(ctx), s.startLog(ctx), s.startPacking(ctx)); err != nil {
+	s.log = &translog.Table{
+		Postgres: s.engine.dialect() == goose.DialectPostgres, Exec: s.execPrepared,
+		Whole: func() bool { return !s.shortens() },
+	}
+	if err := errors.Join(s.startForms(ctx), s.startFill(ctx), s.startLog(ctx)); err != nil {
 		return nil, errors.Join(s.fail("migrating the decision store", err), s.Close())
 	}
 

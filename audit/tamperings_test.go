@@ -42,6 +42,14 @@ func tamperings() []tampering {
 		{"an entry of another decision", []string{
 			`UPDATE log_leaves SET entry = (SELECT entry FROM log_leaves WHERE id = '0199-000004') WHERE id = '0199-000003'`,
 		}, false, "", "entry was changed"},
+		{"the id of an entry", []string{`UPDATE log_leaves SET id = '0199-other' WHERE id = '0199-000003'`}, false, "", "entry was changed"},
+		{"the kind of an entry", []string{`UPDATE log_leaves SET kind = 'override' WHERE id = '0199-000003'`}, false, "", "entry was changed"},
+		{"the short form of an entry", []string{
+			`UPDATE log_leaves SET entry = (SELECT data FROM blobs ORDER BY hash LIMIT 1) WHERE id = '0199-000003'`,
+		}, false, "", "entry was changed"},
+		{"the id of an entry of an earlier build", []string{
+			`UPDATE log_leaves SET id = '0199-other' WHERE id = '0199-000003'`,
+		}, true, "", "stored as that of"},
 		{"entries reordered", []string{
 			`UPDATE log_leaves SET n = -1 WHERE id = '0199-000003'`,
 			`UPDATE log_leaves SET n = 4 WHERE id = '0199-000004'`,
