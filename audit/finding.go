@@ -17,7 +17,7 @@ type finding struct {
 
 func (f finding) set() bool { return f != finding{} }
 
-// terms are how finding_terms calls it.
+// terms are how the index calls it.
 func (f finding) terms() []string {
 	var out []string
 	if f.cve != "" {
@@ -124,51 +124,83 @@ func (f finding) among(stored []byte) (held, known bool) {
 	return false, known
 }
 
+// Limits of what one step reads of findings, so that a page is answered soon: it may be shorter, and says that the list
+// goes on.
 const (
-	maxFindings = 512 // images whose findings are looked at in one step
-	findingsAt  = 64  // of them, by one statement
+	maxFindings     = 256      // images
+	maxFindingBytes = 16 << 20 // of their findings; those of one image may be ten megabytes
+	firstFindings   = 8        // images, by the first statement: how large they are is not known yet
+	findingsAt      = 64       // images, by one statement
 )
+
+// A look is what one step has found out about findings.
+type look struct {
+	held  map[string]bool // by the hash of their blob
+	bytes int             // that were read
+	at    int             // images of the next statement
+}
+
+// enough reports whether a step has read as much as it may.
+func (l *look) enough() bool { return len(l.held) >= maxFindings || l.bytes >= maxFindingBytes }
+
+// next is of how many images the next statement reads: of no more than there is room for, if they are as large as
+// those before.
+func (l *look) next() int {
+	n := l.at
+	l.at = min(2*l.at, findingsAt)
+	if l.bytes > 0 {
+		n = min(n, max(1, (maxFindingBytes-l.bytes)*len(l.held)/l.bytes))
+	}
+	return n
+}
+
+// unknown are the blobs of a row's findings that were not looked at.
+func (l *look) unknown(h head) (hashes []string) {
+	for _, part := range h.evidence.Parts {
+		if _, known := l.held[part.Findings]; !known && part.Findings != "" {
+			hashes = append(hashes, part.Findings)
+		}
+	}
+	return hashes
+}
 
 // lookUp finds out whether the findings of the next rows have what a plan asks for, if
 // that of the first is not known. seen has what was found in blobs that were read
 // before, and is added to.
-func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen map[string]bool) error {
-	unknown := func(h head) (out []string) {
-		for _, part := range h.evidence.Parts {
-			if _, known := seen[part.Findings]; !known && part.Findings != "" {
-				out = append(out, part.Findings)
-			}
-		}
-		return out
-	}
-
-	hashes := unknown(next[0])
+func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen *look) error {
+	hashes := seen.unknown(next[0])
 	if len(hashes) == 0 {
 		return nil
 	}
+
+	// Rows that follow each other are often of one image.
+	most := seen.next()
 	for _, h := range next[1:] {
-		if len(hashes) >= findingsAt {
+		if len(hashes) >= most {
 			break
 		}
 		if h.matches && p.keep(h.repository) {
-			hashes = append(hashes, unknown(h)...)
+			for _, hash := range seen.unknown(h) {
+				if !slices.Contains(hashes, hash) {
+					hashes = append(hashes, hash)
+				}
+			}
 		}
 	}
-	slices.Sort(hashes)
-	return s.eachBlob(ctx, slices.Compact(hashes), func(hash string, data []byte) error {
+	return s.eachBlob(ctx, hashes, func(hash string, data []byte) error {
 		held, err := p.finding.heldBy(data)
 		if err != nil {
 			return fmt.Errorf("decoding findings %s: %w", hash, err)
 		}
-		seen[hash] = held
+		seen.held[hash] = held
+		seen.bytes += len(data)
 		return nil
 	})
 }
 
 // held reports whether the evidence of a row has a finding, by what [Store.lookUp] found.
-func (f finding) held(h head, seen map[string]bool) bool {
+func (f finding) held(h head, seen *look) bool {
 	return !f.set() || slices.ContainsFunc(h.evidence.Parts, func(p part) bool {
-		return p.Findings != "" &&
-			seen[p.Findings]
+		return p.Findings != "" && seen.held[p.Findings]
 	})
 }

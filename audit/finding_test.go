@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -133,5 +134,54 @@ func BenchmarkFindings(b *testing.B) {
 		if held, err := audit.HeldBy("CVE-2026-1", "", stored); held || err != nil {
 			b.Fatal(held, err)
 		}
+	}
+}
+
+// A search for a finding reads a bounded number of images, and of bytes, for a page, and says that it goes on.
+func TestSearchesForFindingsAreBounded(t *testing.T) {
+	for name, tt := range map[string]struct {
+		images int
+		size   int // of one finding's text
+	}{
+		"images": {300, 1},
+		"bytes":  {30, 1 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openSQLite(t, migratedFile(t), clockAt(day))
+			err := s.Bulk(t.Context(), func(yield func(attestor.Record) bool) {
+				for n := range tt.images {
+					r := record(n, attestor.Deny, func(r *attestor.Record) {
+						f := &r.Evidence.Platforms[0].Scan.Findings[0]
+						f.Version = fmt.Sprintf("%d-%s", n, strings.Repeat("v", tt.size))
+
+						// The oldest one is what is looked for.
+						if n > 0 {
+							f.ID = fmt.Sprintf("CVE-2026-%d", 5000+n)
+						}
+					})
+					if !yield(r) {
+						return
+					}
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+
+			pages, found := 0, 0
+			for token := ""; pages == 0 || token != ""; pages++ {
+				page, err := s.List(t.Context(), audit.Filter{CVE: "CVE-2026-1234"}, 10, token)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found += len(page.Decisions)
+				if token = page.Next; pages > tt.images {
+					t.Fatal("the pages do not end")
+				}
+			}
+			if found != 1 || pages < 2 {
+				t.Errorf("%d found on %d pages; want one, on more than one page", found, pages)
+			}
+		})
 	}
 }

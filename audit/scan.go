@@ -120,10 +120,10 @@ func merge(all []step, pos position, n int) step {
 func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, error) {
 	out := step{end: pos, more: true}
 	src := p.sources[0]
-	seen := map[string]bool{} // findings that were looked at, by hash
+	seen := &look{held: map[string]bool{}, at: firstFindings}
 	chunk, bytes := min(n, maxChunk), 0
 	for scanned := 0; scanned < maxScanned; {
-		found, err := l.s.chunk(ctx, p, src, out.end, chunk, l.evidence || p.finding.set())
+		found, err := l.s.chunk(ctx, p, src, out.end, chunk, l.evidence)
 		if err != nil {
 			return step{}, err
 		}
@@ -134,7 +134,7 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 				continue
 			}
 			if p.finding.set() {
-				if len(seen) >= maxFindings {
+				if seen.enough() && len(seen.unknown(h)) > 0 {
 					return out, nil // the next step goes on with this decision
 				}
 				if err := l.s.lookUp(ctx, p, found.heads[i:], seen); err != nil {
@@ -165,7 +165,7 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 				return step{}, err
 			}
 		}
-		chunk = min(4*chunk, maxChunk)
+		chunk = min(2*chunk, maxChunk)
 	}
 	return out, nil
 }
@@ -239,7 +239,7 @@ func (st *statement) indexKeys(p keys, pos position) {
 }
 
 // chunk reads the next n keys of a source, with the rows for which p's conditions
-// hold. It stops early once it has read stepBytes.
+// hold, and with their evidence if that is asked for. It stops early once it has read stepBytes.
 func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n int, evidence bool) (step, error) {
 	st := s.statement()
 	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
@@ -264,18 +264,17 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 		if err := rows.Scan(&h.at, &h.id, &repository, &t.first, &t.second, &t.packed); err != nil {
 			return step{}, err
 		}
-		var outline string
-		h.repository = repository.String
-		h.body, outline = s.unpack(t)
-		h.matches = t.first.Valid && !oldRevocation(h.body)
 		if keys > 1 && h.position() == out.end {
 			continue // another index of the source has it too
 		}
 
-		if h.evidenceSize = len(outline); evidence && h.evidenceSize > 0 {
-			if err := json.Unmarshal([]byte(outline), &h.evidence); err != nil {
-				return step{}, fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+		// Most rows of a pattern's walk are of other repositories, and are not decompressed.
+		if h.repository = repository.String; t.first.Valid && p.keep(h.repository) {
+			if err := s.openHead(&h, t, evidence, p.finding.set()); err != nil {
+				return step{}, err
 			}
+		} else {
+			bytes += len(t.first.String) + len(t.second.String) + len(t.packed)
 		}
 
 		out.heads, out.end = append(out.heads, h), h.position()
@@ -286,6 +285,29 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 	}
 	out.more = keys == n
 	return out, rows.Err()
+}
+
+// openHead decodes what a row says: all of its evidence, or what a search for findings needs of it.
+func (s *Store) openHead(h *head, t texts, evidence, findings bool) (err error) {
+	var outline string
+	h.body, outline = s.unpack(t)
+	h.matches, h.evidenceSize = !oldRevocation(h.body), len(outline)
+	switch {
+	case outline == "":
+		return nil
+	case evidence:
+		err = json.Unmarshal([]byte(outline), &h.evidence)
+	case findings:
+		var parts struct {
+			Parts []part `json:"parts"`
+		}
+		err = json.Unmarshal([]byte(outline), &parts)
+		h.evidence.Parts = parts.Parts
+	}
+	if err != nil {
+		return fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+	}
+	return nil
 }
 
 // narrowest returns the source of p along which a step after pos gets furthest.
