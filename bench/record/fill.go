@@ -15,6 +15,7 @@ import (
 const (
 	repositories = 5000
 	period       = 90 * 24 * time.Hour
+	bases        = 9   // of images
 	perImage     = 4   // decisions on one image, on average
 	advisories   = 400 // that an image's findings are of
 	findings     = 120 // of one image
@@ -29,7 +30,7 @@ func fill(ctx context.Context, s *audit.Store, n int, end time.Time) (filled int
 		return 0, err
 	}
 	return s.Load(ctx, func(yield func(attestor.Record) bool) {
-		var m maker
+		m := newMaker()
 		for i := start; i < n; i++ {
 			if !yield(m.record(i, n, end)) {
 				return
@@ -71,6 +72,30 @@ type maker struct {
 	day      time.Time
 	scanned  time.Time
 	findings []attestor.Vulnerability
+
+	known []attestor.Vulnerability // each advisory, without dates and layers
+	bases [bases][layers]attestor.Digest
+}
+
+// newMaker makes what all images have in common once: making records must not take as long as recording them.
+func newMaker() *maker {
+	levels := []attestor.Severity{attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Low,
+		attestor.Minimal}
+	m := &maker{known: make([]attestor.Vulnerability, bases*findings+advisories)}
+	for n := range m.known {
+		id := fmt.Sprintf("CVE-2026-%05d", n)
+		m.known[n] = attestor.Vulnerability{
+			ID: id, Note: "projects/goog-vulnz/notes/" + id, Severity: levels[n%len(levels)],
+			Package: fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2",
+			FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
+		}
+	}
+	for base := range m.bases {
+		for i := range m.bases[base] {
+			m.bases[base][i] = attestor.DigestOf(fmt.Appendf(nil, "base %d, layer %d", base, i))
+		}
+	}
+	return m
 }
 
 // record is the i-th of n decisions, the oldest first.
@@ -94,7 +119,7 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 	verdict := []attestor.Outcome{attestor.Pass, attestor.Pass, attestor.Pass, attestor.Deny, attestor.Deny,
 		attestor.Undecided}[random.IntN(6)]
 	if day := at.Truncate(24 * time.Hour); m.findings == nil || m.image != image || !m.day.Equal(day) {
-		m.image, m.day, m.scanned, m.findings = image, day, at, findingsOf(image, day)
+		m.image, m.day, m.scanned, m.findings = image, day, at, m.findingsOf(image, day)
 	}
 	found, scanned := m.findings, m.scanned
 	child := attestor.Child{Platform: "linux/amd64", Digest: img.Digest()}
@@ -109,7 +134,7 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 		Policy: &attestor.PolicyRef{Name: fmt.Sprint("policy-", image%12), Digest: digestOf(-1 - image%12),
 			Mode: attestor.Enforce},
 		Platforms: []attestor.PlatformSummary{{
-			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%9),
+			Child: child, User: user, Base: attestor.BaseSummary{Name: fmt.Sprint("base-", image%bases),
 				Current: image%4 > 0, Behind: "12d", Layers: 4},
 			Scan: attestor.ScanSummary{State: scan.State, Finished: &scanned, Counts: scan.Counts(),
 				Fixable: len(found) / 2},
@@ -134,24 +159,23 @@ func (m *maker) record(i, n int, end time.Time) attestor.Record {
 }
 
 // findingsOf are those of an image: what its base has, and some of its own.
-func findingsOf(image int, day time.Time) []attestor.Vulnerability {
+func (m *maker) findingsOf(image int, day time.Time) []attestor.Vulnerability {
 	random := rand.New(rand.NewPCG(uint64(image), 2)) //nolint:gosec // not a secret
-	levels := []attestor.Severity{attestor.Critical, attestor.High, attestor.Medium, attestor.Low, attestor.Low,
-		attestor.Minimal}
+	var own [layers]attestor.Digest
+	for i := range own {
+		own[i] = attestor.DigestOf(fmt.Appendf(nil, "image %d, layer %d", image, i))
+	}
+
 	out := make([]attestor.Vulnerability, findings)
 	for i := range out {
-		n := image%9*findings + i // the base's
+		// Images on one base have its findings, in its layers.
+		n, layer := image%bases*findings+i, m.bases[image%bases][i%layers]
 		if i > findings*3/4 {
-			n = 9*findings + random.IntN(advisories)
+			n, layer = bases*findings+random.IntN(advisories), own[i%layers]
 		}
 		published := day.AddDate(0, 0, -n%200)
-		out[i] = attestor.Vulnerability{
-			ID: fmt.Sprintf("CVE-2026-%05d", n), Note: fmt.Sprintf("projects/goog-vulnz/notes/CVE-2026-%05d", n),
-			Severity: levels[n%len(levels)],
-			Package:  fmt.Sprint("package-", n%300), PackageType: "OS", Version: "3.0.11-1~deb12u2",
-			FixedVersion: "3.0.15-1~deb12u1", Fixable: n%2 == 0,
-			Published: &published, DiffIDs: []attestor.Digest{layerOf(image, i)},
-		}
+		out[i] = m.known[n]
+		out[i].Published, out[i].DiffIDs = &published, []attestor.Digest{layer}
 	}
 	return out
 }
@@ -159,14 +183,6 @@ func findingsOf(image int, day time.Time) []attestor.Vulnerability {
 // layers are those of a base, and as many of an image's own, that findings are in. Those of real images
 // are in few layers: the twelve of DefectDojo's sample of Artifact Analysis in three, nine of them in the bases'.
 const layers = 4
-
-// layerOf is the layer of an image's i-th finding. Images on one base have that base's.
-func layerOf(image, i int) attestor.Digest {
-	if i > findings*3/4 {
-		return attestor.DigestOf(fmt.Appendf(nil, "image %d, layer %d", image, i%layers))
-	}
-	return attestor.DigestOf(fmt.Appendf(nil, "base %d, layer %d", image%9, i%layers))
-}
 
 // checksOf are a decision's checks, with reasons where it does not pass.
 func checksOf(verdict attestor.Outcome, found []attestor.Vulnerability) []attestor.Check {

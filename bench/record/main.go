@@ -26,6 +26,7 @@ type options struct {
 	sqlite    string
 	postgres  string
 	fill      bool
+	tables    bool
 }
 
 func main() {
@@ -45,6 +46,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	f.StringVar(&o.sqlite, "sqlite", "", "the record's SQLite `FILE`; it is kept")
 	f.StringVar(&o.postgres, "postgres", "", "the record's PostgreSQL connection string; it is kept")
 	f.BoolVar(&o.fill, "fill", false, "fill the record, and ask nothing of it")
+	f.BoolVar(&o.tables, "tables", false, "print what each table and index takes; of an SQLite file it reads every page")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -75,6 +77,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	}
 	fmt.Fprintf(stdout, "the record takes %d MB, %d bytes for each of %d decisions\n\n",
 		size>>20, size/int64(o.decisions), o.decisions)
+	if o.tables {
+		if err := o.printTables(ctx, stdout); err != nil {
+			return err
+		}
+	}
 	if o.fill {
 		return nil
 	}

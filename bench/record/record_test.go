@@ -23,11 +23,11 @@ func decisions() string {
 func TestRecord(t *testing.T) {
 	ask := func(t *testing.T, args ...string) {
 		var out strings.Builder
-		if err := run(t.Context(), append(args, "-decisions", decisions()), &out); err != nil {
+		if err := run(t.Context(), append(args, "-tables", "-decisions", decisions()), &out); err != nil {
 			t.Fatal(err)
 		}
 		t.Log(out.String())
-		for _, want := range []string{decisions() + " decisions recorded", "| caller |", "pairs;", "| 90 days | " + decisions() + " |"} {
+		for _, want := range []string{decisions() + " decisions recorded", "| finding_places |", "| caller |", "pairs;", "| 90 days | " + decisions() + " |"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the output does not say %q", want)
 			}
