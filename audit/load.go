@@ -367,7 +367,7 @@ func (s *Store) bulky(ctx context.Context) (restore func() error, err error) {
 		return func() error { return nil }, nil
 	}
 
-	_, err = s.write.ExecContext(ctx, "PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 32768; PRAGMA synchronous = NORMAL")
+	_, err = s.write.ExecContext(ctx, "PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 16384; PRAGMA synchronous = NORMAL")
 	return func() error {
 		_, err := s.write.ExecContext(context.WithoutCancel(ctx),
 			"PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -2000; PRAGMA wal_checkpoint(TRUNCATE)")
