@@ -152,7 +152,7 @@ func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 		if err != nil {
 			return nil, err
 		}
-		q, err := queuedRow(r, rec.Evidence)
+		q, err := queuedRow(r, rec)
 		if err != nil {
 			return nil, err
 		}
@@ -162,15 +162,30 @@ func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 	return out, nil
 }
 
-// queuedRow is what the search index has of a row, whose evidence is at hand.
-func queuedRow(r row, ev attestor.Evidence) (queued, error) {
+// queuedRow is what the search index has of a row, whose record is at hand.
+func queuedRow(r row, rec attestor.Record) (queued, error) {
 	q := queued{
 		head:     head{id: r.id, repository: r.repository, body: r.body, at: r.at},
-		recorded: true, decision: decisionIn(r.body), loaded: &ev,
+		recorded: true, loaded: &rec.Evidence,
 	}
-	if err := json.Unmarshal([]byte(r.outline), &q.evidence); err != nil {
+
+	// As it would be decoded, in less time: a reason without its severity gets it there.
+	if !oldRevocation(r.body) {
+		d := rec.Decision
+		d.Checks = make([]attestor.Check, 0, len(rec.Decision.Checks))
+		for _, c := range rec.Decision.Checks {
+			d.Checks = append(d.Checks, c.WithSeverities())
+		}
+		q.decision = &d
+	}
+
+	var parts struct {
+		Parts []part `json:"parts"`
+	}
+	if err := json.Unmarshal([]byte(r.outline), &parts); err != nil {
 		return queued{}, fmt.Errorf("decoding evidence of %s: %w", r.id, err)
 	}
+	q.evidence.Parts = parts.Parts
 	return q, nil
 }
 
