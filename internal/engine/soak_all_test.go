@@ -49,7 +49,7 @@ type soak struct {
 // baseOf makes the n-th image.
 type baseOf func(n int) (ref string, want attestor.Outcome)
 
-// TestSoakWithEverything runs two instances of the program for ten minutes, or GATE_SOAK, on PostgreSQL with a synchronous
+// TestSoakWithEverything runs two instances of the program for five minutes, or GATE_SOAK, on PostgreSQL with a synchronous
 // replica: decisions, overrides and their ends, new images, readers, events, the signed log, sweeps, exports, re-judging and
 // policy reloads, while the registry lies, another one never answers, Google's quotas run out, calls and answers are lost, one
 // instance is killed, the key is rotated and the replica promoted. A pass has its one attestation and its record, nothing else
@@ -105,7 +105,7 @@ func soakFor(t *testing.T) time.Duration {
 	text := os.Getenv("GATE_SOAK")
 	if text == "" {
 		slow.Skip(t)
-		return 10 * time.Minute
+		return 5 * time.Minute
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {

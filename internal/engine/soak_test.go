@@ -16,7 +16,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/when"
 )
 
-// TestSoak asks for ten minutes from 64 sides at once, or for GATE_SOAK, such as
+// TestSoak asks for five minutes from 64 sides at once, or for GATE_SOAK, such as
 // 20s. Every answer is right, and when all is quiet again there are as many
 // goroutines as before, and memory has not grown with what was asked.
 func TestSoak(t *testing.T) {
