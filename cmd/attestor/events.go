@@ -101,18 +101,25 @@ func eventsListCommand() *cobra.Command {
 			"not tried any more.",
 		Example: "  attestor events list --config attestor.yaml --dead",
 		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if limit < 0 {
+				return errors.New("--limit is less than 0: want a number of events, or 0 for all")
+			}
 			o, err := f.open(c)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, o.close()) }()
 
+			// One more than is shown tells that the list goes on.
 			found := []event.Delivery{}
 			for d, err := range o.events(c.Context(), f.Filter) {
 				if err != nil {
 					return err
 				}
-				if found = append(found, d); limit > 0 && len(found) == limit {
+				if found = append(found, d); limit > 0 && len(found) > limit {
+					found = found[:limit]
+					fmt.Fprintf(c.ErrOrStderr(), "the oldest %s; there are newer ones: --limit 0 lists all\n",
+						describe.Plural(limit, "event"))
 					break
 				}
 			}
@@ -147,6 +154,7 @@ func writeEvents(c *cobra.Command, found []event.Delivery) error {
 
 func eventsRedriveCommand() *cobra.Command {
 	var f eventFlags
+	var format string
 	c := &cobra.Command{
 		Use: "redrive", Short: "Send dead letters again", Args: noArguments,
 		Long: "Has dead letters sent again as if they were new, by the instances that are at work. Receivers know a repeated event by\n" +
@@ -162,11 +170,15 @@ func eventsRedriveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if format == "json" {
+				return writeJSON(c.OutOrStdout(), map[string]int64{"redriven": n}) // as the service answers
+			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "%s will be sent again\n", describe.Plural(int(n), "event"))
 			return err
 		},
 	}
 
 	f.register(c)
+	formatFlag(c, &format, "text", "json")
 	return c
 }
