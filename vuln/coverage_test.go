@@ -79,7 +79,7 @@ func coverageRows() []coverageRow {
 		{"grype-distro-by-hand.json", "refused", "by hand"},
 		{"grype-no-archives.json", "refused", "not looked into"},
 		{"grype-scope-unknown.json", "refused", "scope"},
-		{"grype-db-two-years.json", "refused", "730 days old"},
+		{"grype-db-two-years.json", "refused", "730 days old when the scan was made; at most 30 days are allowed"},
 		{"grype-db-invalid.json", "refused", "could not be used"},
 		{"grype-db-undated.json", "refused", "how old"},
 		{"grype-no-db.json", "unsupported", "how old"},
@@ -284,12 +284,69 @@ func TestScanIsAsOldAsItsDatabase(t *testing.T) {
 		}
 	}
 
+	// A database of after the scan, by another clock, makes the scan no newer.
+	later := strings.Replace(coverageReport(t, "grype-complete.json"), "2026-11-20T06:00:00Z", "2026-11-20T18:00:00Z", 1)
+	in, err := vuln.Import(strings.NewReader(later), coverageTarget(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := in.Discovery.GetDiscovery().GetLastScanTime().AsTime(); !got.Equal(at(20, 12)) {
+		t.Errorf("by a database of the evening: scanned %s, want %s", got, at(20, 12))
+	}
+
 	// At thirty days the database is accepted, and its age is the policy's matter; a second more refuses.
 	report := coverageReport(t, "grype-complete.json")
 	for built, ok := range map[string]bool{"2026-10-21T12:00:00Z": true, "2026-10-21T11:59:59Z": false} {
 		_, err := vuln.Import(strings.NewReader(strings.Replace(report, "2026-11-20T06:00:00Z", built, 1)), coverageTarget(t))
 		if (err == nil) != ok {
 			t.Errorf("built %s: %v", built, err)
+		}
+	}
+}
+
+// TestLayersThatSayNothing: a report that names no layers is of no image, though the image has none either, and layers that could not be read
+// are an error of their own.
+func TestLayersThatSayNothing(t *testing.T) {
+	named := coverageReport(t, "trivy-by-layers.json")
+	unnamed := strings.Replace(named, `"DiffIDs"`, `"diffIDs-of-none"`, 1)
+	half := strings.Replace(named, "sha256:3333", "sha256:333", 1)
+	none := func() ([]attestor.Digest, error) { return nil, nil }
+	first := func() ([]attestor.Digest, error) {
+		return []attestor.Digest{attestor.Digest("sha256:" + strings.Repeat("2", 64))}, nil
+	}
+	for name, tt := range map[string]struct {
+		report string
+		layers func() ([]attestor.Digest, error)
+	}{
+		"neither has any": {unnamed, none}, "the image has none": {named, none}, "the report names none": {unnamed, first},
+		"one of two is cut": {half, first}, "there is no config": {named, nil},
+	} {
+		target := coverageTarget(t)
+		target.Layers = tt.layers
+		in, err := vuln.Import(strings.NewReader(tt.report), target)
+		if attestor.KindOf(err) != attestor.Invalid || !strings.Contains(attestor.Message(err), "does not say which image") || in.Discovery != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	down := errors.New("down")
+	target := coverageTarget(t)
+	target.Layers = func() ([]attestor.Digest, error) { return nil, down }
+	if in, err := vuln.Import(strings.NewReader(named), target); !errors.Is(err, down) || in.Discovery != nil {
+		t.Errorf("layers that could not be read: %v", err)
+	}
+}
+
+// TestVersionsThatAreNone: advisories are for numbered releases.
+func TestVersionsThatAreNone(t *testing.T) {
+	report := coverageReport(t, "trivy-complete.json")
+	for version, want := range map[string]vuln.Coverage{
+		"12.5": vuln.Complete, "v12": vuln.Complete, "0": vuln.Complete, "9": vuln.Complete,
+		"": vuln.Unsupported, "v": vuln.Unsupported, "sid": vuln.Unsupported, "-12": vuln.Unsupported, "/12": vuln.Unsupported, ":12": vuln.Unsupported,
+	} {
+		in, err := vuln.Import(strings.NewReader(strings.Replace(report, `"Name": "12.5"`, `"Name": "`+version+`"`, 1)), coverageTarget(t))
+		if err != nil || in.Coverage != want || strings.Contains(in.Lacks, "version of the operating system") != (want != vuln.Complete) {
+			t.Errorf("%q: %s (%s), want %s; %v", version, in.Coverage, in.Lacks, want, err)
 		}
 	}
 }

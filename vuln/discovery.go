@@ -283,7 +283,7 @@ func compareTime(a, b *time.Time) int {
 
 // timeOf is nil for a time that is absent or invalid.
 func timeOf(t *timestamppb.Timestamp) *time.Time {
-	if t == nil || t.CheckValid() != nil {
+	if t.CheckValid() != nil {
 		return nil
 	}
 	at := t.AsTime()

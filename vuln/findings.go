@@ -87,9 +87,6 @@ func appendPlaces(
 
 // diffID accepts sha256:HEX and bare HEX; scanners write both.
 func diffID(s string) (attestor.Digest, bool) {
-	if s == "" {
-		return "", false
-	}
 	d, err := attestor.ParseDigest("sha256:" + strings.TrimPrefix(s, "sha256:"))
 	return d, err == nil
 }
@@ -208,13 +205,13 @@ func riskOf(r *grafeaspb.Risk) (epss *float64, exploited *bool) {
 // writer of occurrences can put one there, so that it is read only where nobody but a
 // trusted scanner can have attached the occurrence.
 func vexOf(o *grafeaspb.Occurrence, id string, trusted []string) []attestor.VEX {
-	a := o.GetVulnerability().GetVexAssessment()
 	note, ok := resource.ParseName("notes", o.GetNoteName())
-	if a == nil || !ok || (note.Project != googleVulnerabilities && !slices.Contains(trusted, o.GetNoteName())) {
+	if !ok || (note.Project != googleVulnerabilities && !slices.Contains(trusted, o.GetNoteName())) {
 		return nil
 	}
 
-	// An assessment of another vulnerability excuses nothing here.
+	// An assessment of another vulnerability, or of nobody, excuses nothing here.
+	a := o.GetVulnerability().GetVexAssessment()
 	source, ok := resource.ParseName("notes", a.GetNoteName())
 	about := cmp.Or(a.GetVulnerabilityId(), id)
 	if !ok || about != id {
@@ -275,7 +272,7 @@ func merge(list []attestor.Vulnerability) []attestor.Vulnerability {
 }
 
 func union(a, b []attestor.Digest) []attestor.Digest {
-	if len(b) == 0 || slices.Equal(a, b) {
+	if slices.Equal(a, b) {
 		return a
 	}
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))

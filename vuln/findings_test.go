@@ -76,6 +76,15 @@ func TestFinding(t *testing.T) {
 		{"a fixed version, though not marked", fix(version(grafeaspb.Version_NORMAL, "3.0.15"), false, false), base},
 		{"a version in parts", fix(&grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Epoch: 1, Name: "3.0.15", Revision: "2"}, true, true),
 			want(func(v *attestor.Vulnerability) { v.FixedVersion = "1:3.0.15-2" })},
+		{"a version in parts, without an epoch", fix(&grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Name: "3.0.15", Revision: "2"}, true, true),
+			want(func(v *attestor.Vulnerability) { v.FixedVersion = "3.0.15-2" })},
+		{"a version in parts, without a revision", fix(&grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Epoch: 1, Name: "3.0.15"}, true, true),
+			want(func(v *attestor.Vulnerability) { v.FixedVersion = "1:3.0.15" })},
+		{"a version in full, and in parts", fix(&grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, FullName: "3.0.15-3", Name: "3.0.15", Revision: "2"},
+			true, true), want(func(v *attestor.Vulnerability) { v.FixedVersion = "3.0.15-3" })},
+		{"parts of no version", fix(&grafeaspb.Version{Kind: grafeaspb.Version_NORMAL, Epoch: 1, Revision: "2"}, false, true), unfixed},
+		{"a fixed version of no kind", fix(version(0, "3.0.15"), false, false), base},
+		{"a version before all others", fix(version(grafeaspb.Version_MINIMUM, "3.0.15"), false, true), unfixed},
 		{"not a CVE", under("projects/goog-vulnz/notes/GHSA-h755-8qp9-cq85"), want(func(v *attestor.Vulnerability) {
 			v.ID, v.Note = "GHSA-h755-8qp9-cq85", "projects/goog-vulnz/notes/GHSA-h755-8qp9-cq85"
 		})},
@@ -87,12 +96,19 @@ func TestFinding(t *testing.T) {
 			want(func(v *attestor.Vulnerability) { v.CVSS = new(7.1) })},
 		{"score by version", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.Cvssv3 = &grafeaspb.CVSS{BaseScore: 9.8} }),
 			want(func(v *attestor.Vulnerability) { v.CVSS = new(9.8) })},
+		{"the highest score", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = 10 }),
+			want(func(v *attestor.Vulnerability) { v.CVSS = new(10.0) })},
+		{"a score above the highest", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
+			v.CvssScore, v.Cvssv3 = 10.1, &grafeaspb.CVSS{BaseScore: 9.8}
+		}), want(func(v *attestor.Vulnerability) { v.CVSS = new(9.8) })},
 		{"a score that is none", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = float32(math.NaN()) }), base},
 		{"exploited", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}, Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: 0.97}}
 		}), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(0.97), new(true) })},
 		{"risk without exploitation", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.Risk = &grafeaspb.Risk{} }),
 			want(func(v *attestor.Vulnerability) { v.KnownExploited = new(false) })},
+		{"a probability of nothing", epss(0), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(0.0), new(false) })},
+		{"a probability below nothing", epss(-0.1), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(1.0), new(false) })},
 		{"an impossible probability", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: 97}}
 		}), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(1.0), new(false) })},
@@ -121,6 +137,12 @@ func TestFinding(t *testing.T) {
 	}
 }
 
+func epss(score float64) func(*grafeaspb.Occurrence) {
+	return change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
+		v.Risk = &grafeaspb.Risk{Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: score}}
+	})
+}
+
 func at(path, diffID string) func(*grafeaspb.Occurrence) {
 	return change(func(_ *grafeaspb.VulnerabilityOccurrence, p *issue) {
 		p.FileLocation = append(p.FileLocation, &grafeaspb.FileLocation{FilePath: path, LayerDetails: &grafeaspb.LayerDetails{DiffId: diffID}})
@@ -138,6 +160,15 @@ func TestVEX(t *testing.T) {
 	}
 	notAffected := grafeaspb.VulnerabilityAssessmentNote_Assessment_NOT_AFFECTED
 	vex := []attestor.VEX{{Status: "not_affected", Project: "acme-security", Note: note}}
+	says := func(status, justification string) []attestor.VEX {
+		return []attestor.VEX{{Status: status, Project: "acme-security", Note: note, Justification: justification}}
+	}
+	because := func(t grafeaspb.VulnerabilityAssessmentNote_Assessment_Justification_JustificationType, details string) func(*grafeaspb.Occurrence) {
+		return change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
+			v.VexAssessment.Justification = &grafeaspb.VulnerabilityAssessmentNote_Assessment_Justification{JustificationType: t, Details: details}
+		})
+	}
+	unreached := grafeaspb.VulnerabilityAssessmentNote_Assessment_Justification_VULNERABLE_CODE_NOT_IN_EXECUTE_PATH
 	tests := []struct {
 		name    string
 		changes []func(*grafeaspb.Occurrence)
@@ -148,6 +179,19 @@ func TestVEX(t *testing.T) {
 		{"without an id", []func(*grafeaspb.Occurrence){assess("", note, notAffected)}, nil, vex},
 		{"about another vulnerability", []func(*grafeaspb.Occurrence){assess("CVE-2026-2", note, notAffected)}, nil, nil},
 		{"of nobody", []func(*grafeaspb.Occurrence){assess("CVE-2026-1", "acme-security", notAffected)}, nil, nil},
+		{"affected", []func(*grafeaspb.Occurrence){
+			assess("", note, grafeaspb.VulnerabilityAssessmentNote_Assessment_AFFECTED)}, nil, says("affected", "")},
+		{"fixed", []func(*grafeaspb.Occurrence){
+			assess("", note, grafeaspb.VulnerabilityAssessmentNote_Assessment_FIXED)}, nil, says("fixed", "")},
+		{"under investigation", []func(*grafeaspb.Occurrence){
+			assess("", note, grafeaspb.VulnerabilityAssessmentNote_Assessment_UNDER_INVESTIGATION)}, nil, says("under_investigation", "")},
+		{"for a reason of the list", []func(*grafeaspb.Occurrence){
+			assess("", note, notAffected), because(unreached, "")}, nil, says("not_affected", "vulnerable_code_not_in_execute_path")},
+		{"for a reason in words", []func(*grafeaspb.Occurrence){
+			assess("", note, notAffected), because(unreached, "it is not called")}, nil, says("not_affected", "it is not called")},
+		{"for no reason", []func(*grafeaspb.Occurrence){assess("", note, notAffected), because(0, "")}, nil, vex},
+		{"no assessment", nil, nil, nil},
+		{"a state of tomorrow", []func(*grafeaspb.Occurrence){assess("", note, 99)}, nil, nil},
 		{"no state", []func(*grafeaspb.Occurrence){assess("CVE-2026-1", note, 0)}, nil, nil},
 		{"anybody's finding", []func(*grafeaspb.Occurrence){under("projects/mallory/notes/CVE-2026-1"), assess("CVE-2026-1", note, notAffected)}, nil, nil},
 		{"a trusted scanner's finding", []func(*grafeaspb.Occurrence){

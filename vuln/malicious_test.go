@@ -52,6 +52,19 @@ func TestMaliciousFindings(t *testing.T) {
 	}
 }
 
+// Malware whose details are of a version to come is malware all the same.
+func TestMaliciousFindingsWithoutDetails(t *testing.T) {
+	img := api(t)
+	for id, want := range map[string]bool{"MAL-2026-1001": true, "CVE-2026-1": false} {
+		o := finding(uri(img), id, grafeaspb.Severity_LOW)
+		o.Details, o.Kind = nil, grafeaspb.NoteKind_VULNERABILITY
+		scan, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, []*grafeaspb.Occurrence{o})
+		if err != nil || len(scan.Findings) != 1 || scan.Findings[0].Malicious != want || scan.Findings[0].Severity != "UNREADABLE" {
+			t.Errorf("%s: %v: %+v", id, err, scan)
+		}
+	}
+}
+
 // What a scanner calls malware stays malware when its report is imported, whatever other names it has.
 func TestImportedMalware(t *testing.T) {
 	digest := strings.Repeat("1", 64)

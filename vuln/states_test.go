@@ -1,11 +1,13 @@
 package vuln_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -13,6 +15,7 @@ import (
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 	"github.com/attestor-gate/attestor/vuln"
 )
 
@@ -70,6 +73,18 @@ func TestScanState(t *testing.T) {
 		{"both at the same time: the worse", nil, occurrences{
 			discovery(u, ok, said(-3*time.Hour)), discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-3*time.Hour)),
 		}, attestor.ScanFailed},
+		{"the later report counts, not the report of the later scan", nil, occurrences{
+			discovery(u, ok, said(-2*time.Hour)), discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-time.Hour), scanned(start.Add(-5*time.Hour))),
+		}, attestor.ScanFailed},
+		{"one trusted scanner succeeded, another failed since", []string{houseNote, houseNote + "-2"}, occurrences{
+			discovery(u, ok, under(houseNote), said(-3*time.Hour)),
+			discovery(u, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, under(houseNote+"-2"), said(-2*time.Hour)),
+		}, attestor.ScanComplete},
+		{"finished, with an error of no text", nil, occurrences{complete(u, erred(codes.Internal, ""))}, attestor.ScanFailed},
+		{"finished, with an error of no code", nil, occurrences{complete(u, erred(0, "no layer"))}, attestor.ScanFailed},
+		{"finished, with an error that is none", nil, occurrences{complete(u, erred(0, ""))}, attestor.ScanComplete},
+		{"runs again after an error", nil, occurrences{
+			discovery(u, grafeaspb.DiscoveryOccurrence_SCANNING, erred(codes.Internal, "no layer"))}, attestor.ScanRunning},
 		{"Google cannot, a trusted scanner can", []string{houseNote}, occurrences{
 			discovery(u, grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED), complete(u, under(houseNote)),
 		}, attestor.ScanComplete},
@@ -103,6 +118,99 @@ func said(ago time.Duration) func(*grafeaspb.Occurrence) {
 func broken(o *grafeaspb.Occurrence) {
 	d := o.GetDiscovery()
 	d.AnalysisError = append(d.AnalysisError, status.New(codes.Internal, "layer 3 could not be read").Proto())
+}
+
+func erred(code codes.Code, text string) corpus.Change {
+	return func(o *grafeaspb.Occurrence) {
+		o.GetDiscovery().AnalysisStatusError = &rpcstatus.Status{Code: int32(code), Message: text}
+	}
+}
+
+// TestWhichScanCounts: of scanners that are trusted alike, the one counts that is further: complete, and of those one that goes on, before one
+// that may yet be complete, before one that will not be.
+func TestWhichScanCounts(t *testing.T) {
+	const zeta = "projects/zeta/notes/scanner" // comes behind Google's by name
+	img := api(t)
+	as := func(status grafeaspb.DiscoveryOccurrence_AnalysisStatus, changes ...corpus.Change) func(note string) *grafeaspb.Occurrence {
+		return func(note string) *grafeaspb.Occurrence {
+			return discovery(uri(img), status, append(changes, under(note))...)
+		}
+	}
+	continuous := func(c grafeaspb.DiscoveryOccurrence_ContinuousAnalysis) corpus.Change {
+		return func(o *grafeaspb.Occurrence) { o.GetDiscovery().ContinuousAnalysis = c }
+	}
+	archived := func(o *grafeaspb.Occurrence) {
+		o.GetDiscovery().ArchiveTime = timestamppb.New(start.Add(-time.Minute))
+	}
+	ok, active, inactive := grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, continuous(grafeaspb.DiscoveryOccurrence_ACTIVE),
+		continuous(grafeaspb.DiscoveryOccurrence_INACTIVE)
+
+	// Each comes before those behind it, whoever says so.
+	order := []struct {
+		name string
+		by   func(note string) *grafeaspb.Occurrence
+	}{
+		{"complete and watched", as(ok, active)},
+		{"complete", as(ok, inactive)},
+		{"complete, archived and watched", as(ok, archived, active)},
+		{"complete and archived, of an hour ago", as(ok, archived, inactive, scanned(start.Add(-time.Hour)))},
+		{"complete and archived, of two hours ago", as(ok, archived, inactive, scanned(start.Add(-2*time.Hour)))},
+		{"complete and archived, of no time", as(ok, archived, inactive, func(o *grafeaspb.Occurrence) {
+			o.GetDiscovery().LastScanTime, o.UpdateTime = nil, nil
+		})},
+		{"running", as(grafeaspb.DiscoveryOccurrence_SCANNING)},
+		{"pending", as(grafeaspb.DiscoveryOccurrence_PENDING)},
+		{"unknown", as(77)},
+		{"failed", as(grafeaspb.DiscoveryOccurrence_FINISHED_FAILED)},
+		{"unsupported", as(grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED)},
+	}
+	req := attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Trusted: []string{zeta}}}
+	counts := func(t *testing.T, want string, put ...*grafeaspb.Occurrence) {
+		t.Helper()
+		got, err := vuln.ScanOf(req, nil, put)
+		if err != nil || got.Note != want {
+			t.Errorf("that of %q counts (%q), want %q; %v", got.Note, got.State, want, err)
+		}
+	}
+	for i, better := range order {
+		for _, worse := range order[i+1:] {
+			t.Run(better.name+" before "+worse.name, func(t *testing.T) {
+				counts(t, googleNote, better.by(googleNote), worse.by(zeta))
+				counts(t, zeta, worse.by(googleNote), better.by(zeta))
+			})
+		}
+
+		// Google's is told where both say the same; the order of a map does not matter.
+		for range 16 {
+			counts(t, googleNote, better.by(googleNote), better.by(zeta))
+		}
+	}
+}
+
+// TestWhyAScanFailed: every text that the scanner gives is told once, in one order.
+func TestWhyAScanFailed(t *testing.T) {
+	const failed = "the scanner reports that the scan failed"
+	img := api(t)
+	for _, tt := range []struct {
+		errors []*rpcstatus.Status
+		want   string
+	}{
+		{nil, failed},
+		{[]*rpcstatus.Status{{}}, failed},
+		{[]*rpcstatus.Status{{Code: 13, Message: "b"}}, failed + ": b"},
+		{[]*rpcstatus.Status{{Code: 13}}, failed + ": error code 13"},
+		{[]*rpcstatus.Status{{Message: "b"}, {Message: "a"}, {Message: "b"}}, failed + ": a; b"},
+		{[]*rpcstatus.Status{{Message: strings.Repeat("x", 300)}}, failed + ": " + strings.Repeat("x", 300)},
+		{[]*rpcstatus.Status{{Message: strings.Repeat("x", 301)}}, failed + ": " + strings.Repeat("x", 300) + "…"},
+	} {
+		o := discovery(uri(img), grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, func(o *grafeaspb.Occurrence) {
+			o.GetDiscovery().AnalysisError = tt.errors
+		})
+		got, err := vuln.ScanOf(attestor.ScanRequest{Image: img}, nil, occurrences{o})
+		if err != nil || got.State != attestor.ScanFailed || got.Problem == nil || got.Problem.Message != tt.want {
+			t.Errorf("%v: state %q, %+v, want %q; %v", tt.errors, got.State, got.Problem, tt.want, err)
+		}
+	}
 }
 
 // TestFailuresInAnyOrder: of two failures at one time the same is told,

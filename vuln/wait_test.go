@@ -35,8 +35,8 @@ func (f *fixture) becomes(t *testing.T, d *grafeaspb.Occurrence, status grafeasp
 // TestWait: a scan that finishes in time is waited for, no longer than asked,
 // than the context allows, and than it takes.
 func TestWait(t *testing.T) {
-	const pending, failed, success = grafeaspb.DiscoveryOccurrence_PENDING,
-		grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS
+	const pending, failed, success, unsupported = grafeaspb.DiscoveryOccurrence_PENDING, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED,
+		grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED
 	tests := []struct {
 		name     string
 		wait     time.Duration
@@ -49,6 +49,7 @@ func TestWait(t *testing.T) {
 	}{
 		{"finishes", time.Minute, time.Hour, success, 20 * time.Second, attestor.ScanComplete, 20 * time.Second, 35 * time.Second},
 		{"fails", time.Minute, time.Hour, failed, 20 * time.Second, attestor.ScanFailed, 20 * time.Second, 35 * time.Second},
+		{"cannot be scanned", time.Minute, time.Hour, unsupported, 20 * time.Second, attestor.ScanUnsupported, 20 * time.Second, 35 * time.Second},
 		{"is not waited for", 0, time.Hour, success, 20 * time.Second, attestor.ScanPending, 0, 0},
 		{"takes too long", time.Minute, time.Hour, success, time.Hour, attestor.ScanPending, time.Minute, time.Minute},
 		{"outlasts the context", time.Minute, 10 * time.Second, success, time.Hour, attestor.ScanPending, 10 * time.Second, 10 * time.Second},
