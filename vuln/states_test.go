@@ -74,7 +74,8 @@ func TestScanState(t *testing.T) {
 			discovery(u, ok, said(-3*time.Hour)), discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-3*time.Hour)),
 		}, attestor.ScanFailed},
 		{"the later report counts, not the report of the later scan", nil, occurrences{
-			discovery(u, ok, said(-2*time.Hour)), discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-time.Hour), scanned(start.Add(-5*time.Hour))),
+			discovery(u, ok, said(-2*time.Hour)),
+			discovery(bare, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED, said(-time.Hour), scanned(start.Add(-5*time.Hour))),
 		}, attestor.ScanFailed},
 		{"one trusted scanner succeeded, another failed since", []string{houseNote, houseNote + "-2"}, occurrences{
 			discovery(u, ok, under(houseNote), said(-3*time.Hour)),
