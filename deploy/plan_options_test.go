@@ -15,7 +15,7 @@ func TestSeveralRegions(t *testing.T) {
 	dirs := readDirs(t)
 	const other = `"other_regions": {"us-east4": "10.20.0.0/24", "us-west1": "10.30.0.0/24"}, "replica_region": "us-east4"`
 	for _, root := range []string{oneProject, splitProjects} {
-		p := planExample(t, dirs, root, `{`+other+`}`)
+		p, alone := planExample(t, dirs, root, `{`+other+`}`), planExample(t, dirs, root, `{}`)
 		regions := map[string]*instance{}
 		for _, s := range p.of("google_cloud_run_v2_service") {
 			if s.text("name") == "gate" {
@@ -62,8 +62,7 @@ func TestSeveralRegions(t *testing.T) {
 				service.text("outlier_detection.0.enforcing_consecutive_errors") != "0" {
 				t.Errorf("%s: %s goes on asking a region that fails: %s", root, name, service.text("outlier_detection"))
 			}
-			alone := planExample(t, dirs, root, `{}`).instances["module.edge.google_compute_backend_service."+name]
-			if len(list(get(alone.value, "outlier_detection"))) != 0 {
+			if len(list(get(alone.instances[service.addr].value, "outlier_detection"))) != 0 {
 				t.Errorf("%s: %s: the only region is left out", root, name)
 			}
 			behind := map[string]bool{}

@@ -181,8 +181,12 @@ func TestPlanFaultsAreFound(t *testing.T) {
 			if !found {
 				t.Fatalf("%s lacks %s", f.file, f.old)
 			}
-			got := append(planExample(t, dirs, oneProject, `{}`).refusals(), planExample(t, dirs, splitProjects, everyOption).refusals()...)
-			if !slices.ContainsFunc(got, func(r string) bool { return strings.Contains(r, f.want) }) {
+			said := func(r string) bool { return strings.Contains(r, f.want) }
+			got := planExample(t, dirs, oneProject, `{}`).refusals()
+			if !slices.ContainsFunc(got, said) {
+				got = append(got, planExample(t, dirs, splitProjects, everyOption).refusals()...)
+			}
+			if !slices.ContainsFunc(got, said) {
 				t.Errorf("want %q in %q", f.want, got)
 			}
 		})
