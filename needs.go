@@ -12,8 +12,11 @@ import (
 type Needs struct {
 	Platforms    []string // nil: every runnable child
 	ResolveNames bool     // look user names up in the image's /etc/passwd
-	System       bool     // read the image's os-release from its layers
-	BaseRequired bool
+	// ResolveMembers looks up in the image's /etc/passwd and /etc/group, too, which further groups a user by number has.
+	// It says so only where ResolveNames does, since it reads layers.
+	ResolveMembers bool
+	System         bool // read the image's os-release from its layers
+	BaseRequired   bool
 	// the least that counts: verifying diffIDs costs a download, so it is done only where it can help
 	BaseEvidence Level
 	Bases        []ApprovedBase

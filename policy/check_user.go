@@ -17,10 +17,18 @@ func userCheck() check {
 		asks: func(s *Spec) asking { return requiredIf(s.User.NonRoot) },
 		needs: func(s *Spec, n *attestor.Needs) {
 			n.ResolveNames = s.User.NonRoot && s.User.Names == NamesResolve
+
+			// To look up the groups of a user by number costs reading layers, so that it is done where it may refuse.
+			n.ResolveMembers = n.ResolveNames && s.User.RootGroup == RespondDeny
 		},
 		lacks: func(_ *Policy, earlier, next attestor.Needs) lack {
-			// A number needs no look-up, and whoever has one passes by it.
-			if next.ResolveNames && !earlier.ResolveNames {
+			switch {
+			// A user by number may be a member of group 0, which speaks against the image.
+			case next.ResolveMembers && !earlier.ResolveMembers:
+				return lack{why: noMembers}
+
+			// A number needs no other look-up, and whoever has one passes by it.
+			case next.ResolveNames && !earlier.ResolveNames:
 				return lack{why: noNames, certain: true}
 			}
 			return lack{}

@@ -38,6 +38,7 @@ func (p *Policy) stagesNeed() attestor.Needs {
 	for _, stage := range p.stages[:len(p.stages)-1] {
 		before := stage.needs(p.checks)
 		n.ResolveNames = n.ResolveNames || before.ResolveNames
+		n.ResolveMembers = n.ResolveMembers || before.ResolveMembers
 		n.UploadTime = n.UploadTime || before.UploadTime
 		n.Scan.Required = n.Scan.Required || before.Scan.Required
 		switch {
@@ -127,6 +128,7 @@ func scannersLack(e, n attestor.ScanNeeds) lack {
 const (
 	noUploadTime    = "the upload time was not asked for"
 	noNames         = "user names were not looked up"
+	noMembers       = "further groups of users by number were not looked up"
 	otherBases      = "the approved bases, or the proof asked for, are not those that were looked up"
 	otherScanners   = "other scanners or projects were asked"
 	otherProvenance = "provenance was not verified by these rules"

@@ -44,6 +44,11 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 			Reason: attestor.Reason{Code: attestor.CodeSystemUnreadable, Message: "m"}}}
 	})
 	unproven := on(func(e *attestor.PlatformEvidence) { e.Provenance = nil })
+	const membersDeny = "  user: {nonRoot: true, names: resolve, rootGroup: deny}"
+	memberByNumber := on(func(e *attestor.PlatformEvidence) {
+		e.Problems = []attestor.Problem{{Check: attestor.CheckUser, Status: attestor.StatusDeny,
+			Reason: attestor.Reason{Code: attestor.CodeGroupRoot, Message: "m"}}}
+	})
 
 	tests := []struct {
 		name     string
@@ -77,6 +82,13 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"names are not to be looked up", lines("  user: {nonRoot: false}"), same, rootUser, attestor.CodeUserRoot},
 		{"names are no longer looked up", lines("  user: {nonRoot: true, names: resolve}"), same, rootUser, attestor.CodeUserRoot},
 		{"names were not looked up", same, lines("  user: {nonRoot: true, names: resolve}"), rootUser, missing},
+		{"names were not looked up, of a number", same, lines("  user: {nonRoot: true, names: resolve}"), func(*attestor.Evidence) {}, ""},
+		{"groups of a number were looked up", lines(membersDeny), lines(membersDeny), memberByNumber, attestor.CodeGroupRoot},
+		{"groups of a number are no longer looked up", lines(membersDeny), lines("  user: {nonRoot: true, rootGroup: deny}"),
+			memberByNumber, attestor.CodeGroupRoot},
+		{"groups of a number were not looked up", lines("  user: {nonRoot: true, names: resolve}"), lines(membersDeny),
+			func(*attestor.Evidence) {}, missing},
+		{"neither names nor groups of a number were looked up", same, lines(membersDeny), func(*attestor.Evidence) {}, missing},
 
 		{"the same scanners", same, lines("    maximumEPSS: 0.4"), critical, attestor.CodeFixableSeverityExceeded},
 		{"a scanner more", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"), critical, missing},
@@ -178,6 +190,16 @@ func TestNeedsFollowTheSettings(t *testing.T) {
 	}
 	if needs().ResolveNames || !needs("  user: {nonRoot: true, names: resolve}").ResolveNames {
 		t.Error("names are looked up where they may be resolved, and only there")
+	}
+	for line, want := range map[string]bool{
+		"  user: {nonRoot: true, names: resolve, rootGroup: deny}":  true,
+		"  user: {nonRoot: true, names: resolve, rootGroup: warn}":  false,
+		"  user: {nonRoot: true, names: resolve, rootGroup: allow}": false,
+		"  user: {nonRoot: true, names: refuse, rootGroup: deny}":   false,
+	} {
+		if needs(line).ResolveMembers != want {
+			t.Errorf("%s: groups of a number are looked up: %t, want %t", line, !want, want)
+		}
 	}
 }
 

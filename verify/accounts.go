@@ -18,16 +18,17 @@ import (
 //
 // It follows what moby (user.GetExecUser) and containerd (oci.WithUser) do: a
 // user by name takes uid from its entry, and the gid too unless USER names a
-// group; a group by name takes the gid from its entry.
-func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (attestor.User, []attestor.Problem) {
+// group; a group by name takes the gid from its entry. members asks for the
+// user's further groups too.
+func (i *Inspector) resolve(
+	ctx context.Context, s subject, u attestor.User, members bool,
+) (attestor.User, []attestor.Problem) {
 	name, group, grouped := strings.Cut(s.config.Config.User, ":")
 	byName, groupByName := u.UID == nil, grouped && u.GID == nil
 
-	var wanted []accountFile
-	if byName {
-		wanted = append(wanted, passwdFile, groupFile) // the user may be a member of further groups
-	} else if groupByName {
-		wanted = append(wanted, groupFile)
+	wanted := []accountFile{groupFile}
+	if members {
+		wanted = append(wanted, passwdFile)
 	}
 
 	// Both files are looked for in one walk: reading a layer is what costs.
@@ -54,36 +55,56 @@ func (i *Inspector) resolve(ctx context.Context, s subject, u attestor.User) (at
 	if groupByName {
 		gid, err := texts[groupFile].gid(group)
 		if err != nil {
-			return u, append(problems, unresolvedGroup(s.config.Config.User, group, err))
+			return u, append(problems,
+				unresolvedGroup(s.config.Config.User, fmt.Sprintf("group %q", group), groupFile, err))
 		}
 		u.GID = &gid
 	}
-	if byName && *u.UID != 0 {
-		problems = append(problems, memberships(s.config.Config.User, name, texts[groupFile])...)
+	if members && *u.UID != 0 {
+		problems = append(problems, memberships(s.config.Config.User, name, *u.UID, texts)...)
 	}
 	return u, problems
 }
 
-// memberships says whether a user by name is a member of group 0, or that it is not known. moby does as it comments,
-// "Supplementary group ids only make sense if in the implicit form" (user.GetExecUser), which is USER app; containerd
-// adds the groups of the user whether USER names a group or not (oci.WithAdditionalGIDs). The stricter counts.
-func memberships(configured, name string, t accountText) []attestor.Problem {
-	// Without the file both give no further groups.
-	if t.absent {
+// memberships says whether a user is a member of group 0, or that it is not known.
+//
+// moby does as it comments, "Supplementary group ids only make sense if in the implicit form" (user.GetExecUser), which
+// is USER app or USER 1000; containerd adds the groups of the user whether USER names a group or not
+// (oci.WithAdditionalGIDs). Both look a number up in /etc/passwd, and take the groups of the first user there that has
+// it. containerd does so for a user by name too, where it starts an image without a kubelet (oci.WithImageConfigArgs).
+// The stricter counts, and of several users with the number each.
+func memberships(configured, name string, uid int64, texts [accountFiles]accountText) []attestor.Problem {
+	// Without either file no runtime gives further groups: a number without a user in /etc/passwd has none.
+	if texts[passwdFile].absent || texts[groupFile].absent {
 		return nil
 	}
 
-	group, err := t.rootGroupOf(name)
+	what := fmt.Sprintf("further groups of user %q", name)
+	names, err := texts[passwdFile].names(uid)
 	switch {
 	case err != nil:
-		return []attestor.Problem{unresolvedGroup(configured, name, err)}
+		return []attestor.Problem{unresolvedGroup(configured, what, passwdFile, err)}
+	case len(names) == 0:
+		return nil
+	}
+
+	member, group, err := texts[groupFile].rootGroupOf(names)
+	switch {
+	case err != nil:
+		return []attestor.Problem{unresolvedGroup(configured, what, groupFile, err)}
 	case group == "":
 		return nil
 	}
+
+	user := strconv.Quote(name)
+	if member != name {
+		user = fmt.Sprintf("user %q, who has the uid of %q in the image's /etc/passwd,", clip(member), name)
+	} else {
+		user = "user " + user
+	}
 	p := problem(attestor.CheckUser, attestor.CodeGroupRoot, strconv.Quote(configured),
-		fmt.Sprintf("user %q is a member of group %s in the image's /etc/group, which has gid 0", name,
-			strconv.Quote(clip(group))),
-		"take the user out of the group, or end the Dockerfile with numbers: "+fixUser)
+		fmt.Sprintf("%s is a member of group %q in the image's /etc/group, which has gid 0", user, clip(group)),
+		"take the user out of the group, or end the Dockerfile with numbers of a user who is in no such group: "+fixUser)
 	p.Status = attestor.StatusDeny // it was found out, and the policy says whether it refuses
 	return []attestor.Problem{p}
 }
@@ -105,19 +126,20 @@ func unresolvedUser(name string, err error) attestor.Problem {
 	return p
 }
 
-// unresolvedGroup says why a group's name has no gid. Unlike a user, a group
-// that is not known is refused only if the policy cares about group 0, so that
-// the code is the group's own even where the registry failed.
-func unresolvedGroup(configured, group string, err error) attestor.Problem {
+// unresolvedGroup says why the gids of a group, or of a user's groups, are not
+// known. Unlike a user, a group that is not known is refused only if the policy
+// cares about group 0, so that the code is the group's own even where the
+// registry failed.
+func unresolvedGroup(configured, what string, file accountFile, err error) attestor.Problem {
 	p := problemOf(attestor.CheckUser, err, strconv.Quote(configured))
 	switch p.Code {
 	case attestor.CodeUserUnresolved:
-		p.Message = fmt.Sprintf("group %q cannot be resolved from the image's /etc/group: %s", group, p.Message)
+		p.Message = fmt.Sprintf("%s cannot be resolved from the image's %s: %s", what, file.path(), p.Message)
 	case attestor.CodeLayersMismatch, attestor.CodeLayerContradictory:
 		return p
 	default:
 		p.Status = attestor.StatusError
-		p.Message = fmt.Sprintf("the image's /etc/group could not be read for group %q: %s", group, p.Message)
+		p.Message = fmt.Sprintf("the image's %s could not be read for %s: %s", file.path(), what, p.Message)
 	}
 	p.Code, p.Fix = attestor.CodeGroupUnresolved, fixUser
 	return p
@@ -131,16 +153,27 @@ type accountText struct {
 	absent  bool // the container has no such file: err says so
 }
 
-// rootGroupOf names a group with gid 0 of which a user is a member; "" for none.
-func (t accountText) rootGroupOf(name string) (string, error) {
+// names lists the users that have a uid.
+func (t accountText) names(uid int64) ([]string, error) {
 	if t.err != nil {
-		return "", t.err
+		return nil, t.err
 	}
-	group, err := parseMembers(t.content, name)
+	names, err := parseNames(t.content, uid)
 	if err != nil {
-		return "", unresolved("%s", err)
+		return nil, unresolved("%s", err)
 	}
-	return group, nil
+	return names, nil
+}
+
+// rootGroupOf names a group with gid 0, and which of some users is a member; "" for none.
+func (t accountText) rootGroupOf(names []string) (member, group string, err error) {
+	if t.err != nil {
+		return "", "", t.err
+	}
+	if member, group, err = parseMembers(t.content, names); err != nil {
+		return "", "", unresolved("%s", err)
+	}
+	return member, group, nil
 }
 
 func (t accountText) user(name string) (uid, gid int64, err error) {
@@ -295,20 +328,53 @@ func parseGroups(content []byte, name string) (gid int64, err error) {
 	return gid, nil
 }
 
-// parseMembers finds a group with gid 0 that lists a user; "" if there is none. Whatever a runtime could read as such a
-// line counts.
-func parseMembers(content []byte, name string) (group string, err error) {
+// parseNames lists the users whose uid a runtime could read as the one given: spaces, a sign and leading zeros do not
+// hide an entry from strconv.Atoi, which runtimes use.
+func parseNames(content []byte, uid int64) (names []string, err error) {
 	if hasControls(content) {
-		return "", errors.New("it has control characters")
+		return nil, errors.New("it has control characters")
 	}
 	for line := range strings.SplitSeq(string(content), "\n") {
+		if len(line) > maxPasswdLine {
+			return nil, fmt.Errorf("it has a line of more than %d bytes", maxPasswdLine)
+		}
+
+		// What is missing or no number reads as 0, which is not asked for.
+		fields := strings.Split(line, ":")
+		if len(fields) < 3 {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(fields[2]), 10, 64); err == nil && n == uid {
+			names = append(names, strings.TrimSpace(fields[0]))
+		}
+	}
+	return names, nil
+}
+
+// parseMembers finds a group with gid 0 that lists one of some users; "" if there is none. Whatever a runtime could read
+// as such a line counts.
+func parseMembers(content []byte, names []string) (member, group string, err error) {
+	if hasControls(content) {
+		return "", "", errors.New("it has control characters")
+	}
+
+	// The image chooses both files: each member is looked up once, however many users there are.
+	wanted := make(map[string]bool, len(names))
+	for _, name := range names {
+		wanted[name] = name != ""
+	}
+
+	for line := range strings.SplitSeq(string(content), "\n") {
 		if len(line) > maxGroupLine {
-			return "", fmt.Errorf("it has a line of more than %d bytes", maxGroupLine)
+			return "", "", fmt.Errorf("it has a line of more than %d bytes", maxGroupLine)
 		}
 		fields := strings.Split(line, ":")
-		if len(fields) < 4 || !slices.ContainsFunc(strings.Split(fields[3], ","), func(member string) bool {
-			return strings.TrimSpace(member) == name
-		}) {
+		if len(fields) < 4 {
+			continue
+		}
+		members := strings.Split(fields[3], ",")
+		n := slices.IndexFunc(members, func(listed string) bool { return wanted[strings.TrimSpace(listed)] })
+		if n < 0 {
 			continue
 		}
 
@@ -316,12 +382,12 @@ func parseMembers(content []byte, name string) (group string, err error) {
 		gid, err := parseID(fields[2])
 		switch {
 		case err != nil:
-			return "", fmt.Errorf("the gid of a group with the member %w", err)
+			return "", "", fmt.Errorf("the gid of a group with the member %w", err)
 		case gid == 0:
-			return cmp.Or(strings.TrimSpace(fields[0]), "0"), nil
+			return strings.TrimSpace(members[n]), cmp.Or(strings.TrimSpace(fields[0]), "0"), nil
 		}
 	}
-	return "", nil
+	return "", "", nil
 }
 
 func hasControls(content []byte) bool {

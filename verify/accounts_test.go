@@ -1,6 +1,8 @@
 package verify_test
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,7 +31,8 @@ func TestResolveNames(t *testing.T) {
 			}
 
 			pushRaw(t, host, "app", "1", rawImage{User: tt.User, Layers: tt.Layers})
-			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
+			needs := attestor.Needs{ResolveNames: true, ResolveMembers: true}
+			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs)
 
 			var want []attestor.Code
 			if tt.Code != "" {
@@ -43,7 +46,7 @@ func TestResolveNames(t *testing.T) {
 			wantCodes(t, ev.Problems, want...)
 
 			source := attestor.UserFromPasswd
-			if strings.HasPrefix(tt.User, "1000") {
+			if tt.User[0] <= '9' {
 				source = attestor.UserFromConfig
 			}
 			if got := value(ev.User.UID); got != tt.UID {
@@ -258,7 +261,7 @@ func TestGroupsAreReadOnlyForNames(t *testing.T) {
 	}{
 		{"1000:app", true, true},
 		{"1000:app", false, false},
-		{"1000:1000", true, false},
+		{"1000:1000", true, false}, // where the policy does not refuse group 0
 		{"1000", true, false},
 		{"1000:root", true, false},
 		{"root:app", true, false},
@@ -281,5 +284,59 @@ func TestGroupsAreReadOnlyForNames(t *testing.T) {
 				t.Errorf("the layer was read: %t, want %t", reads, tt.reads)
 			}
 		})
+	}
+}
+
+// The groups of a user by number are looked up where the policy refuses group 0, unless the gid is 0 anyway. What could
+// not be found out is no absence.
+func TestMembersByNumber(t *testing.T) {
+	good := tarLayer(append(etc(root1000), file{"etc/group", "root:x:0:\n"})...)
+	names, members := attestor.Needs{ResolveNames: true}, attestor.Needs{ResolveNames: true, ResolveMembers: true}
+	for _, tt := range []struct {
+		name, user string
+		needs      attestor.Needs
+		layer      rawLayer
+		reads      bool
+		codes      []attestor.Code
+	}{
+		{"asked for", "1000:1000", members, good, true, nil},
+		{"not asked for", "1000:1000", names, good, false, nil},
+		{"names are not resolved", "1000:1000", attestor.Needs{ResolveMembers: true}, good, false, nil},
+		{"group 0 by number", "1000:0", members, good, false, nil},
+		{"group 0 by name", "1000:root", members, good, false, nil},
+		{"group 0 since there is none", "1000", members, good, false, nil},
+		{"root", "0:1000", members, good, false, nil},
+		{"a layer that is not what its diffID says", "1000:1000", members, good.Gzipped().Forged(sum([]byte("other"))), true,
+			[]attestor.Code{attestor.CodeLayersMismatch}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &front{}
+			host := newRegistry(t, f.wrap)
+			pushRaw(t, host, "app", "1", rawImage{User: tt.user, Layers: []rawLayer{tt.layer}})
+			f.set(nil)
+			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", tt.needs)
+			wantCodes(t, ev.Problems, tt.codes...)
+
+			reads := slices.ContainsFunc(f.requests(), func(r string) bool {
+				return strings.HasPrefix(r, "GET") && strings.HasSuffix(r, string(sum(tt.layer.Blob)))
+			})
+			if reads != tt.reads {
+				t.Errorf("the layer was read: %t, want %t", reads, tt.reads)
+			}
+		})
+	}
+}
+
+// An image chooses how many users have one number and how many members a group has: finding one among the other takes
+// no time that is the product of both.
+func TestManyUsersOfOneNumber(t *testing.T) {
+	names := make([]string, 100_000)
+	for n := range names {
+		names[n] = "u" + strconv.Itoa(n)
+	}
+	group := strings.Repeat("g:x:7:"+strings.Repeat("v,", 10_000)+"\n", 50) + "root:x:0:u99999\n"
+	member, found, err := verify.ParseMembers([]byte(group), names)
+	if err != nil || member != "u99999" || found != "root" {
+		t.Errorf("%q in %q, %v", member, found, err)
 	}
 }

@@ -79,6 +79,11 @@ func ParseGroups(content []byte, name string) (gid int64, err error) {
 	return parseGroups(content, name)
 }
 
+// ParseMembers is what further groups are found with.
+func ParseMembers(content []byte, names []string) (member, group string, err error) {
+	return parseMembers(content, names)
+}
+
 // OpenLayer reads a blob as layers are read, and returns its compression and
 // diffID.
 func OpenLayer(blob io.Reader) (c string, diffID attestor.Digest, err error) {

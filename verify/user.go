@@ -134,10 +134,14 @@ func (i *Inspector) user(ctx context.Context, s subject, needs attestor.Needs) (
 	u, p := ParseUser(s.config.Config.User)
 
 	byName := p != nil && p.Code == attestor.CodeUserNotNumeric
-	groupByName := p == nil && u.GID == nil && *u.UID != 0
+	byNumber := p == nil && *u.UID != 0
+	groupByName := byNumber && u.GID == nil
+
+	// A gid of 0 is judged as it is, whatever further groups there are.
+	members := byName || needs.ResolveMembers && byNumber && (groupByName || *u.GID != 0)
 	switch {
-	case needs.ResolveNames && (byName || groupByName):
-		return i.resolve(ctx, s, u)
+	case needs.ResolveNames && (groupByName || members):
+		return i.resolve(ctx, s, u, members)
 	case p != nil:
 		return u, []attestor.Problem{*p}
 	}

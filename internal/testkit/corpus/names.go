@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/attestor-gate/attestor"
@@ -31,7 +32,8 @@ type NameCase struct {
 	UID, GID int64
 	Code     attestor.Code // of what is wrong with the user, or with a layer
 	Group    attestor.Code // of what is wrong with the group
-	Unread   bool          // the group's file was not read: an error, and no denial
+	Unread   bool          // a file was not read that says the groups: an error, and no denial
+	ByNumber bool          // what the files say of the groups is looked up only where the policy refuses group 0
 }
 
 // Names are looked up in the file that remains when all layers are unpacked,
@@ -39,7 +41,7 @@ type NameCase struct {
 func Names() []NameCase {
 	const refused = attestor.CodeUserUnresolved
 	good := TarLayer(Etc(Root1000)...)
-	return append(groupNames(), []NameCase{
+	return slices.Concat(groupNames(), memberNames(), []NameCase{
 		{Name: "in the only layer", Layers: []Layer{good}, UID: 1000, GID: 2000},
 		{Name: "group given", User: "app:3000", Layers: []Layer{good}, UID: 1000, GID: 3000},
 		{Name: "below other layers", Layers: []Layer{good, TarLayer(File{"app", "1"}),
@@ -147,7 +149,7 @@ func Names() []NameCase {
 			TarLayer(File{"etc/", ""}, File{"etc/passwd", "->../run/passwd"}), good}, UID: 1000, GID: 2000},
 		{Name: "the root is a link", Layers: []Layer{TarLayer(append(Etc(Root1000), File{"./", ""})...),
 			TarLayer(File{".", "->etc"})}, UID: -1, Code: refused},
-	}...)
+	})
 }
 
 // groupNames are groups by name, after users by name and by number. What cannot
@@ -250,11 +252,16 @@ func names() []Case {
 		}
 		arrange := func(p *Place) { p.Push(Image{User: tt.User, Layers: tt.Layers}) }
 		want := judged(some(tt.Code)...)
-		want.Advice = some(tt.Group)
+		if !tt.ByNumber {
+			want.Advice = some(tt.Group)
+		}
 		out = append(out, Case{Name: "names/" + tt.Name, Policy: resolveNames, Want: want, Arrange: arrange})
-		if tt.Group != "" && tt.Code == "" {
+		if (tt.Group != "" || tt.ByNumber) && tt.Code == "" {
 			want := denied(tt.Group)
-			if tt.Unread {
+			switch {
+			case tt.Group == "":
+				want = admitted()
+			case tt.Unread:
 				want = undecided(tt.Group)
 			}
 			out = append(out, Case{Name: "names/" + tt.Name + ", where the policy refuses group 0",
