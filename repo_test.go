@@ -13,7 +13,7 @@ import (
 	"golang.org/x/mod/zip"
 )
 
-// What hosted workflows run is pinned to a commit, may read the repository and
+// What hosted workflows run is pinned to a commit, or to a digest if it is a container, may read the repository and
 // nothing else, and leaves no credentials behind.
 func TestWorkflows(t *testing.T) {
 	files, err := filepath.Glob(".github/workflows/*.yml")
@@ -23,11 +23,18 @@ func TestWorkflows(t *testing.T) {
 
 	uses := regexp.MustCompile(`uses: +(\S+)(.*)`)
 	pinned := regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40}$`)
+	container := regexp.MustCompile(`(?m)^\s*(?:container|image):(.*)$`)
+	byDigest := regexp.MustCompile(`^ [\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}$`)
 
 	for _, f := range files {
 		text := read(t, f)
 		if !strings.Contains(text, "\npermissions:\n  contents: read\n") {
 			t.Errorf("%s: the workflow's permissions are not contents: read", f)
+		}
+		for _, m := range container.FindAllStringSubmatch(text, -1) {
+			if m[1] != "" && !byDigest.MatchString(m[1]) {
+				t.Errorf("%s: container%s: want a tag and a digest", f, m[1])
+			}
 		}
 		for _, m := range uses.FindAllStringSubmatch(text, -1) {
 			if !pinned.MatchString(m[1]) || !strings.HasPrefix(m[2], " # v") {
