@@ -320,7 +320,7 @@ func checkFilledRevocations(t *testing.T, s *audit.Store) {
 	if r, err := s.Revocation(t.Context(), "a-ungoverned"); attestor.KindOf(err) != attestor.NotFound {
 		t.Errorf("a refusal without a policy is read as a revocation: %+v, %v", r, err)
 	}
-	pending, err := s.PendingRevocations(t.Context(), 0)
+	pending, err := collected(s.PendingRevocations(t.Context(), 0))
 	if err != nil || len(pending) != 1 || pending[0].ID != "c-pending" {
 		t.Errorf("begun revocations: %+v, %v", pending, err)
 	}

@@ -350,7 +350,7 @@ func (p *past) watcher() *watch.Watcher {
 
 // recover is what the gate does when it starts.
 func (p *past) recover() {
-	revocations, err := p.store.PendingRevocations(p.t.Context(), -1000*time.Hour)
+	revocations, err := collected(p.store.PendingRevocations(p.t.Context(), -1000*time.Hour))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -360,7 +360,7 @@ func (p *past) recover() {
 		}
 	}
 
-	pending, err := p.store.Pending(p.t.Context(), -1000*time.Hour)
+	pending, err := collected(p.store.Pending(p.t.Context(), -1000*time.Hour))
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -1,7 +1,9 @@
 package audit_test
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 
@@ -39,7 +41,7 @@ func TestPendingBesideDamage(t *testing.T) {
 					t.Fatalf("%d rows were damaged, %v", n, err)
 				}
 
-				pending, err := s.Pending(t.Context(), 0)
+				pending, err := collected(s.Pending(t.Context(), 0))
 				if err == nil || !strings.Contains(err.Error(), damaged) || strings.Contains(err.Error(), "0199-000001") ||
 					strings.Contains(err.Error(), "0199-000003") {
 					t.Errorf("%v, want an error that names %s and no other", err, damaged)
@@ -63,7 +65,94 @@ func TestPendingBesideDamage(t *testing.T) {
 	deaf := &deafReader{}
 	s.WrapReader(deaf.wrap)
 	deaf.arm("FROM blobs", 1)
-	if pending, err := s.Pending(t.Context(), 0); attestor.KindOf(err) != attestor.Unavailable || len(pending) > 0 {
+	if pending, err := collected(s.Pending(t.Context(), 0)); attestor.KindOf(err) != attestor.Unavailable || len(pending) > 0 {
 		t.Errorf("%d listed, %v; want an error of kind Unavailable", len(pending), err)
 	}
+}
+
+// collected is what a list yields, and every error.
+func collected[T any](rows iter.Seq2[T, error]) (out []T, err error) {
+	for row, e := range rows {
+		if e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		out = append(out, row)
+	}
+	return out, err
+}
+
+// What was damaged stays begun: however much there is of it, it does not stand before what can be finished. Neither does
+// what is listed and not finished.
+func TestPendingBehindMuchDamage(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
+		for n := 1; n <= 3; n++ {
+			if err := s.Begin(t.Context(), record(n, attestor.Pass)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.set(day.AddDate(1, 0, 0))
+
+		// Copies of the first, at its time: 1,100 that cannot be read, and as many that can.
+		for damage, values := range map[string]string{"damaged": "'[1]', '[1]', NULL", "whole": "body, evidence, packed"} {
+			_, err := s.Writer().ExecContext(t.Context(), `WITH RECURSIVE
+				digits (d) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10)),
+				tens (d) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))
+				INSERT INTO decisions (id, at, state, requested, repository, digest, verdict, policy, policy_digest, break_glass,
+					moved, body, evidence, packed)
+				SELECT id || '-`+damage+`-' || a.d || '-' || b.d || '-' || c.d, at, state, requested, repository, digest, verdict,
+					policy, policy_digest, break_glass, moved, `+values+`
+				FROM decisions, digits a, tens b, tens c WHERE id = '0199-000001'`)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		seen, damaged := map[string]int{}, 0
+		for r, err := range s.Pending(t.Context(), 0) {
+			switch {
+			case err == nil:
+				seen[r.Decision.ID]++
+			case strings.Contains(err.Error(), "-damaged-"):
+				damaged++
+			default:
+				t.Fatal(err)
+			}
+		}
+		// A copy's body says the id of the first.
+		if damaged != 1100 || seen["0199-000001"] != 1101 || seen["0199-000002"] != 1 || seen["0199-000003"] != 1 {
+			t.Errorf("%d damaged, want 1100; %v, want 1101 of the first and the two others", damaged, seen)
+		}
+	})
+}
+
+// One revocation that cannot be read keeps no other from being finished.
+func TestPendingRevocationsBesideDamage(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, c *clock) {
+		for n, id := range []string{"first", "second", "third"} {
+			img, err := attestor.ParseImage(fmt.Sprintf("registry.example/acme/app-%d@%s", n, digest(n)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.BeginRevocation(t.Context(), attestor.RevocationRecord{
+				ID: id, Time: day, Kind: attestor.RevokedByPerson, Image: img, Reason: "it was built by a stolen account",
+				Attestations: []attestor.Attestation{},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.set(day.AddDate(1, 0, 0))
+		if _, err := s.Writer().ExecContext(t.Context(), `UPDATE revocations SET body = '[1]' WHERE id = 'second'`); err != nil {
+			t.Fatal(err)
+		}
+
+		pending, err := collected(s.PendingRevocations(t.Context(), 0))
+		if err == nil || !strings.Contains(err.Error(), "second") {
+			t.Errorf("%v, want an error that names the second", err)
+		}
+		if len(pending) != 2 || pending[0].ID != "first" || pending[1].ID != "third" {
+			t.Errorf("%+v, want the first and the third", pending)
+		}
+	})
 }

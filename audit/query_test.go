@@ -302,7 +302,7 @@ func TestNoneSaysSo(t *testing.T) {
 		}
 	}
 
-	pending, pendingErr := s.Pending(ctx, 0)
+	pending, pendingErr := collected(s.Pending(ctx, 0))
 	intents, intentsErr := s.Intents(ctx)
 	tags, tagsErr := s.TagHistory(ctx, "r", "t")
 	if len(pending)+len(intents)+len(tags) != 0 || pendingErr != nil || intentsErr != nil || tagsErr != nil {

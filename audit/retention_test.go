@@ -68,7 +68,7 @@ func TestPrune(t *testing.T) {
 		if _, err := s.Record(t.Context(), "new"); err != nil {
 			t.Errorf("what is left has lost its evidence: %v", err)
 		}
-		if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 1 {
+		if left, err := collected(s.Pending(t.Context(), 0)); err != nil || len(left) != 1 {
 			t.Errorf("what was begun was pruned, or lost its evidence: %d, %v", len(left), err)
 		}
 

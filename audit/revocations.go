@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/event"
@@ -204,18 +203,6 @@ func (s *Store) FinishRevocation(ctx context.Context, r attestor.RevocationRecor
 		tx *txn) error {
 		return s.putRevocation(ctx, tx, r, stateFinished)
 	}})
-}
-
-// PendingRevocations lists the revocations that were begun longer than olderThan
-// ago and never finished, oldest first and at most 1,000.
-func (s *Store) PendingRevocations(
-	ctx context.Context, olderThan time.Duration,
-) ([]attestor.RevocationRecord, error) {
-	if s.none {
-		return nil, nil
-	}
-	return s.revocations(ctx, `SELECT body FROM revocations WHERE state = 'begun' AND at <= $1
-		ORDER BY at, id LIMIT $2`, s.now().Add(-olderThan).UnixMicro(), maxPending)
 }
 
 // RevocationsOf lists the revocations of what a decision had admitted, the oldest

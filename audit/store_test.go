@@ -216,7 +216,7 @@ func TestBeginThenFinish(t *testing.T) {
 			olderThan time.Duration
 			want      int
 		}{{time.Minute, 1}, {time.Hour, 0}} {
-			got, err := s.Pending(ctx, tt.olderThan)
+			got, err := collected(s.Pending(ctx, tt.olderThan))
 			if err != nil || len(got) != tt.want {
 				t.Fatalf("Pending(%v) = %d records, %v; want %d", tt.olderThan, len(got), err, tt.want)
 			}
@@ -239,7 +239,7 @@ func TestBeginThenFinish(t *testing.T) {
 		if len(got.Decision.Attestations) != 1 {
 			t.Error("finishing did not replace what was begun")
 		}
-		if left, err := s.Pending(ctx, 0); err != nil || len(left) != 0 {
+		if left, err := collected(s.Pending(ctx, 0)); err != nil || len(left) != 0 {
 			t.Errorf("Pending after Finish = %d, %v", len(left), err)
 		}
 	})
@@ -294,7 +294,7 @@ func TestFinishedOtherwiseThanBegun(t *testing.T) {
 					}
 				}
 
-				if left, err := s.Pending(t.Context(), 0); err != nil || len(left) != 0 {
+				if left, err := collected(s.Pending(t.Context(), 0)); err != nil || len(left) != 0 {
 					t.Errorf("Pending after Finish = %d, %v", len(left), err)
 				}
 				if _, err := s.Finish(t.Context(), record(1, attestor.Deny, attested)); err == nil {

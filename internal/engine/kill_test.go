@@ -467,7 +467,7 @@ func TestTwoOnOneFile(t *testing.T) {
 	second, err := w.newEngine(t.Context(), google.EmulatedAt(at), slog.New(slog.DiscardHandler))
 	w.ok(err)
 	w.ok(second.Recover(t.Context()))
-	if left, err := second.Store.Pending(t.Context(), 0); err != nil || len(left) != 1 {
+	if left, err := collected(second.Store.Pending(t.Context(), 0)); err != nil || len(left) != 1 {
 		t.Errorf("what the first is at work on is %v, %v", left, err)
 	}
 

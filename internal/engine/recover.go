@@ -53,14 +53,14 @@ func (e *Engine) Recover(ctx context.Context) error {
 	}
 
 	// An attestation that cannot be replaced yet keeps no revocation, which drops the intents for its own images first.
-	revocations, err := e.Store.PendingRevocations(ctx, age)
-	if err != nil {
-		return errors.Join(replaced, err)
-	}
-	errs := []error{replaced}
-	for _, r := range revocations {
+	left := unfinished{errs: []error{replaced}}
+	for r, err := range e.Store.PendingRevocations(ctx, age) {
+		if err != nil {
+			left.add(err) // one that cannot be read keeps no other
+			continue
+		}
 		if _, err := e.revoker.Finish(ctx, r); err != nil {
-			errs = append(errs, fmt.Errorf("revocation %s: %w", r.ID, err))
+			left.add(fmt.Errorf("revocation %s: %w", r.ID, err))
 			continue
 		}
 		e.log.LogAttrs(ctx, slog.LevelWarn, "finished a revocation that a crash had interrupted",
@@ -69,29 +69,54 @@ func (e *Engine) Recover(ctx context.Context) error {
 
 	// A decision is completed by the attestations that exist: one that is still to be replaced would make it an error.
 	if replaced != nil {
-		return errors.Join(errs...)
+		return left.err()
 	}
 
-	// One that cannot be read is an error beside those that can.
-	pending, err := e.Store.Pending(ctx, age)
-	if err != nil {
-		errs = append(errs, err)
-	}
-	for _, r := range pending {
+	for r, err := range e.Store.Pending(ctx, age) {
+		switch {
+		// One that cannot be read is an error beside those that can.
+		case err != nil:
+			left.add(err)
+			continue
+
 		// What an earlier version wrote of a revocation is read by Fill.
-		if r.Decision.Policy == nil {
+		case r.Decision.Policy == nil:
 			continue
 		}
 
 		d, err := e.recoverOne(ctx, r)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("decision %s: %w", r.Decision.ID, err))
+			left.add(fmt.Errorf("decision %s: %w", r.Decision.ID, err))
 		case d != nil:
 			e.log.LogAttrs(ctx, slog.LevelWarn, "finished a decision that a crash had interrupted", d.LogAttrs()...)
 		}
 	}
-	return errors.Join(errs...)
+	return left.err()
+}
+
+// maxUnfinished is how many failures one search of the record tells: a log line must stay one that can be read.
+const maxUnfinished = 100
+
+// unfinished collects why what was begun could not be finished.
+type unfinished struct {
+	errs []error
+	more int
+}
+
+func (u *unfinished) add(err error) {
+	if len(u.errs) > maxUnfinished {
+		u.more++
+		return
+	}
+	u.errs = append(u.errs, err)
+}
+
+func (u *unfinished) err() error {
+	if u.more > 0 {
+		return errors.Join(append(u.errs, fmt.Errorf("and %d more", u.more))...)
+	}
+	return errors.Join(u.errs...)
 }
 
 // recoverOne completes a decision; nil where there is nothing to complete it by.

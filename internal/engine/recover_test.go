@@ -3,6 +3,8 @@ package engine_test
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +53,7 @@ func TestRecoveryGoesOnBesideAFailure(t *testing.T) {
 		!strings.Contains(err.Error(), "decision-damaged") || strings.Contains(err.Error(), "decision-good") {
 		t.Errorf("%v, want the decisions that cannot be completed", err)
 	}
-	left, err := w.engine.Store.Pending(t.Context(), 0)
+	left, err := collected(w.engine.Store.Pending(t.Context(), 0))
 	if err == nil || !strings.Contains(err.Error(), "decision-damaged") {
 		t.Errorf("%v, want the decision whose evidence is gone", err)
 	}
@@ -91,9 +93,21 @@ func TestRevocationsAreFinishedBesideAnIntentThatFails(t *testing.T) {
 	if len(d.Attestations) == 0 || len(w.standing(image)) != 0 {
 		t.Errorf("%d attestations, %d after the revocation", len(d.Attestations), len(w.standing(image)))
 	}
-	left, err := w.engine.Store.PendingRevocations(t.Context(), 0)
+	left, err := collected(w.engine.Store.PendingRevocations(t.Context(), 0))
 	w.ok(err)
 	if len(left) != 0 {
 		t.Errorf("%d revocations are left begun", len(left))
 	}
+}
+
+// collected is what a list yields, and every error.
+func collected[T any](rows iter.Seq2[T, error]) (out []T, err error) {
+	for row, e := range rows {
+		if e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		out = append(out, row)
+	}
+	return out, err
 }

@@ -283,7 +283,7 @@ func (s *storeWorld) whole(t *testing.T) {
 	s.restart()
 	for until := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		s.ok(s.engine.Recover(t.Context()))
-		left, err := s.engine.Store.Pending(t.Context(), 0)
+		left, err := collected(s.engine.Store.Pending(t.Context(), 0))
 		s.ok(err)
 		if len(left) == 0 {
 			break
