@@ -19,7 +19,7 @@ func ofConnector(apiVersion string) bool {
 
 // connected adds a document of Config Connector.
 func (m *model) connected(r *reader, n *node, apiVersion, kind string) {
-	spec := dereferenced(r.mapping(n.at("spec"), "spec"))
+	spec := r.dereferenced(r.mapping(n.at("spec"), "spec"))
 
 	// A document without a spec has defaults alone, and is judged by them.
 	if spec == nil {
@@ -231,7 +231,7 @@ func (m *model) connectedResource(r *reader, n, spec *node, apiVersion, kind, na
 		}
 	}
 
-	after := asBlocks(spec)
+	after := r.asBlocks(spec)
 	resource := textNode(name, n.line)
 	if id := spec.at("resourceID"); id.written() != "" && kind == "OrgPolicyPolicy" {
 		resource = id

@@ -46,38 +46,51 @@ func referredName(n *node) *node {
 	return n.at("name")
 }
 
+// put sets a field under the name that rules know it by. A document that says the same thing twice, as "foo" and
+// "fooRef", leaves open which of both counts: it is refused, and not judged by either.
+func (r *reader) put(out *node, key, name string, field *node) {
+	before := out.fields[key]
+	switch {
+	case before == nil || before.kind == nodeNull:
+		out.fields[key] = field
+	case field != nil && field.kind != nodeNull:
+		r.fault(field, quote(name), "the only field that means "+quote(key)+", and there is another")
+	}
+}
+
 // dereferenced replaces the references of Config Connector by the names that they lead to: "fooRef" is "foo", and the
 // elements of some lists are references themselves. Names are written as the APIs write them.
-func dereferenced(n *node) *node {
+func (r *reader) dereferenced(n *node) *node {
 	if n == nil {
 		return nil
 	}
 
 	out := &node{kind: n.kind, line: n.line, column: n.column, text: n.text}
 	for _, item := range n.items {
-		out.items = append(out.items, dereferencedItem(item, false))
+		out.items = append(out.items, r.dereferencedItem(item, false))
 	}
 
 	if n.kind == nodeMapping {
 		out.fields = map[string]*node{}
 	}
-	for name, field := range n.fields {
+	for _, name := range sortedFields(n) {
+		field := n.fields[name]
 		short, ref := strings.CutSuffix(camel(name), "Ref")
-
+		switch {
 		// Only a mapping in the form of a reference is replaced: a field may end in Ref by chance.
-		if ref && isReference(field) {
-			out.fields[short] = referredName(field)
-			continue
-		}
-		if slices.Contains(referenceLists(), name) && field != nil && field.kind == nodeList {
+		case ref && isReference(field):
+			r.put(out, short, name, referredName(field))
+		case slices.Contains(keyed(), name) && field != nil && field.kind == nodeMapping:
+			r.put(out, name, name, field)
+		case slices.Contains(referenceLists(), name) && field != nil && field.kind == nodeList:
 			list := &node{kind: nodeList, line: field.line, column: field.column}
 			for _, item := range field.items {
-				list.items = append(list.items, dereferencedItem(item, true))
+				list.items = append(list.items, r.dereferencedItem(item, true))
 			}
-			out.fields[name] = list
-			continue
+			r.put(out, name, name, list)
+		default:
+			r.put(out, camel(name), name, r.dereferenced(field))
 		}
-		out.fields[camel(name)] = dereferenced(field)
 	}
 
 	return out
@@ -90,7 +103,7 @@ func referenceLists() []string {
 
 // dereferencedItem is an element of a list: a value, a reference, or a mapping that holds one reference alone. In a
 // list of references a name alone is one.
-func dereferencedItem(n *node, references bool) *node {
+func (r *reader) dereferencedItem(n *node, references bool) *node {
 	if isReference(n) && !n.has("kind") && (references || n.has("external") || n.has("namespace")) {
 		return referredName(n)
 	}
@@ -103,7 +116,7 @@ func dereferencedItem(n *node, references bool) *node {
 		}
 	}
 
-	return dereferenced(n)
+	return r.dereferenced(n)
 }
 
 // keyed are the fields whose keys are data, and no names of fields.
@@ -114,40 +127,41 @@ func keyed() []string {
 
 // asBlocks writes a resource of an API as Terraform does: names in snake case, and objects as blocks, which are lists
 // of one.
-func asBlocks(n *node) *node {
+func (r *reader) asBlocks(n *node) *node {
 	if n == nil || n.kind != nodeMapping {
 		return n
 	}
 
 	out := &node{kind: nodeMapping, line: n.line, column: n.column, fields: map[string]*node{}}
-	for name, field := range n.fields {
+	for _, name := range sortedFields(n) {
+		field := n.fields[name]
 		key := snake(camel(name))
 		switch {
 		case field == nil, slices.Contains(keyed(), name):
-			out.fields[key] = field
+			r.put(out, key, name, field)
 		case strings.HasSuffix(name, "AdmissionRules") && field.kind == nodeMapping:
-			out.fields[key] = valuesOf(field) // a map by cluster, namespace or identity
+			r.put(out, key, name, r.valuesOf(field)) // a map by cluster, namespace or identity
 		case field.kind == nodeMapping:
-			out.fields[key] = &node{kind: nodeList, line: field.line, column: field.column,
-				items: []*node{asBlocks(field)}}
+			r.put(out, key, name, &node{kind: nodeList, line: field.line, column: field.column,
+				items: []*node{r.asBlocks(field)}})
 		case field.kind == nodeList:
 			list := &node{kind: nodeList, line: field.line, column: field.column}
 			for _, item := range field.items {
-				list.items = append(list.items, asBlocks(item))
+				list.items = append(list.items, r.asBlocks(item))
 			}
-			out.fields[key] = list
+			r.put(out, key, name, list)
 		default:
-			out.fields[key] = field
+			r.put(out, key, name, field)
 		}
 	}
 
 	return out
 }
 
-func valuesOf(n *node) *node {
+func (r *reader) valuesOf(n *node) *node {
 	list := &node{kind: nodeList, line: n.line, column: n.column}
 	for _, name := range sortedFields(n) {
-		list.items = append(list.items, asBlocks(n.fields[name]))
+		list.items = append(list.items, r.asBlocks(n.fields[name]))
 	}
 
 	return list

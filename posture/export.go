@@ -141,13 +141,13 @@ func exportedType(n *node) string {
 }
 
 // exported adds a resource that an export holds; false if the document is none.
-func (m *model) exported(file string, n *node) bool {
+func (m *model) exported(r *reader, n *node) bool {
 	kind := exportedType(n)
 	if kind == "" {
 		return false
 	}
 
-	after := asBlocks(n)
+	after := r.asBlocks(n)
 	if kind == legacyPolicies()[0] {
 		after.fields["list_policy"] = legacyList(n.at("listPolicy"))
 	}
@@ -158,7 +158,7 @@ func (m *model) exported(file string, n *node) bool {
 
 	full := cmp.Or(n.at("name").written(), n.at("constraint").written())
 	name := full[strings.LastIndex(full, "/")+1:]
-	m.gather(file, &planned{kind: kind, address: strings.TrimPrefix(kind, "google_") + "." + cmp.Or(name, "unnamed"),
+	m.gather(r.file, &planned{kind: kind, address: strings.TrimPrefix(kind, "google_") + "." + cmp.Or(name, "unnamed"),
 		name:  name,
 		after: after})
 
@@ -166,7 +166,7 @@ func (m *model) exported(file string, n *node) bool {
 	for _, nat := range items(after.at("nats")) {
 		nat.fields["router"], nat.fields["region"] = textNode(name, nat.line),
 			textNode(lastPart(n.at("region").written()), nat.line)
-		m.gather(file, &planned{kind: natType, address: "compute_router_nat." + nat.at("name").written(),
+		m.gather(r.file, &planned{kind: natType, address: "compute_router_nat." + nat.at("name").written(),
 			name: nat.at("name").written(), after: nat})
 	}
 
@@ -184,7 +184,7 @@ func (m *model) exportedFunction(r *reader, n *node, parts []string) {
 		return
 	}
 
-	s := r.function(asBlocks(n))
+	s := r.function(r.asBlocks(n))
 	s.form, s.line, s.name = formResource, n.line, parts[5]
 	s.project, s.region = textOf(parts[1]), textOf(parts[3])
 	m.addWorkload(r, s)

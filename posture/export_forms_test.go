@@ -54,6 +54,42 @@ func connectorResource(group, kind, spec string) string {
 	return "apiVersion: " + group + ".cnrm.cloud.google.com/v1beta1\nkind: " + kind + "\nmetadata: {name: x, namespace: acme}\nspec: " + spec + "\n"
 }
 
+// TestOneMeaningIsWrittenOnce: of two fields that mean the same nobody knows which counts, and the document is refused
+// each time. A field without a value is none, and keys that are data are no names of fields.
+func TestOneMeaningIsWrittenOnce(t *testing.T) {
+	network := func(fields string) string {
+		return connectorResource("sql", "SQLInstance", "{settings: {ipConfiguration: {ipv4Enabled: false, "+fields+"}}}")
+	}
+	for _, tt := range []struct{ name, text, says string }{
+		{"a name and a reference", network("privateNetwork: default, privateNetworkRef: {name: prod}"), "privateNetworkRef"},
+		{"a reference and a name", network("privateNetworkRef: {name: prod}, privateNetwork: default"), "privateNetworkRef"},
+		{"a name in two cases", replace(t, runService, "invokerIAMDisabled: false",
+			"invokerIAMDisabled: false\n  invokerIamDisabled: true"), "invokerIamDisabled"},
+		{"a name in snake case", connectorResource("compute", "ComputeSSLPolicy",
+			"{minTlsVersion: TLS_1_2, min_tls_version: TLS_1_0}"), "min_tls_version"},
+		{"an export", "name: projects/p/policies/x\nminTlsVersion: TLS_1_2\nmin_tls_version: TLS_1_0\n" +
+			"kind: compute#sslPolicy\nprofile: MODERN\n", "min_tls_version"},
+		{"a name without a value", network("privateNetwork: null, privateNetworkRef: {name: prod}"), ""},
+		{"a reference alone", network("privateNetworkRef: {name: prod}"), ""},
+		{"labels", replace(t, runService, "  template:\n", "  template:\n    labels: {TEAM: a, Team: b, x: c, xRef: d}\n"), ""},
+	} {
+		// The order of a map is another each time.
+		for range 20 {
+			in := posture.Input{Definitions: []posture.Source{source(tt.text)}}
+			_, err := judge(t, builtin(t, "strict"), &attested{answer: true}, in)
+			switch {
+			case tt.says == "" && err != nil:
+				t.Errorf("%s: %v", tt.name, err)
+			case tt.says != "" && (err == nil || !strings.Contains(err.Error(), `"`+tt.says+`" must be the only field`)):
+				t.Errorf("%s: %v, want a refusal of %s", tt.name, err, tt.says)
+			default:
+				continue
+			}
+			break
+		}
+	}
+}
+
 // TestConfigConnector: documents of Config Connector are judged as what they make, with grants and references of their own.
 func TestConfigConnector(t *testing.T) {
 	const pass, deny, warn, skipped = attestor.StatusPass, attestor.StatusDeny, attestor.StatusWarn, attestor.StatusSkipped

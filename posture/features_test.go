@@ -1,6 +1,7 @@
 package posture_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -224,6 +225,41 @@ func TestFeaturesOfToday(t *testing.T) {
 		}
 		if got := worst(r, tt.rule); got != tt.want {
 			t.Errorf("%s: %s is %q, want %s", tt.name, tt.rule, got, tt.want)
+		}
+	}
+}
+
+// TestAnnotationsThatAreNotRead: what an annotation should say by JSON and does not is no absence: it may name any account
+// and hold any secret. The definition is refused, and so is a part of it that is of another type.
+func TestAnnotationsThatAreNotRead(t *testing.T) {
+	const run = "run.googleapis.com/"
+	annotation := func(name, value string) string { return `"` + run + name + `": ` + strconv.Quote(value) }
+	for _, tt := range []struct{ name, text, says string }{
+		{"builds", inYAML("", annotation("build-config", `{"a": `), ""), run + "build-config must be a JSON map"},
+		{"builds of the service", inYAML(annotation("build-config", "go"), "", ""), run + "build-config must be a JSON map"},
+		{"a list of builds", inYAML("", annotation("build-config", `[{"serviceAccount": "x"}]`), ""), run + "build-config must be a JSON map"},
+		{"two documents", inYAML("", annotation("build-config", "a: {}\n---\nb: {}"), ""), run + "build-config must be a JSON map"},
+		{"a build that is no mapping", inYAML("", annotation("build-config", `{"a": "x"}`), ""), run + "build-config.a must be a mapping"},
+		{"variables of a build that are none", inYAML("", annotation("build-config", `{"a": {"environmentVariables": "TOKEN=x"}}`), ""),
+			"environmentVariables must be a mapping"},
+		{"variables", inYAML(annotation("build-environment-variables", `{"TOKEN": `), "", ""), run + "build-environment-variables must be a JSON map"},
+		{"a variable that is no text", inYAML(annotation("build-environment-variables", `{"TOKEN": {"value": "x"}}`), "", ""),
+			run + "build-environment-variables.TOKEN must be text"},
+		{"variables of a service's build", inV2("services", `"buildConfig": {"environmentVariables": {"A": ["x"]}}, `, ""),
+			"buildConfig.environmentVariables.A must be text"},
+		{"networks", inYAML("", annotation("network-interfaces", "default"), ""), run + "network-interfaces must be a JSON list"},
+
+		{"empty annotations", inYAML(annotation("build-environment-variables", ""), annotation("build-config", " "), ""), ""},
+		{"empty maps", inYAML(annotation("build-environment-variables", "{}"), annotation("build-config", "{}"), ""), ""},
+		{"no networks", inYAML("", annotation("network-interfaces", "[]"), ""), ""},
+		{"variables without a value", inYAML(annotation("build-environment-variables", `{"A": null, "B": ""}`), "", ""), ""},
+	} {
+		_, err := judge(t, builtin(t, "strict"), nil, posture.Input{Definitions: []posture.Source{source(tt.text)}})
+		switch {
+		case tt.says == "" && err != nil:
+			t.Errorf("%s: %v", tt.name, err)
+		case tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)):
+			t.Errorf("%s: %v, want a refusal with %q", tt.name, err, tt.says)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (r *reader) function(n *node) *workload {
 	}
 
 	s.builders = []text{r.text(build.at("service_account"), "build_config.service_account")}
-	s.texts = append(s.texts, pairs(listed(build, "environment_variables"))...)
+	r.builtWith(s, listed(build, "environment_variables"), "build_config.environment_variables")
 	s.annotated = append(s.annotated, pairs(n.at("labels"))...)
 	s.partial, s.hidden = r.partial, r.hidden
 

@@ -95,8 +95,12 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 	s.connector = of(inner, runPrefix+"vpc-access-connector")
 	s.network = of(inner, runPrefix+"network-interfaces")
 	var interfaces []struct{ Network, Subnetwork string }
-	if json.Unmarshal([]byte(s.network.text), &interfaces) != nil || len(interfaces) == 0 ||
-		interfaces[0].Network+interfaces[0].Subnetwork == "" {
+	err := json.Unmarshal([]byte(s.network.text), &interfaces)
+	if err != nil && strings.TrimSpace(s.network.text) != "" && !isTemplate(s.network.text) {
+		const name = runPrefix + "network-interfaces"
+		r.fault(inner.at(name), "the annotation "+name, "a JSON list of networks")
+	}
+	if err != nil || len(interfaces) == 0 || interfaces[0].Network+interfaces[0].Subnetwork == "" {
 		s.network.set = false // an empty list is none
 	}
 
@@ -165,15 +169,13 @@ func (r *reader) annotations(s *workload, outer, inner *node) {
 }
 
 // buildVariables reads the variables of a build, which one annotation has as a JSON map.
-func (r *reader) buildVariables(s *workload, t text) {
+func (r *reader) buildVariables(s *workload, annotations *node) {
+	const name = runPrefix + "build-environment-variables"
+	variables, t := r.annotatedMap(annotations, name)
 	if t.unknown {
 		s.texts = append(s.texts, variable{name: "the variables of the build", value: t})
 	}
-
-	docs, err := parse(Source{Text: []byte(t.text)})
-	if err == nil && len(docs) == 1 {
-		s.texts = append(s.texts, pairs(docs[0])...)
-	}
+	s.texts = append(s.texts, r.values(variables, "the annotation "+name)...)
 }
 
 // pairs are the texts of a mapping, and those that are known only after apply.

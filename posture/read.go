@@ -132,7 +132,7 @@ func (m *model) document(file string, n *node) []error {
 		return r.errs
 	case ofConnector(apiVersion):
 		m.connected(r, n, apiVersion, kind)
-	case m.exported(file, n):
+	case m.exported(r, n):
 	case documentKind(apiVersion, kind) != "":
 		m.addWorkload(r, r.knative(n, documentKind(apiVersion, kind)))
 	case kind == "DomainMapping" && strings.HasPrefix(apiVersion, "domains.cloudrun.com/"):

@@ -113,7 +113,7 @@ func (r *reader) v2Extras(s *workload, n, template *node, f fieldOf) {
 	if present(build) {
 		s.builders = append(s.builders, r.text(f(build, "serviceAccount"), "buildConfig.serviceAccount"))
 	}
-	s.texts = append(s.texts, pairs(listed(build, "environmentVariables"))...)
+	r.builtWith(s, listed(build, "environmentVariables"), "buildConfig.environmentVariables")
 
 	execution := f(n, "template") // of a job, whose tasks have a template of their own
 	for _, m := range []*node{n.at("annotations"), n.at("labels"), template.at("annotations"), template.at("labels"),
