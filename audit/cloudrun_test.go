@@ -123,6 +123,22 @@ func TestImagesInProject(t *testing.T) {
 			name: "a page of instances is cut short", page: "instances 2", answer: `{"instances":[{"con`, want: all[:9],
 			says: "instances of acme could not be listed",
 		},
+		{
+			name: "services turn in a circle", page: "services 2", answer: `{"services":[],"nextPageToken":"2"}`, want: first[:2],
+			says: "services of acme could not be listed",
+		},
+		{
+			name: "jobs turn in a circle", page: "jobs 2", answer: `{"jobs":[],"nextPageToken":"2"}`, want: first,
+			says: "jobs of acme could not be listed",
+		},
+		{
+			name: "worker pools turn in a circle", page: "workerPools 2", answer: `{"workerPools":[],"nextPageToken":"2"}`, want: all[:7],
+			says: "worker pools of acme could not be listed",
+		},
+		{
+			name: "instances turn in a circle", page: "instances 2", answer: `{"nextPageToken":"2"}`, want: all[:9],
+			says: "instances of acme could not be listed",
+		},
 		{name: "jobs are no JSON", page: "jobs 2", answer: "<html>", want: first, says: "jobs of acme could not be listed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -178,6 +194,7 @@ func TestExecutionsInProject(t *testing.T) {
 		{"all others ended", `{"executions":[` + execution("a-1", ended, "r/old:1") + `]}`, []string{"r/new:1", "r/new:1", "r/never:1"}, false},
 		{"a page that is missing", "500", []string{"r/new:1", "r/new:1"}, true},
 		{"a page that lacks a region", `{"unreachable":["us-east1"]}`, []string{"r/new:1", "r/new:1"}, true},
+		{"a page that is the next one for ever", `{"nextPageToken":"2"}`, []string{"r/new:1", "r/new:1"}, true},
 		{"a page that nobody may read", "403", []string{"r/new:1", "r/new:1"}, true},
 	} {
 		answers := maps.Clone(first)

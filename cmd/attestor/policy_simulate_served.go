@@ -39,6 +39,7 @@ func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Rep
 
 	// Each page is merged into what came before: counts add up, and an image counts once.
 	merged := policy.NewMerger(kept.Report)
+	named := map[string]bool{kept.Token: true}
 	for {
 		got, err := cl.Simulate(c.Context(), all[0].Text(), client.SimulationPage{
 			Since: f.since, Day: f.day, Sample: f.sample, Token: kept.Token,
@@ -48,12 +49,14 @@ func (f *simulateFlags) service(c *cobra.Command, set *policy.Set) (_ policy.Rep
 		}
 		merged.Add(partOf(got))
 
-		// A service that gave the same token again would be asked for ever.
-		if got.NextPageToken != "" && got.NextPageToken == kept.Token {
+		// A service that gave a token again that it gave before would be asked for ever.
+		if got.NextPageToken != "" && named[got.NextPageToken] {
 			return policy.Report{}, &attestor.Error{Kind: attestor.Upstream,
 				Msg: "the service gave the same page of the " +
 					"simulation twice", Fix: "try again; if it persists, report this as a defect of the gate"}
 		}
+
+		named[got.NextPageToken] = true
 
 		// The state is kept after each page, so that an interruption loses one page.
 		kept.Token, kept.Report = got.NextPageToken, merged.Report()

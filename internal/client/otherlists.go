@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -30,10 +31,12 @@ func (c *Client) PolicyChanges(ctx context.Context) iter.Seq2[attestor.PolicyCha
 	return paged[attestor.PolicyChange](ctx, c, "/v1/policy-changes", "changes", url.Values{"pageSize": {listPage}})
 }
 
-// paged walks the items of a list, page by page.
+// paged walks the items of a list, page by page. A service that names a page again that it named before is asked no
+// further: the list would have no end.
 func paged[T any](ctx context.Context, c *Client, path, items string, query url.Values) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
+		query, named := maps.Clone(query), map[string]bool{}
 		for {
 			var page map[string]json.RawMessage
 			if err := c.read(ctx, http.MethodGet, path, query, &page); err != nil {
@@ -64,6 +67,14 @@ func paged[T any](ctx context.Context, c *Client, path, items string, query url.
 			if token == "" {
 				return
 			}
+			if named[token] {
+				yield(none, &attestor.Error{
+					Kind: attestor.Upstream, Msg: fmt.Sprintf("the service gave the same page of its %s twice", items),
+					Fix: "try again; if it persists, report this as a defect of the gate",
+				})
+				return
+			}
+			named[token] = true
 			query.Set("pageToken", token)
 		}
 	}

@@ -19,6 +19,59 @@ import (
 	"github.com/attestor-gate/attestor/internal/filter"
 )
 
+// A service that names the same pages again and again is an error, after what they held: in a circle of one page as of
+// two, in every list.
+func TestListsHaveAnEnd(t *testing.T) {
+	for name, circle := range map[string]map[string]string{
+		"one page": {"": "a", "a": "a"}, "two pages": {"": "a", "a": "b", "b": "a"},
+	} {
+		asked := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// A client that goes round for ever would be seen by the number of its questions, and is then stopped.
+			if asked++; asked > 100 {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			list := []struct{}{{}}
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"decisions": list, "records": list, "revocations": list, "changes": list, "events": list,
+				"nextPageToken": circle[r.URL.Query().Get("pageToken")],
+			})
+		}))
+		defer srv.Close()
+		c, err := client.New(client.Options{Server: srv.URL, Notice: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		check := func(list string, items int, err error) {
+			t.Helper()
+			if asked != len(circle) || items != len(circle) || attestor.KindOf(err) != attestor.Upstream {
+				t.Errorf("%s, %s: asked %d times, %d items, %v; want %d of each and an error", name, list, asked, items, err, len(circle))
+			}
+			asked = 0
+		}
+		ctx := t.Context()
+		check(countedWith("decisions", c.Decisions(ctx, filter.Filter{})))
+		check(countedWith("records", c.Records(ctx, filter.Filter{})))
+		check(countedWith("revocations", c.Revocations(ctx, filter.Filter{})))
+		check(countedWith("policy changes", c.PolicyChanges(ctx)))
+		check(countedWith("events", c.Events(ctx, event.Filter{})))
+	}
+}
+
+// countedWith is how many items a list has before its error.
+func countedWith[T any](list string, all iter.Seq2[T, error]) (name string, items int, err error) {
+	for _, e := range all {
+		if e != nil {
+			return list, items, e
+		}
+		items++
+	}
+	return list, items, nil
+}
+
 // A list is read page by page, with the same question each time; a page that
 // cannot be read ends it with an error.
 func TestDecisionsArePaged(t *testing.T) {
