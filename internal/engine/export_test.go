@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -44,6 +45,13 @@ func PosturesOf(j *posture.Judge) postures { return postures{j} }
 
 func Named(s attestor.Scanner, scans ...attestor.Scanner) named {
 	return named{Scanner: s, scans: scans}
+}
+
+// ServeWith serves, and has admission listen by another function than net.Listen.
+func ServeWith(
+	ctx context.Context, e *Engine, ln net.Listener, open func(network, address string) (net.Listener, error),
+) error {
+	return e.serve(ctx, ln, open)
 }
 
 // Prune deletes within a time.

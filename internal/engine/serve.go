@@ -24,6 +24,13 @@ const basesEvery = time.Minute
 // Serve answers on ln until ctx ends, and meanwhile completes what a crash left.
 // It closes ln.
 func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
+	return e.serve(ctx, ln, net.Listen)
+}
+
+// listen opens a listener, as net.Listen does.
+type listen func(network, address string) (net.Listener, error)
+
+func (e *Engine) serve(ctx context.Context, ln net.Listener, open listen) (err error) {
 	s, err := e.newService()
 	if err != nil {
 		return errors.Join(err, ln.Close())
@@ -73,17 +80,29 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	go e.recordPolicies(background)
 
+	// A gate whose admission is gone answers no cluster, and says nothing of that to whoever asks whether it is ready: it
+	// ends, as it does without its other listener, so that it is started anew.
+	serving, end := context.WithCancel(ctx)
+	defer end()
 	if e.Config.Admission != nil {
-		stopped, err := e.serveAdmission(background, s.Server)
+		stopped, err := e.serveAdmission(background, s.Server, open)
 		if err != nil {
 			return errors.Join(err, ln.Close())
 		}
-		defer func() { stop(); <-stopped }()
+		ended := make(chan error, 1)
+		go func() {
+			ended <- <-stopped
+			end()
+		}()
+		defer func() {
+			stop()
+			err = errors.Join(err, <-ended)
+		}()
 	}
 
 	// Admission listens by now: a cluster that waits for this line can ask.
 	e.log.InfoContext(ctx, "listening", slog.String("listen", ln.Addr().String()), slog.String("version", e.o.Version))
-	return s.Serve(ctx, ln)
+	return s.Serve(serving, ln)
 }
 
 // ServeOnly answers on ln as [Engine.Serve] does, without admission and without any
@@ -153,8 +172,8 @@ func (e *Engine) newService() (*service, error) {
 }
 
 // serveAdmission answers AdmissionReviews on their own listener until ctx ends;
-// the channel closes when it has stopped.
-func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan struct{}, error) {
+// the channel says when it has stopped, and why where that is not ctx's end.
+func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server, open listen) (<-chan error, error) {
 	c := e.Config.Admission
 	conf := admission.Config{
 		Mode: admission.Mode(c.Mode), Policies: e.Policies, Attestations: attestations{e},
@@ -169,7 +188,7 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan
 	}
 
 	// Made before it listens: a wrong configuration leaves no port open.
-	ln, err := net.Listen("tcp", c.Listen)
+	ln, err := open("tcp", c.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -189,12 +208,13 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server) (<-chan
 		ln = tls.NewListener(ln, identified)
 	}
 
-	stopped := make(chan struct{})
+	stopped := make(chan error, 1)
 	go func() {
-		defer close(stopped)
-		if err := srv.ServeHandler(ctx, ln, h); err != nil {
-			e.log.ErrorContext(ctx, "admission stopped", slog.String("error", err.Error()))
+		err := srv.ServeHandler(ctx, ln, h)
+		if err != nil {
+			err = fmt.Errorf("admission: %w", err)
 		}
+		stopped <- err
 	}()
 	return stopped, nil
 }
