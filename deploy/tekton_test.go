@@ -28,9 +28,13 @@ func TestTektonTakesTheTask(t *testing.T) {
 		{"a default of another type", "default: 10m", "default: [10m]", "does not match"},
 		{"a name that is no label", "- name: attest\n", "- name: Attest_1\n", "spec.steps[0].name"},
 		{"a field that Tekton does not know", "  steps:", "  stepz:", "unknown field"},
+		{"a fault behind what is read", "", "", "more than 1048576 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := strings.Replace(task, tt.from, tt.to, 1)
+			if tt.name == "a fault behind what is read" {
+				text += "\n" + strings.Repeat("#\n", 1<<19) + "stepz: {}\n"
+			}
 			if tt.from != "" && text == task {
 				t.Fatalf("the task has no %q", tt.from)
 			}

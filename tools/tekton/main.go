@@ -24,9 +24,13 @@ func main() {
 }
 
 func validate(in io.Reader) error {
-	text, err := io.ReadAll(io.LimitReader(in, maxFile))
-	if err != nil {
+	// One byte beyond the bound shows that the file is too long: its beginning may be good where the whole is not.
+	text, err := io.ReadAll(io.LimitReader(in, maxFile+1))
+	switch {
+	case err != nil:
 		return err
+	case len(text) > maxFile:
+		return fmt.Errorf("the file has more than %d bytes", maxFile)
 	}
 
 	// The kind is read leniently, to know the type that is read strictly.
