@@ -29,29 +29,14 @@ func decisionsProveCommand() *cobra.Command {
 the log's public key can check it offline, with attestor decisions verify or another program.`,
 		Example: "  attestor decisions prove 01990000-0000-7000-8000-000000000000 > decision.tlog-proof\n" +
 			"  attestor decisions verify decision.tlog-proof --key VKEY",
-		RunE: func(c *cobra.Command, args []string) (err error) {
-			var proof []byte
-
-			// Proofs of a service are verified by whoever reads them: here they are passed on.
+		RunE: func(c *cobra.Command, args []string) error {
+			of := f.provenByRecord
 			if f.server != "" {
-				cl, err := newClient(c, f.server, f.identity)
-				if err != nil {
-					return err
-				}
-				defer func() { err = errors.Join(err, cl.Close()) }()
-				proof, err = cl.Proof(c.Context(), args[0])
-				if err != nil {
-					return err
-				}
-			} else {
-				s, err := f.openStore(c.Context())
-				if err != nil {
-					return err
-				}
-				defer func() { err = errors.Join(err, s.Close()) }()
-				if proof, err = s.Prove(c.Context(), args[0]); err != nil {
-					return err
-				}
+				of = f.provenByService
+			}
+			proof, err := of(c, args[0])
+			if err != nil {
+				return err
 			}
 			_, err = c.OutOrStdout().Write(proof)
 			return err
@@ -60,6 +45,25 @@ the log's public key can check it offline, with attestor decisions verify or ano
 
 	f.where(c)
 	return c
+}
+
+// provenByService passes on what the service proves: whoever reads it verifies it.
+func (f *recordFlags) provenByService(c *cobra.Command, id string) (proof []byte, err error) {
+	cl, err := newClient(c, f.server, f.identity)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, cl.Close()) }()
+	return cl.Proof(c.Context(), id)
+}
+
+func (f *recordFlags) provenByRecord(c *cobra.Command, id string) (proof []byte, err error) {
+	s, err := f.openStore(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return s.Prove(c.Context(), id)
 }
 
 func decisionsLogKeyCommand() *cobra.Command {
@@ -160,7 +164,7 @@ the service gives. A log with a second history lacks the cosignatures of one of 
 // proof verifies one proof offline.
 func (f *verifyLogFlags) proof(c *cobra.Command, path string, witnesses []translog.WitnessKey) error {
 	if f.key == "" {
-		return errors.New("--key: name the log's public key; attestor decisions log-key prints it")
+		return noKey("a proof is verified by the log's public key, which you have from elsewhere")
 	}
 	proof, err := readEvidence(path)
 	if err != nil {
@@ -280,18 +284,7 @@ const maxFaults = 10_000
 // compare verifies by the service, or in the record itself.
 func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v audit.Verification, err error) {
 	if f.server != "" {
-		if r.Key == "" {
-			return v, errors.New("--key: a service is verified by the log's public key, which you have from elsewhere")
-		}
-		cl, err := newClient(c, f.server, f.identity)
-		if err != nil {
-			return v, err
-		}
-		defer func() { err = errors.Join(err, cl.Close()) }()
-		v, err = audit.VerifyServed(c.Context(), audit.ServedLog{
-			Checkpoint: cl.Checkpoint, Tile: cl.LogTile, Proof: cl.Proof, Witnessed: cl.WitnessedCheckpoint,
-		}, *r)
-		return v, f.keep(c.Context(), v, err, r.Key, cl.Checkpoint)
+		return f.compareServed(c, *r)
 	}
 
 	// What the configuration knows fills in what no flag named: the key, the checkpoint in its bucket, the witnesses.
@@ -311,6 +304,31 @@ func (f *verifyLogFlags) compare(c *cobra.Command, r *audit.VerifyRequest) (v au
 	defer func() { err = errors.Join(err, s.Close()) }()
 	v, err = s.Verify(c.Context(), *r)
 	return v, f.keep(c.Context(), v, err, r.Key, s.Checkpoint)
+}
+
+func (f *verifyLogFlags) compareServed(c *cobra.Command, r audit.VerifyRequest) (v audit.Verification, err error) {
+	if r.Key == "" {
+		return v, noKey("a service is verified by the log's public key, which you have from elsewhere")
+	}
+	cl, err := newClient(c, f.server, f.identity)
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, cl.Close()) }()
+	v, err = audit.VerifyServed(c.Context(), audit.ServedLog{
+		Checkpoint: cl.Checkpoint, Tile: cl.LogTile, Proof: cl.Proof, Witnessed: cl.WitnessedCheckpoint,
+	}, r)
+	return v, f.keep(c.Context(), v, err, r.Key, cl.Checkpoint)
+}
+
+// noKey is the error of a verification without the log's public key. The service itself is not asked for it: whoever
+// speaks for the service would choose by which key it is verified.
+func noKey(why string) error {
+	return &attestor.Error{
+		Kind: attestor.Invalid, Msg: "--key: " + why,
+		Fix: "have whoever configures the gate run attestor decisions log-key --config attestor.yaml > log.pub, and give " +
+			"--key @log.pub",
+	}
 }
 
 // keep writes the newest checkpoint to a file where the record is as it was recorded.

@@ -85,9 +85,9 @@ func (e *Engine) serve(ctx context.Context, ln net.Listener, open listen) (err e
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	if e.Config.Admission != nil {
-		stopped, err := e.serveAdmission(background, s.Server, open)
-		if err != nil {
-			return errors.Join(err, ln.Close())
+		stopped, fault := e.serveAdmission(background, s.Server, open)
+		if fault != nil {
+			return errors.Join(fault, ln.Close())
 		}
 		ended := make(chan error, 1)
 		go func() {
