@@ -101,6 +101,7 @@ func (p *pipeline) start(t *testing.T) {
 	cmd := exec.Command(p.bin, "dev", "--no-samples", "--policy", "policy.yaml", "--listen", "127.0.0.1:0",
 		"--registry-listen", "127.0.0.1:0", "--google-listen", "127.0.0.1:0")
 	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // a killed one leaves its directory behind
 	stdout, err := os.Create(filepath.Join(p.dir, "dev.out"))
 	if err != nil {
 		t.Fatal(err)

@@ -103,6 +103,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0",
 		"--google-listen", "127.0.0.1:0"}, args...)...)
 	p.cmd.Dir = ts.Getenv("WORK")
+	p.cmd.Env = append(os.Environ(), "TMPDIR="+ts.Getenv("TMPDIR")) // a killed one leaves its directory behind
 	out, err := p.cmd.StdoutPipe()
 	ts.Check(err)
 	errs, err := p.cmd.StderrPipe()
@@ -111,8 +112,9 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 	printed := &locked.Buffer{}
 	drained := make(chan struct{})
 	go func() { defer close(drained); _, _ = io.Copy(printed, out) }()
-	ready := make(chan bool, 1)
+	ready, ended := make(chan bool, 1), make(chan struct{})
 	go func() {
+		defer close(ended)
 		scanner := bufio.NewScanner(errs)
 		for scanner.Scan() {
 			if scanner.Text() == "attestor: ready" {
@@ -126,7 +128,10 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 		close(ready)
 	}()
 
-	ts.Defer(func() { _ = p.cmd.Process.Kill() })
+	ts.Defer(func() {
+		_ = p.cmd.Process.Kill()
+		<-ended // it writes to the script's directory until then
+	})
 	select {
 	case ok := <-ready:
 		if !ok {
