@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/attestor-gate/attestor/internal/testkit/locked"
 )
 
 // serveOnDemand is `ondemand FILE`: On-Demand Scanning, whose every scan has
@@ -85,11 +89,12 @@ func startService(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	})
 
-	listening := make(chan string, 1)
+	listening, said := make(chan string, 1), &locked.Buffer{}
 	go func() {
 		defer close(drained)
 		defer close(listening)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			fmt.Fprintln(said, lines.Text())
 			if m := regexp.MustCompile(`"message":"listening".*"listen":"([^"]+)"`).FindStringSubmatch(lines.Text()); m != nil {
 				listening <- m[1]
 			}
@@ -101,5 +106,6 @@ func startService(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("attestor serve ended")
 	}
 
+	ts.Check(os.WriteFile(ts.MkAbs("served.log"), []byte(said.String()), 0o600)) // until it listened
 	ts.Setenv(args[0], "http://"+address)
 }

@@ -12,6 +12,10 @@ import (
 	"github.com/attestor-gate/attestor/internal/google"
 )
 
+// keptNowhere is what whoever starts a gate is told of a log without a checkpoint elsewhere.
+const keptNowhere = "no checkpoint of the record's log is kept outside of its database: after the database was put back, " +
+	"the gate would sign a second history, and nothing would show it; set log.bucket or log.witnesses"
+
 func serveCommand() *cobra.Command {
 	var path string
 	var checkOnly, remoteEmulator bool
@@ -39,8 +43,9 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 
+			log := engine.ServiceLogger(conf, c.ErrOrStderr())
 			e, err := engine.New(c.Context(), engine.Options{
-				Config: conf, Emulators: em, Logger: engine.ServiceLogger(conf, c.ErrOrStderr()), Version: version,
+				Config: conf, Emulators: em, Logger: log, Version: version,
 			})
 			if err != nil {
 				return err
@@ -51,8 +56,15 @@ func serveCommand() *cobra.Command {
 				if err := e.Check(c.Context()); err != nil {
 					return err
 				}
+				if conf.Log.KeptNowhere() {
+					fmt.Fprintf(c.ErrOrStderr(), "attestor: %s\n", keptNowhere)
+				}
 				_, err := fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
 				return err
+			}
+
+			if conf.Log.KeptNowhere() {
+				log.WarnContext(c.Context(), keptNowhere)
 			}
 
 			// The port is opened only now, when the engine is complete: a request is never answered by half of it.

@@ -40,3 +40,7 @@ func witnessProblems(l Log) []error {
 	}
 	return out
 }
+
+// KeptNowhere reports whether the log is signed and no checkpoint of it is kept outside of its database: a database that
+// was put back would be signed on, and nothing would show the second history.
+func (l *Log) KeptNowhere() bool { return l != nil && l.Bucket == "" && len(l.Witnesses) == 0 }

@@ -57,6 +57,23 @@ func TestWitnessesAreChecked(t *testing.T) {
 	}
 }
 
+// A log is kept nowhere that has neither a bucket nor a witness. Without a log there is nothing to keep.
+func TestLogKeptNowhere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		log  *config.Log
+		want bool
+	}{
+		"no log":    {nil, false},
+		"a key":     {&config.Log{Key: "log.pem", Origin: "gate.example/decisions"}, true},
+		"a bucket":  {&config.Log{Key: "log.pem", Bucket: "gs://b"}, false},
+		"a witness": {&config.Log{Key: "log.pem", Witnesses: []config.Witness{{URL: "https://witness.example"}}}, false},
+	} {
+		if got := tt.log.KeptNowhere(); got != tt.want {
+			t.Errorf("%s: %t, want %t", name, got, tt.want)
+		}
+	}
+}
+
 // logOf is the public key of a log, with which a witness is made.
 func logOf(t *testing.T) string {
 	t.Helper()

@@ -149,8 +149,18 @@ func logMetrics(s *audit.Store) []prometheus.Collector {
 		}, func(s audit.LogState) float64 { return s.Behind.Seconds() }),
 	}
 
-	// Which witnesses there are does not change while the service runs.
+	// Which witnesses there are does not change while the service runs, nor whether there is a bucket.
 	state, _ := s.LogState()
+	out = append(out, gauge(prometheus.GaugeOpts{
+		Name: "attestor_log_kept_outside",
+		Help: "1 if checkpoints of the record's log are kept outside of its database, in a bucket or by a witness; 0 if a " +
+			"database that was put back would be signed on.",
+	}, func(s audit.LogState) float64 {
+		if s.Copied || len(s.Witnesses) > 0 {
+			return 1
+		}
+		return 0
+	}))
 	for _, w := range state.Witnesses {
 		out = append(out, witnessMetrics(w.Name, gauge)...)
 	}
