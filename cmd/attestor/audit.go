@@ -88,6 +88,7 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if f.spread {
 		return f.publish(c, repositories)
 	}
+	f.report.settle(c)
 
 	// The profile is read first: a mistake in it must not show after hours of judging.
 	services, err := newServicesFound(f.posture)

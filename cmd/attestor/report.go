@@ -27,6 +27,7 @@ type reportFlags struct {
 	groupBy  string
 	previous string
 	links    string
+	colour   bool // see settle
 }
 
 func reportCommand() *cobra.Command {
@@ -45,6 +46,7 @@ func reportCommand() *cobra.Command {
 
 func (f *reportFlags) register(c *cobra.Command) {
 	reportFlag(c, &f.format, report.OfRecord, report.HTML)
+	c.Flags().Lookup("output").Usage += "; without it, text on a terminal"
 	c.Flags().StringVar(&f.file, "output-file", "", "write to this `FILE` instead of stdout")
 	c.Flags().StringVar(&f.title, "title", "", "title of the report")
 	c.Flags().StringVar(&f.groupBy, "group-by", "", "group by this label instead of by repository")
@@ -52,10 +54,26 @@ func (f *reportFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.links, "links", "", "link decisions to the pages of the service at this `URL`")
 }
 
+// settle chooses text where a person reads what is written: HTML is for a browser, by a file or by another program.
+func (f *reportFlags) settle(c *cobra.Command) {
+	if f.file != "" || !isTerminal(c.OutOrStdout()) {
+		return
+	}
+	f.colour = reportOptions(c.OutOrStdout()).Colour
+	if !c.Flags().Changed("output") {
+		f.format = string(report.Text)
+	}
+}
+
+func (f *reportFlags) options() report.Options {
+	return report.Options{Version: version, Links: f.links, Colour: f.colour}
+}
+
 // noDecisions says that an empty answer is whole.
 const noDecisions = "no recorded decision matches; a later --since or fewer filters find more, if there are any"
 
 func (f *reportFlags) run(c *cobra.Command) (err error) {
+	f.settle(c)
 	now := time.Now()
 	of, err := f.records.filter(c, now)
 	if err != nil {
@@ -112,7 +130,7 @@ func (f *reportFlags) sumUp(
 		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
 	}
 	return f.put(c, func(w io.Writer) error {
-		return encoding.Write(w, report.Record(summary), report.Options{Version: version, Links: f.links})
+		return encoding.Write(w, report.Record(summary), f.options())
 	})
 }
 
@@ -132,7 +150,7 @@ func (f *reportFlags) stream(
 	})
 
 	err := f.put(c, func(w io.Writer) error {
-		return errors.Join(encoding.Write(w, d, report.Options{Version: version, Links: f.links}), failed())
+		return errors.Join(encoding.Write(w, d, f.options()), failed())
 	})
 	if err == nil && n == 0 {
 		fmt.Fprintln(c.ErrOrStderr(), noDecisions)
@@ -195,7 +213,7 @@ func (f *reportFlags) collector(now time.Time) (*collector, error) {
 	}
 
 	// The summary takes records one by one, and lists keep their decisions.
-	out := &collector{encoding: encoding, options: report.Options{Version: version, Links: f.links}}
+	out := &collector{encoding: encoding, options: f.options()}
 	if !encoding.Lists {
 		out.summary = report.NewBuilder(report.SummaryOptions{Title: f.title, Now: now, GroupBy: f.groupBy,
 			Previous: previous})
