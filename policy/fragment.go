@@ -55,6 +55,14 @@ func (doc *document) isFragment() bool {
 	return kind != nil && kind.Kind == yaml.ScalarNode && kind.Value == FragmentKind
 }
 
+// isConfiguration reports whether a file is the gate's configuration, which often stands beside its policies: it has
+// some of that one's keys, and none of a policy's.
+func (doc *document) isConfiguration() bool {
+	has := func(key string) bool { return valueAt(doc.root, key) != nil }
+	return !slices.ContainsFunc([]string{"apiVersion", "kind", "metadata", "spec"}, has) &&
+		slices.ContainsFunc([]string{"policies", "attestors", "registries", "store", "identity", "listen"}, has)
+}
+
 // valueAt is the value of a mapping's key, or nil.
 func valueAt(n *yaml.Node, key string) *yaml.Node {
 	if n = aliased(n); n.Kind != yaml.MappingNode {
@@ -140,6 +148,14 @@ func (p *Policy) current(shared fragmentsByName) bool {
 func (doc *document) policy(table []check, shared fragmentsByName, broken bool) (*Policy, Errors) {
 	if doc.root == nil {
 		return nil, doc.errs
+	}
+
+	// It is not passed over: a file among policies that is none may be one that somebody relies on. The service refuses
+	// it too.
+	if name := doc.source.Name; doc.isConfiguration() {
+		return nil, Errors{{File: name, Line: 1, Column: 1, Message: fmt.Sprintf("this is the gate's configuration, and no "+
+			"policy: attestor serve --config %s --check checks it; name the policies' files, or a directory of their own",
+			name)}}
 	}
 	c := composer{d: newDecoder(doc.source.Name), owners: map[*yaml.Node]string{}}
 	root, uses := c.compose(doc.root, shared, broken)
