@@ -13,6 +13,7 @@ import (
 	googletransport "google.golang.org/api/transport/http"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -228,7 +229,13 @@ func listingArtifacts(r Registry, what string, err error) error {
 		Msg: what + " of " + r.target + " could not be listed by Artifact Registry's API",
 		Fix: "try again, or name the repositories, as arguments or one image a line in a --file",
 	}
-	if hasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
+	c := cause.Of(err)
+	if c.Why != "" {
+		e.Msg, e.Fix = e.Msg+": "+c.Why, c.Fix
+	}
+	if c.Lasts() {
+		e.Code = attestor.CodeRegistryDenied
+	} else if hasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
 		e.Code = attestor.CodeRegistryDenied
 		e.Msg = "this identity may not list " + what + " of " + r.target + " by Artifact Registry's API"
 		e.Fix = "grant it roles/artifactregistry.reader on the project, and enable artifactregistry.googleapis.com there"

@@ -14,6 +14,7 @@ import (
 	run "google.golang.org/api/run/v2"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 )
 
 // A Definition is a Cloud Run service, job or worker pool, as the v2 API encodes it. IAM is its
@@ -394,7 +395,11 @@ func listingRun(kind, project, region string, err error) error {
 		Fix:  "try again, or name the regions with --region",
 		Err:  err,
 	}
-	if hasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
+	c := cause.Of(err)
+	if c.Why != "" {
+		e.Msg, e.Fix = e.Msg+": "+c.Why, c.Fix
+	}
+	if !c.Lasts() && hasStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
 		e.Msg = "this identity may not list the Cloud Run " + kind + " of " + where
 		e.Fix = "grant it roles/run.viewer"
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -287,6 +288,10 @@ func cataloguing(r Registry, err error, refused func(error) bool) error {
 		Msg: "the repositories of " + r.host + " could not be listed: its catalog (/v2/_catalog) has no answer that " +
 			"can be read",
 		Fix: "check that the registry runs and can be reached from here, or " + byFile,
+	}
+	if why, fix := cause.Silence(r.host, err); why != "" {
+		e.Msg = "the repositories of " + r.host + " could not be listed: the registry did not answer: " + why
+		e.Fix = fix
 	}
 	if errors.Is(err, errElsewhere) || refused != nil && refused(err) {
 		e.Code = attestor.CodeRegistryNotAllowed

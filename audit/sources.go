@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -154,6 +155,9 @@ func listing(repo string, err error, refused func(error) bool) error {
 		Kind: attestor.Upstream, Code: attestor.CodeRegistryUnavailable, Err: err,
 		Msg: "the tags of " + repo + " could not be listed: the registry " + host + " did not answer",
 		Fix: "check that the registry runs and can be reached from here, then try again",
+	}
+	if why, fix := cause.Silence(host, err); why != "" {
+		e.Msg, e.Fix = e.Msg+": "+why, fix
 	}
 
 	if errors.Is(err, errElsewhere) || refused != nil && refused(err) {

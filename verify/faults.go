@@ -1,15 +1,13 @@
 package verify
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
@@ -211,31 +209,13 @@ func missing(e *attestor.Error, msg string) *attestor.Error {
 }
 
 // silent is the fault of a registry that did not answer, with the reason in few words.
-// The libraries' own text is for the log: it names both schemes, whichever the registry
-// has.
 func silent(host string, err error) *attestor.Error {
-	why, fix := "", "check that it runs and that the gate can reach it, then try again"
-	var dns *net.DNSError
-	var cert *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.As(err, &dns):
-		why, fix = ": its name is not known", "correct the reference, or check its DNS"
-	case errors.As(err, &cert):
-		why = ": its certificate is not one that the gate trusts"
-		fix = "give it a certificate for " + host + " from an authority that the gate's system trusts"
-	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		why = ": it speaks no TLS"
-		fix = "add " + host + " to registries.plainHTTP in the gate's configuration, if it is meant to"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		why = ": connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF):
-		why = ": it closed the connection"
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		why = ": no route to it"
+	why, fix := cause.Silence(host, err)
+	if why != "" {
+		why = ": " + why
 	}
-
-	return fault(attestor.CodeRegistryUnavailable, "the registry "+host+" did not answer"+why, fix, err)
+	return fault(attestor.CodeRegistryUnavailable, "the registry "+host+" did not answer"+why,
+		cmp.Or(fix, "check that it runs and that the gate can reach it, then try again"), err)
 }
 
 func fixCompanion(host string) string {

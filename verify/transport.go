@@ -27,10 +27,10 @@ var (
 )
 
 // Refused reports whether an error comes from this package's rules and not from a
-// registry.
+// registry. The client's attempt with the other scheme is none: it follows upon a
+// registry that did not answer.
 func Refused(err error) bool {
-	return errors.Is(err, errHostRefused) || errors.Is(err, errOtherScheme) || errors.Is(err, errRedirects) ||
-		errors.Is(err, errTooLarge)
+	return errors.Is(err, errHostRefused) || errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
 }
 
 const (

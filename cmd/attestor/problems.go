@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/cause"
 	"github.com/attestor-gate/attestor/internal/client"
 )
 
@@ -57,12 +58,12 @@ func problemsOf(err error) []problem {
 		if _, sum := e.Err.(interface{ Unwrap() []error }); sum { //nolint:errorlint // of this very cause
 			return problemsOf(e.Err)
 		}
-		return []problem{{e.Msg + because(e.Err), e.Fix}}
+		return []problem{{e.Msg + because(e.Msg, e.Err), e.Fix}}
 	}
 
 	// A sentence around an error of the domain: the cause that only logs need is left out.
 	if e, ok := errors.AsType[*attestor.Error](err); ok {
-		return []problem{{strings.Replace(err.Error(), e.Error(), e.Msg+because(e.Err), 1), e.Fix}}
+		return []problem{{strings.Replace(err.Error(), e.Error(), e.Msg+because(e.Msg, e.Err), 1), e.Fix}}
 	}
 	return []problem{{err.Error(), systemFix(err)}}
 }
@@ -83,15 +84,21 @@ func systemFix(err error) string {
 	return ""
 }
 
-// because is a cause, where it says more to a person than the message: not what gRPC says of its connections, nor that a
-// time is over, which the message says.
-func because(cause error) string {
-	if cause == nil || errors.Is(cause, context.DeadlineExceeded) || errors.Is(cause, context.Canceled) {
+// because is what caused an error, where it says more to a person than the message: not what gRPC says of its
+// connections, nor what the message says already in words of its own, such as that a time is over or a name not known.
+func because(msg string, err error) string {
+	if err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return ""
 	}
-	if _, rpc := status.FromError(cause); rpc {
+	if _, rpc := status.FromError(err); rpc {
 		return ""
 	}
-	text, _, _ := strings.Cut(cause.Error(), "\n")
+	silent, _ := cause.Silence("", err)
+	for _, why := range []string{silent, cause.Of(err).Why} {
+		if why != "" && strings.Contains(msg, why) {
+			return ""
+		}
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
 	return ": " + text
 }

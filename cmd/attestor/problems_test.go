@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -28,6 +29,11 @@ func TestPrintError(t *testing.T) {
 		"without what gRPC says": {disabled, "attestor: key k: the key version is not enabled\n          enable it\n"},
 		"with what the system says": {&attestor.Error{Msg: "the service cannot be reached", Err: errors.New(
 			"connection refused")}, "attestor: the service cannot be reached: connection refused\n"},
+		"without what the message says": {&attestor.Error{Msg: "r.example did not answer: its name is not known", Fix: "check its DNS",
+			Err: &net.DNSError{Err: "no such host", Name: "r.example"}},
+			"attestor: r.example did not answer: its name is not known\n          check its DNS\n"},
+		"with what the message does not say": {&attestor.Error{Msg: "r.example did not answer",
+			Err: &net.DNSError{Err: "no such host", Name: "r.example"}}, "attestor: r.example did not answer: lookup r.example: no such host\n"},
 		"out of time": {&attestor.Error{Msg: "it did not answer in time", Err: context.DeadlineExceeded},
 			"attestor: it did not answer in time\n"},
 		"a sum, taken apart": {

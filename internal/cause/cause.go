@@ -1,6 +1,6 @@
 // Package cause says why a call of Google's services failed, where that does not depend on what was asked for: no
 // credentials, credentials that are not accepted, a service that is switched off, no way to it, no time, no quota. What
-// a missing role or a missing resource means is left to whoever made the call.
+// a missing role or a missing resource means is left to whoever made the call. Of registries it says why they were silent.
 package cause
 
 import (
