@@ -25,10 +25,10 @@ type begun[T any] struct {
 // gate can finish them. One whose evidence was changed or lost is an error that names it, and the others are listed all
 // the same, however many such there are. An error of the database ends the list.
 func (s *Store) Pending(ctx context.Context, olderThan time.Duration) iter.Seq2[attestor.Record, error] {
-	until := s.now().Add(-olderThan).UnixMicro()
-	return eachBegun(s, "listing unfinished decisions", func(after position) ([]begun[attestor.Record], error) {
-		return s.begunDecisions(ctx, until, after)
-	})
+	return eachBegun(s, "listing unfinished decisions", olderThan,
+		func(until int64, after position) ([]begun[attestor.Record], error) {
+			return s.begunDecisions(ctx, until, after)
+		})
 }
 
 // PendingRevocations lists the revocations that were begun longer than olderThan ago and never finished, as
@@ -36,24 +36,25 @@ func (s *Store) Pending(ctx context.Context, olderThan time.Duration) iter.Seq2[
 func (s *Store) PendingRevocations(
 	ctx context.Context, olderThan time.Duration,
 ) iter.Seq2[attestor.RevocationRecord, error] {
-	until := s.now().Add(-olderThan).UnixMicro()
-	return eachBegun(s, "reading revocations", func(after position) ([]begun[attestor.RevocationRecord], error) {
-		return s.begunRevocations(ctx, until, after)
-	})
+	return eachBegun(s, "reading revocations", olderThan,
+		func(until int64, after position) ([]begun[attestor.RevocationRecord], error) {
+			return s.begunRevocations(ctx, until, after)
+		})
 }
 
 // eachBegun yields the rows of every page, each of which begins after the last row of the one before. Rows that cannot
 // be read, or that nobody can finish, stay where they are: they must not stand before the others for ever.
 func eachBegun[T any](
-	s *Store, doing string, page func(after position) ([]begun[T], error),
+	s *Store, doing string, olderThan time.Duration, page func(until int64, after position) ([]begun[T], error),
 ) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		if s.none {
 			return
 		}
 
+		until := s.now().Add(-olderThan).UnixMicro()
 		for after := (position{at: math.MinInt64}); ; {
-			rows, err := page(after)
+			rows, err := page(until, after)
 			if err != nil {
 				var none T
 				yield(none, s.fail(doing, err)) // the database's, which concerns all of them

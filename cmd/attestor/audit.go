@@ -88,6 +88,9 @@ func (f *auditFlags) run(c *cobra.Command, repositories []string) (err error) {
 	if f.spread {
 		return f.publish(c, repositories)
 	}
+	if f.atOnce < 1 {
+		return errors.New("--at-once is less than 1: want how many images are judged at once, at most")
+	}
 	f.report.settle(c)
 
 	// The profile is read first: a mistake in it must not show after hours of judging.

@@ -93,13 +93,24 @@ func resumed(c *cobra.Command) string {
 	return again
 }
 
-// checkShells makes another shell than those that completion knows wrong usage: Cobra shows help for it, and succeeds. The
-// command writes where the root does when it is made, so that it is made after the root knows.
+// checkShells makes another shell than those that completion knows wrong usage, and so a command that help does not know:
+// Cobra shows help for both, and succeeds. The commands write where the root does when they are made, so that they are
+// made after the root knows.
 func checkShells(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
+		switch c.Name() {
+		case "completion":
 			c.Args, c.RunE = knownCommand, func(c *cobra.Command, _ []string) error { return c.Help() }
+		case "help":
+			c.Args = func(c *cobra.Command, args []string) error {
+				of, rest, err := c.Root().Find(args)
+				if err != nil {
+					return err
+				}
+				return knownCommand(of, rest)
+			}
 		}
 	}
 }

@@ -39,6 +39,9 @@ func knownCommand(c *cobra.Command, args []string) error {
 			names = append(names, sub.Name())
 		}
 	}
+	if len(names) == 0 {
+		return fmt.Errorf("%q is one argument too many: %s has no commands of its own", args[0], c.CommandPath())
+	}
 	return fmt.Errorf("%q is not a command of %s%s\n          it has %s",
 		args[0], c.CommandPath(), nearest.Question(args[0], names), strings.Join(names, ", "))
 }
