@@ -94,7 +94,7 @@ func TestPendingBehindMuchDamage(t *testing.T) {
 		c.set(day.AddDate(1, 0, 0))
 
 		// Copies of the first, at its time: 1,100 that cannot be read, and as many that can.
-		for damage, values := range map[string]string{"damaged": "'[1]', '[1]', NULL", "whole": "body, evidence, packed"} {
+		for damage, values := range map[string]string{"damaged": "'[1]', '[1]', CAST(NULL AS BYTEA)", "whole": "body, evidence, packed"} {
 			_, err := s.Writer().ExecContext(t.Context(), `WITH RECURSIVE
 				digits (d) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9), (10)),
 				tens (d) AS (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9))
