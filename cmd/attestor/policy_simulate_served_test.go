@@ -103,3 +103,35 @@ func TestSimulateGoesOn(t *testing.T) {
 	runs(2, "is not what a simulation kept", "--resume", kept)
 	runs(0, "a SAMPLE of one in 5 decisions: 40 recorded decisions", "--sample", "5")
 }
+
+// TestSimulateHasAnEnd: a service whose pages turn in a circle is asked for each once.
+func TestSimulateHasAnEnd(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct {
+			PageToken string `json:"pageToken"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		if asked++; asked > 100 { // a client that goes round for ever is stopped
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		next := map[string]string{"": "a", "a": "b", "b": "a"}[body.PageToken]
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"policy": {"name": "p"}, "since": "2026-11-01T00:00:00Z", "judged": 1, "flips": [], "upcoming": [],
+			"counts": {"before": {"pass": 1}, "after": {"pass": 1}},
+			"images": {"judged": 1, "before": {"pass": 1}, "after": {"pass": 1}},
+			"reached": "2026-11-10T00:00:00Z", "nextPageToken": %q}`, next)
+	}))
+	t.Cleanup(srv.Close)
+
+	var stdout, stderr bytes.Buffer
+	args := []string{"policy", "simulate", "--policy", "../../deploy/policies/starter.yaml", "--server", srv.URL}
+	code := run(args, strings.NewReader(""), &stdout, &stderr)
+	if code != 3 || asked != 3 || !strings.Contains(stderr.String(), "the same page of the simulation twice") {
+		t.Errorf("exit code %d, want 3; asked %d times, want 3: %s%s", code, asked, &stdout, &stderr)
+	}
+}
