@@ -24,8 +24,9 @@ what the case wants. Says which codes the policies can give and no case gave.`,
 		Example: "  attestor policy test deploy/policies/production_test.yaml",
 		Args:    wants(0, "which test files"),
 		RunE: func(c *cobra.Command, files []string) error {
-			if coverage < 0 || coverage > 100 {
-				return errors.New("--min-coverage is a percentage: want 0 to 100")
+			// More than 100 is never reached, and fails; less than 0 would fail nothing.
+			if coverage < 0 {
+				return errors.New("--min-coverage is less than 0: want a percentage")
 			}
 			var reports []policy.CaseReport
 			failed := false
