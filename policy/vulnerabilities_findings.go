@@ -68,12 +68,20 @@ type findingsOf struct {
 	noEPSS   int
 	judged   int
 
+	blocked map[string]bool // the ids that the policy blocks, in capitals
+
 	unreadVEX, consultedVEX bool // documents could not be read; a finding was held against statements
 }
 
 func (j *judgement) findingsOf(e *attestor.PlatformEvidence) *findingsOf {
 	s := &findingsOf{
 		want: &j.spec.Vulnerabilities, unknown: j.spec.UnknownFindings, ev: e, now: j.ev.Time,
+		blocked: make(map[string]bool, len(j.spec.Vulnerabilities.BlockedCVEs)),
+	}
+
+	// Databases write one advisory in capitals or not, GHSA-…: it is blocked by either.
+	for _, id := range s.want.BlockedCVEs {
+		s.blocked[strings.ToUpper(id)] = true
 	}
 
 	// Only an approved base, proven as well as the policy asks, may have limits
@@ -120,7 +128,7 @@ func (s *findingsOf) sorted() []*attestor.Vulnerability {
 // faults collects everything that is wrong with one finding.
 func (s *findingsOf) faults(v *attestor.Vulnerability) []finding {
 	// A finding is left out by its package's type only if the type is known, and never if it is blocked by name.
-	blocked := slices.Contains(s.want.BlockedCVEs, v.ID)
+	blocked := s.blocked[strings.ToUpper(v.ID)]
 	if v.IsMalicious() && !blocked {
 		return []finding{s.malicious(v)}
 	}

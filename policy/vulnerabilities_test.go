@@ -47,6 +47,12 @@ func TestJudgeThresholds(t *testing.T) {
 		{"no severity where those of later versions are ignored", []string{"  unknownFindings: ignore"}, []func(*attestor.Vulnerability){sev("")}, unspecified},
 		{"blocked, however low", nil, []func(*attestor.Vulnerability){sev(attestor.Minimal),
 			func(v *attestor.Vulnerability) { v.ID = "CVE-2021-44228" }}, []attestor.Code{attestor.CodeCVEBlocked}},
+		{"blocked in capitals", []string{"    blockedCves: [GHSA-JFH8-C2JP-5V3Q]"}, []func(*attestor.Vulnerability){sev(attestor.Minimal),
+			func(v *attestor.Vulnerability) { v.ID = "GHSA-jfh8-c2jp-5v3q" }}, []attestor.Code{attestor.CodeCVEBlocked}},
+		{"blocked without capitals", []string{"    blockedCves: [GHSA-jfh8-c2jp-5v3q]"}, []func(*attestor.Vulnerability){sev(attestor.Minimal),
+			func(v *attestor.Vulnerability) { v.ID = "GHSA-JFH8-C2JP-5V3Q" }}, []attestor.Code{attestor.CodeCVEBlocked}},
+		{"another one is blocked", []string{"    blockedCves: [GHSA-jfh8-c2jp-5v3]"}, []func(*attestor.Vulnerability){sev(attestor.Minimal),
+			func(v *attestor.Vulnerability) { v.ID = "GHSA-jfh8-c2jp-5v3q" }}, none},
 		{"known to be exploited", nil, []func(*attestor.Vulnerability){func(v *attestor.Vulnerability) {
 			v.KnownExploited = new(true)
 		}}, []attestor.Code{attestor.CodeKnownExploited}},
