@@ -108,7 +108,7 @@ func newStoreWorld(t *testing.T, f storeFault) *storeWorld {
 	}
 	if f.small {
 		s.disk = t.TempDir()
-		if err := syscall.Mount("tmpfs", s.disk, "tmpfs", 0, "size=2m"); err != nil {
+		if err := syscall.Mount("tmpfs", s.disk, "tmpfs", 0, "size=8m"); err != nil {
 			t.Skipf("a small disk cannot be mounted: %v: run it as root", err)
 		}
 		t.Cleanup(func() { _ = syscall.Unmount(s.disk, syscall.MNT_DETACH) })
