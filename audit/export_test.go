@@ -149,6 +149,20 @@ func (s *Store) FinishLogged(ctx context.Context, r attestor.Record, log bool) e
 	return nil
 }
 
+// RowsForTest are the statements that look up the rows of a filter's first source, with their arguments.
+func (s *Store) RowsForTest(ctx context.Context, f Filter) (texts []string, args [][]any, err error) {
+	for _, g := range f.Alternatives() {
+		p, err := s.plan(ctx, g)
+		if err != nil {
+			return nil, nil, err
+		}
+		st := s.statement()
+		st.rows(p, p.sources[0], position{at: 1 << 60, id: "x"}, 50)
+		texts, args = append(texts, st.text.String()), append(args, st.args)
+	}
+	return texts, args, nil
+}
+
 // KeysForTest are the statements that walk along a filter's sources, with their
 // arguments.
 func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args [][]any, err error) {

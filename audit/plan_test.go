@@ -135,6 +135,7 @@ func explained(t *testing.T, s *audit.Store, explain string, wrong func(plan str
 				t.Fatal(err)
 			}
 
+			rowsAreLookedUp(t, s, explain, pair)
 			texts, args, err := s.KeysForTest(t.Context(), pair)
 			if err != nil {
 				t.Fatal(err)
@@ -148,6 +149,30 @@ func explained(t *testing.T, s *audit.Store, explain string, wrong func(plan str
 					t.Errorf("%s and %s: %s\n%s\n%s", name, other, bad, text, plan)
 				}
 			}
+		}
+	}
+}
+
+// rowsAreLookedUp reports a statement that does not look up each decision by its id, but joins many with each other: its
+// time would grow with the record.
+func rowsAreLookedUp(t *testing.T, s *audit.Store, explain string, f filter.Filter) {
+	t.Helper()
+	texts, args, err := s.RowsForTest(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range texts {
+		plan, err := planOf(t.Context(), s.Reader(), explain+text, args[i])
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", f.Values(), err, text)
+		}
+		byID := strings.Contains(plan, "SEARCH d USING INDEX sqlite_autoindex_decisions_1 (id=?)") ||
+			strings.Contains(plan, "One-Time Filter: ") // the conditions name one id, or exclude each other
+		for line := range strings.Lines(plan) {
+			byID = byID || strings.Contains(line, "Index Cond: ") && strings.Contains(line, "(id = k.id)")
+		}
+		if !byID || strings.Contains(plan, "Hash Join") || strings.Contains(plan, "Merge Join") {
+			t.Errorf("%v: rows are not looked up by their ids\n%s\n%s", f.Values(), text, plan)
 		}
 	}
 }

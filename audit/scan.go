@@ -238,16 +238,28 @@ func (st *statement) indexKeys(p keys, pos position) {
 	}
 }
 
+// rows appends a query for the next n keys of a source, with the rows for which p's conditions hold.
+//
+// Each key's row is looked up by its id, and only then compared. SQLite does so by itself. PostgreSQL may join all
+// decisions with all that have a term instead, where it takes both for few: OFFSET 0 keeps the look-up by itself.
+func (st *statement) rows(p *plan, src source, pos position, n int) {
+	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
+	st.keys(src, pos, n, 0)
+	st.add(") SELECT k.at, k.id, d.repository, d.body, d.evidence, d.packed FROM k LEFT JOIN ")
+	if st.postgres {
+		st.add("LATERAL (SELECT d.repository, d.body, d.evidence, d.packed FROM decisions d WHERE d.id = k.id AND "+
+			p.rows.String()+" OFFSET 0) d ON TRUE", p.rows.args...)
+	} else {
+		st.add("decisions d ON d.id = k.id AND "+p.rows.String(), p.rows.args...)
+	}
+	st.add(" ORDER BY k.at DESC, k.id DESC")
+}
+
 // chunk reads the next n keys of a source, with the rows for which p's conditions
 // hold, and with their evidence if that is asked for. It stops early once it has read stepBytes.
 func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n int, evidence bool) (step, error) {
 	st := s.statement()
-	st.add("WITH k AS MATERIALIZED (") //nolint:misspell // SQL
-	st.keys(src, pos, n, 0)
-	st.add(`) SELECT k.at, k.id, d.repository, d.body, d.evidence, d.packed
-		FROM k LEFT JOIN decisions d ON d.id = k.id AND `+p.rows.String()+` ORDER BY k.at DESC, k.id DESC`,
-		p.rows.args...)
-
+	st.rows(p, src, pos, n)
 	rows, err := s.from(ctx).QueryContext(ctx, st.text.String(), st.args...)
 	if err != nil {
 		return step{}, err
