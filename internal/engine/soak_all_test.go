@@ -405,6 +405,7 @@ func (s *soak) use(t *testing.T) usage {
 	}
 	set(true)
 	defer set(false)
+	s.http.CloseIdleConnections() // as many as there ever were at once, and the instance has a goroutine for each
 
 	out := usage{math.MaxInt, math.Inf(1)}
 	address, _ := s.at(0)
