@@ -165,18 +165,7 @@ func (p *process) used(ctx context.Context) (use, error) {
 		return u, fmt.Errorf("measuring needs Linux: %w", err)
 	}
 
-	// The kernel writes kB and means 1024 bytes.
-	kib := func(name string) int64 {
-		_, after, _ := strings.Cut(string(status), name+":")
-		fields := strings.Fields(after)
-		if len(fields) == 0 {
-			return 0
-		}
-		n, _ := strconv.ParseInt(fields[0], 10, 64) // the kernel's own format
-		return n << 10
-	}
-
-	u.rss, u.peak = kib("VmRSS"), kib("VmHWM")
+	u.rss, u.peak = kib(status, "VmRSS"), kib(status, "VmHWM")
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return u, err
@@ -195,6 +184,17 @@ func (p *process) used(ctx context.Context) (use, error) {
 		u.cpu += time.Duration(n) * 10 * time.Millisecond
 	}
 	return u, p.scrape(ctx, &u)
+}
+
+// kib is a line of /proc/PID/status in bytes. The kernel writes kB and means 1024 bytes.
+func kib(status []byte, name string) int64 {
+	_, after, _ := strings.Cut(string(status), name+":")
+	fields := strings.Fields(after)
+	if len(fields) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(fields[0], 10, 64) // the kernel's own format
+	return n << 10
 }
 
 func (p *process) scrape(ctx context.Context, u *use) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,9 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -57,17 +58,21 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 		defer profileSweep(ctx, b.profile)()
 	}
 
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
 	start := time.Now()
-	out, err := cmd.CombinedOutput()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	peak := watchPeak(cmd.Process.Pid)
+	err = cmd.Wait()
+	out := said.Bytes()
 	if err != nil {
 		return fmt.Errorf("attestor audit: %w: %s", err, clip(out))
 	}
 
-	s := swept{images: images, took: time.Since(start)}
+	s := swept{images: images, took: time.Since(start), peak: peak()}
 	s.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()) / time.Duration(images)
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		s.peak = usage.Maxrss << 10 // the kernel counts in KiB
-	}
 	registry, _ := b.world.Registry.Totals()
 	google, _ := b.world.Google.Totals()
 	s.calls = int(registry + google)
@@ -84,6 +89,32 @@ func (b *harness) sweep(ctx context.Context, repository string, images int) erro
 	}
 	b.sweeps = append(b.sweeps, s)
 	return nil
+}
+
+// watchPeak reads the most that a process had resident, until the function that it returns is called: what the kernel tells
+// of a process that has ended includes what its parent had when it was started.
+func watchPeak(pid int) func() int64 {
+	stop, peak := make(chan struct{}), make(chan int64)
+	go func() {
+		most := int64(0)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status"); err == nil {
+				most = max(most, kib(status, "VmHWM"))
+			}
+			select {
+			case <-stop:
+				peak <- most
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		return <-peak
+	}
 }
 
 var digestPattern = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
