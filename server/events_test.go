@@ -99,6 +99,8 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 			status: 204, outcome: `kind="push",outcome="poison"`},
 		{name: "poison: a name that is a path", data: `{"name":"projects/../occurrences/x","kind":"DISCOVERY"}`,
 			status: 204, outcome: `kind="occurrence",outcome="poison"`},
+		{name: "poison: a name without an end", data: `{"name":"` + occurrence + strings.Repeat("0", 600) + `","kind":"DISCOVERY"}`,
+			status: 204, outcome: `kind="occurrence",outcome="poison"`},
 		{name: "poison: a build's image without digest",
 			data:       `{"status":"SUCCESS","results":{"images":[{"name":"` + repository + `:v1"}]}}`,
 			attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="poison"`},

@@ -58,15 +58,15 @@ type work struct {
 }
 
 const (
-	maxMessageID = 128
-	maxImages    = 100
-	maxRun       = 128
+	maxMessageID  = 128
+	maxImages     = 100
+	maxRun        = 128
+	maxOccurrence = 512 // bytes of its name
 )
 
 var (
 	occurrenceName = regexp.MustCompile(
-		`^projects/[a-z0-9][a-z0-9.:-]{0,127}/(locations/[a-z0-9-]{1,64}/)?` +
-			`occurrences/[A-Za-z0-9][A-Za-z0-9._~%-]{0,255}$`,
+		`^projects/[a-z0-9][a-z0-9.:-]*/(locations/[a-z0-9-]+/)?occurrences/[A-Za-z0-9][A-Za-z0-9._~%-]*$`,
 	)
 	messageID = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 )
@@ -199,7 +199,7 @@ func (m *message) notification(data []byte) error {
 
 		// The name becomes part of the path of a call of the API, and must not lead
 		// that anywhere else.
-		if !occurrenceName.MatchString(n.Name) {
+		if len(n.Name) > maxOccurrence || !occurrenceName.MatchString(n.Name) {
 			return errors.New("the name is not that of an occurrence")
 		}
 		m.occurrence = n.Name
