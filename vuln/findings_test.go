@@ -191,6 +191,8 @@ func TestVEX(t *testing.T) {
 			assess("", note, notAffected), because(unreached, "it is not called")}, nil, says("not_affected", "it is not called")},
 		{"for no reason", []func(*grafeaspb.Occurrence){assess("", note, notAffected), because(0, "")}, nil, vex},
 		{"no assessment", nil, nil, nil},
+		{"under a name that is no note's, though trusted", []func(*grafeaspb.Occurrence){under("what"), assess("", note, notAffected)},
+			[]string{"what"}, nil},
 		{"a state of tomorrow", []func(*grafeaspb.Occurrence){assess("", note, 99)}, nil, nil},
 		{"no state", []func(*grafeaspb.Occurrence){assess("CVE-2026-1", note, 0)}, nil, nil},
 		{"anybody's finding", []func(*grafeaspb.Occurrence){under("projects/mallory/notes/CVE-2026-1"), assess("CVE-2026-1", note, notAffected)}, nil, nil},

@@ -25,6 +25,7 @@ func TestMaliciousFindings(t *testing.T) {
 	}{
 		{"by the note", "MAL-2026-1001", nil, true},
 		{"by the note, in small letters", "mal-2026-1001", nil, true},
+		{"by the note, and described otherwise", "MAL-2026-1001", said("CVE-2026-1"), true},
 		{"by the short description", "CVE-2026-1", said("MAL-2026-1001"), true},
 		{"a vulnerability", "CVE-2026-1", nil, false},
 		{"a note that begins with the word only", "MALFORMED-1", nil, false},
