@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -159,3 +160,26 @@ func NewWithLimits(c Config, l Limits) (*Inspector, error) { return newInspector
 
 // MissingRole is what to do about a registry's refusal.
 var MissingRole = missingRole
+
+// A Found is a base as it was found for an image: what is looked at where two have equally many layers.
+type Found struct {
+	Exact, Listed, Current bool
+	Superseded             *time.Time
+}
+
+func (f *Found) match() match {
+	if f == nil {
+		return match{}
+	}
+	return match{
+		base: &baseImage{}, exact: f.Exact, approval: approval{listed: f.Listed, current: f.Current, superseded: f.Superseded},
+	}
+}
+
+// Better reports whether f is chosen before o; nil is no base.
+func (f *Found) Better(o *Found) bool { return f.match().better(o.match()) }
+
+// Outdated reports whether an entry with that maxBehind denies f for its age.
+func (f *Found) Outdated(maxBehind time.Duration, now time.Time) bool {
+	return f.match().approval.outdated(attestor.ApprovedBase{MaxBehind: maxBehind}, now)
+}

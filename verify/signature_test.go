@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/testkit/corpus"
 	"github.com/attestor-gate/attestor/verify"
 )
 
@@ -100,28 +102,39 @@ func TestBaseSignature(t *testing.T) {
 // when it is out of date.
 func TestHintOnDayOne(t *testing.T) {
 	rule := &attestor.SignedBy{Key: "/k.pub"}
-	old := sumManifest(rawImage{Layers: layersOf("old")})
+	older, old := sumManifest(rawImage{Layers: layersOf("older")}), sumManifest(rawImage{Layers: layersOf("old")})
+	packed := []rawLayer{corpus.LayerOf("old").Recompressed("old")}
+	forged := []rawLayer{corpus.LayerOf("y").Forged(corpus.LayerOf("old").DiffID)}
 
 	for _, tt := range []struct {
 		name   string
 		rule   *attestor.SignedBy
 		signed bool
 		hint   attestor.Digest
-		from   string // repository of the hint
+		from   string     // repository of the hint
+		lowest []rawLayer // of the image; nil: the base's
 		level  attestor.Level
 		codes  []attestor.Code
 	}{
 		{name: "named and signed", rule: rule, signed: true, hint: old, from: "/base:1", level: attestor.LayersExact},
 		{name: "named by digest alone", rule: rule, signed: true, hint: old, level: attestor.LayersExact},
 		{name: "named, not signed", rule: rule, hint: old, from: "/base:1", level: attestor.LayersExact, codes: []attestor.Code{attestor.CodeBaseUnsigned}},
+		{name: "named and signed, and packed again", rule: rule, signed: true, hint: old, from: "/base:1", lowest: packed,
+			level: attestor.DiffIDsVerified},
+		{name: "named, and packed again, not signed", rule: rule, hint: old, from: "/base:1", lowest: packed,
+			level: attestor.DiffIDsVerified, codes: []attestor.Code{attestor.CodeBaseUnsigned}},
+		{name: "named and signed, and claimed by the config only", rule: rule, signed: true, hint: old, from: "/base:1", lowest: forged,
+			codes: []attestor.Code{attestor.CodeLayersMismatch}},
 		{name: "named, no signature asked for", hint: old, from: "/base:1"},
 		{name: "not named", rule: rule, signed: true},
+		{name: "another base named", rule: rule, signed: true, hint: older, from: "/base:1"},
 		{name: "another digest named", rule: rule, signed: true, hint: sum(nil), from: "/base:1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			host := newRegistry(t, nil)
-			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
-			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+			for _, layer := range []string{"older", "old", "new"} {
+				pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(layer)})
+			}
 			extra := ""
 			if tt.hint != "" {
 				extra = fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q`, tt.hint)
@@ -131,7 +144,11 @@ func TestHintOnDayOne(t *testing.T) {
 				extra += "}"
 			}
 
-			pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: extra})
+			lowest := tt.lowest
+			if lowest == nil {
+				lowest = layersOf("old")
+			}
+			pushRaw(t, host, "app", "1", rawImage{Layers: slices.Concat(lowest, layersOf("x")), Extra: extra})
 			now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Now = &signer{signed: map[attestor.Digest]bool{old: tt.signed}}, now.Now
@@ -165,6 +182,74 @@ func TestHintCountsWithItsSignatureOnly(t *testing.T) {
 	wantCodes(t, ev.Problems, attestor.CodeBaseUnsigned)
 	if ev.Base.Name != "signed" || ev.Base.SignedBy != "" {
 		t.Errorf("base = %+v", ev.Base)
+	}
+}
+
+// A hint is of its image: what it had fetched, or what another policy lists, approves no other image, so that an answer does not depend on what
+// was judged before.
+func TestHintCountsForItsImageOnly(t *testing.T) {
+	host := newRegistry(t, nil)
+	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
+	pushRaw(t, host, "app", "2", rawImage{Layers: layersOf("old", "y")})
+	i := newInspector(t, host, func(c *config) { c.Signatures = &signer{signed: map[attestor.Digest]bool{old: true}} })
+	signed := basesOf(host, func(ab *attestor.ApprovedBase) { ab.SignedBy = &attestor.SignedBy{Key: "/k.pub"} })
+	listed := basesOf(host, func(ab *attestor.ApprovedBase) { ab.Tags, ab.Digests = nil, []attestor.Digest{old} })
+
+	for n, tt := range []struct {
+		tag   string
+		needs attestor.Needs
+		want  attestor.Level
+	}{
+		{"2", signed, ""}, {"1", signed, attestor.LayersExact}, {"2", signed, ""},
+		{"2", listed, attestor.LayersExact}, {"2", signed, ""}, {"1", signed, attestor.LayersExact},
+	} {
+		ev := inspectOne(t, i, host+"/app:"+tt.tag, tt.needs)
+		if ev.Base.Evidence != tt.want {
+			t.Errorf("%d: app:%s: %+v, want %q", n, tt.tag, ev.Base, tt.want)
+		}
+	}
+}
+
+// A signature stands in for a tag that was seen to name other digests. It approves nothing of an entry whose tags were never seen, or that has none.
+func TestHintOfAnEntryWithoutTags(t *testing.T) {
+	host := newRegistry(t, nil)
+	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	listed := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x"), Extra: fmt.Sprintf(`"annotations":{"org.opencontainers.image.base.digest":%q}`, old)})
+
+	for _, tt := range []struct {
+		name    string
+		tags    []string
+		digests []attestor.Digest
+		want    attestor.Level
+	}{
+		{"a tag that was seen", []string{"1"}, nil, attestor.LayersExact},
+		{"a tag that was seen, and one that is not there", []string{"gone", "1"}, nil, attestor.LayersExact},
+		{"a tag that is not there", []string{"gone"}, nil, ""},
+		{"a list of digests", nil, []attestor.Digest{listed}, ""},
+	} {
+		i := newInspector(t, host, func(c *config) { c.Signatures = &signer{signed: map[attestor.Digest]bool{old: true}} })
+		ev := inspectOne(t, i, host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) {
+			ab.SignedBy, ab.Tags, ab.Digests = &attestor.SignedBy{Key: "/k.pub"}, tt.tags, tt.digests
+		}))
+		if ev.Base.Evidence != tt.want {
+			t.Errorf("%s: %+v, want %q", tt.name, ev.Base, tt.want)
+		}
+	}
+}
+
+// The base to build on is what the first tag of the entry names, whichever tag the image's base is under.
+func TestNewestIsOfTheFirstTag(t *testing.T) {
+	host := newRegistry(t, nil)
+	first := pushRaw(t, host, "base", "2", rawImage{Layers: layersOf("new")})
+	second := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
+	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
+	ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", basesOf(host, func(ab *attestor.ApprovedBase) { ab.Tags = []string{"2", "1"} }))
+	wantCodes(t, ev.Problems)
+	if ev.Base.Digest != second || !ev.Base.Current || ev.Base.Newest != first {
+		t.Errorf("base = %+v, want %s, and %s as the newest", ev.Base, second, first)
 	}
 }
 
