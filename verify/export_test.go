@@ -183,3 +183,26 @@ func (f *Found) Better(o *Found) bool { return f.match().better(o.match()) }
 func (f *Found) Outdated(maxBehind time.Duration, now time.Time) bool {
 	return f.match().approval.outdated(attestor.ApprovedBase{MaxBehind: maxBehind}, now)
 }
+
+// Seen is what a tag was seen to name, oldest first, and when the registry last answered.
+type Seen struct {
+	Points []attestor.TagPoint
+	At     time.Time
+}
+
+// An Approval is the way in which an entry approves a base.
+type Approval struct {
+	Listed, Current, Unseen bool
+	Superseded              *time.Time
+	Newest                  attestor.Digest
+}
+
+// ApprovalOf is how an entry approves a base by what its tags were seen to name.
+func ApprovalOf(ab attestor.ApprovedBase, index, manifest attestor.Digest, tags map[string]Seen, now time.Time) Approval {
+	c := newCatalogue(&Inspector{limits: limits{}.withDefaults()})
+	for tag, s := range tags {
+		c.tags[tagKey{ab.Repository, tag}] = tagState{points: s.Points, seen: s.At}
+	}
+	a := c.approval(ab, &baseImage{repository: ab.Repository, index: index, manifest: manifest}, now)
+	return Approval{Listed: a.listed, Current: a.current, Unseen: a.unseen, Superseded: a.superseded, Newest: a.newest}
+}
