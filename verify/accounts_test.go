@@ -84,6 +84,44 @@ func TestNamesAreRefusedByDefault(t *testing.T) {
 	}
 }
 
+// Names are looked up, and nothing else: what is refused as a number, or is root, is not saved by an account that is called so, and no layer is read
+// for a user and group of numbers.
+func TestOnlyNamesAreResolved(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	for n, tt := range []struct {
+		user string
+		code attestor.Code
+		uid  int64
+	}{
+		{"01000", attestor.CodeUserInvalid, -1},
+		{"00", attestor.CodeUserRootDisguised, 0},
+		{":app", attestor.CodeUserRootDisguised, 0},
+		{"app:+5", attestor.CodeUserInvalid, -1},
+		{"0:app", "", 0},
+		{"1000:1000", "", 1000},
+		{"1000", "", 1000},
+	} {
+		l := tarLayer(file{"etc/", ""}, file{"etc/passwd", tt.user + ":x:1000:1000::/:\n" + root1000}, file{"etc/group", "app:x:1000:\n"})
+		tag := strconv.Itoa(n)
+		pushRaw(t, host, "app", tag, rawImage{User: tt.user, Layers: []rawLayer{l}})
+		ev := inspectOne(t, newInspector(t, host, nil), host+"/app:"+tag, attestor.Needs{ResolveNames: true})
+		var want []attestor.Code
+		if tt.code != "" {
+			want = append(want, tt.code)
+		}
+		wantCodes(t, ev.Problems, want...)
+		if got := value(ev.User.UID); got != tt.uid {
+			t.Errorf("%q: uid %d, want %d", tt.user, got, tt.uid)
+		}
+		for _, r := range f.requests() {
+			if strings.HasPrefix(r, "GET") && strings.HasSuffix(r, string(sum(l.Blob))) {
+				t.Errorf("%q: a layer was read", tt.user)
+			}
+		}
+	}
+}
+
 func TestParsePasswd(t *testing.T) {
 	for _, tt := range []struct {
 		name, content string

@@ -121,9 +121,6 @@ func parseGroup(group string, given bool) (*int64, bool) {
 // wrapsToRoot reports whether a number is 0 modulo 1<<32: containerd keeps
 // that many bits of what fits into an int.
 func wrapsToRoot(name string) bool {
-	if !integer.MatchString(name) {
-		return false
-	}
 	n, err := strconv.ParseInt(name, 10, 64)
 	return err == nil && n&(1<<32-1) == 0
 }

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/attestor-gate/attestor"
@@ -38,6 +39,36 @@ func TestParseUser(t *testing.T) {
 				t.Errorf("Source = %q with uid %d", u.Source, value(u.UID))
 			}
 		})
+	}
+}
+
+// TestWhyAUserIsRefused: what a name or number is taken for, at the edges between one case and the next.
+func TestWhyAUserIsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		configured string
+		uid        int64
+		code       attestor.Code
+		says       string
+	}{
+		{"00", 0, attestor.CodeUserRootDisguised, "written in another way"},
+		{"-0", 0, attestor.CodeUserRootDisguised, "written in another way"},
+		{"4294967296", 0, attestor.CodeUserRootDisguised, "keep 32 bits"},
+		{"-9223372036854775808", 0, attestor.CodeUserRootDisguised, "keep 32 bits"},
+		{"-9223372036854775809", -1, attestor.CodeUserInvalid, "runtimes read differently"},
+		{"01000", -1, attestor.CodeUserInvalid, "runtimes read differently"},
+		{"2147483648", -1, attestor.CodeUserInvalid, "is larger than 2147483647"},
+		{"a b", -1, attestor.CodeUserInvalid, "neither a number nor a user name"},
+
+		// A name with such a group is not looked up in the image either: no file says what the group is.
+		{"app:app", -1, attestor.CodeUserNotNumeric, "is a name"},
+		{"app:+5", -1, attestor.CodeUserInvalid, "neither a number nor a user name"},
+		{"app:2147483648", -1, attestor.CodeUserInvalid, "neither a number nor a user name"},
+		{"app:", -1, attestor.CodeUserInvalid, "neither a number nor a user name"},
+	} {
+		u, p := verify.ParseUser(tt.configured)
+		if p == nil || p.Code != tt.code || !strings.Contains(p.Message, tt.says) || value(u.UID) != tt.uid {
+			t.Errorf("%q: uid %d, %+v; want %d, %s: %q", tt.configured, value(u.UID), p, tt.uid, tt.code, tt.says)
+		}
 	}
 }
 

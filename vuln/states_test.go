@@ -57,6 +57,7 @@ func TestScanState(t *testing.T) {
 		{"a namesake in another project", nil, occurrences{complete(u, under("projects/mallory/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanNotFound},
 		{"a project that looks like it", nil, occurrences{complete(u, under("projects/goog-analysis-2/notes/PACKAGE_VULNERABILITY"))}, attestor.ScanNotFound},
 		{"a scanner that is not trusted", nil, occurrences{complete(u, under(houseNote))}, attestor.ScanNotFound},
+		{"a name that is no note's, though trusted", []string{"what"}, occurrences{complete(u, under("what"))}, attestor.ScanNotFound},
 		{"a scanner that is trusted", []string{houseNote}, occurrences{complete(u, under(houseNote))}, attestor.ScanComplete},
 		{"another note of a trusted project", []string{houseNote}, occurrences{complete(u, under(houseNote+"-2"))}, attestor.ScanNotFound},
 		{"another digest", nil, occurrences{complete(other)}, attestor.ScanNotFound},
@@ -176,12 +177,14 @@ func TestWhichScanCounts(t *testing.T) {
 	for i, better := range order {
 		for _, worse := range order[i+1:] {
 			t.Run(better.name+" before "+worse.name, func(t *testing.T) {
-				counts(t, googleNote, better.by(googleNote), worse.by(zeta))
-				counts(t, zeta, worse.by(googleNote), better.by(zeta))
+				for range 8 { // the order of a map does not matter
+					counts(t, googleNote, better.by(googleNote), worse.by(zeta))
+					counts(t, zeta, worse.by(googleNote), better.by(zeta))
+				}
 			})
 		}
 
-		// Google's is told where both say the same; the order of a map does not matter.
+		// Google's is told where both say the same.
 		for range 16 {
 			counts(t, googleNote, better.by(googleNote), better.by(zeta))
 		}
