@@ -309,3 +309,9 @@ func (s *Store) VerifyBeside(ctx context.Context, r VerifyRequest, meanwhile fun
 
 // HashOf names a blob.
 func HashOf(b []byte) string { return hashOf(b) }
+
+// PostgresMessage is what is said of an error of PostgreSQL.
+func PostgresMessage(err error) string {
+	msg, _ := (&postgresEngine{}).message(err)
+	return msg
+}

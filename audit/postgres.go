@@ -105,14 +105,23 @@ const (
 	stateReadOnly    = "25006"
 	stateNoPrivilege = "42501"
 	stateNoDatabase  = "3D000"
-	classLogin       = "28" // a user that does not exist, a wrong password, no line in pg_hba.conf
+	stateCanceled    = "57014" // the gate's own deadline, or statement_timeout
+	classLogin       = "28"    // a user that does not exist, a wrong password, no line in pg_hba.conf
 
 	stateDeadlock      = "40P01"
 	stateSerialization = "40001"
 )
 
 func (e *postgresEngine) message(err error) (msg, fix string) {
-	if known, ok := errors.AsType[*pgconn.PgError](err); ok {
+	// A statement that is cut off fails at the server or here, whichever is first.
+	known, answered := errors.AsType[*pgconn.PgError](err)
+	late := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	if answered && known.Code == stateCanceled || !answered && late {
+		return "the database of the decision store did not answer in time",
+			"try again; if it persists, check the database's load, and the network between it and the gate"
+	}
+
+	if answered {
 		switch known.Code {
 		case stateDiskFull:
 			return diskFull, "give the database more space, or remove old decisions with attestor decisions prune"
@@ -133,11 +142,6 @@ func (e *postgresEngine) message(err error) (msg, fix string) {
 				"correct the connection string, or the user's password in PostgreSQL"
 		}
 		return "the database of the decision store refused a statement", seeLog
-	}
-
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return "the database of the decision store did not answer in time",
-			"try again; if it persists, check the database's load, and the network between it and the gate"
 	}
 	return "the database of the decision store cannot be reached",
 		"check that it runs and that the gate can connect to it"

@@ -4,12 +4,16 @@ import (
 	"context"
 	"database/sql"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/audit"
@@ -50,6 +54,25 @@ func run(t *testing.T, db *sql.DB, statement string) {
 	t.Helper()
 	if _, err := db.ExecContext(t.Context(), statement); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A statement that a deadline cut off was not refused: the database is slow, and its log has no other cause.
+func TestWhatIsSaidOfPostgreSQL(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		says string
+	}{
+		{&pgconn.PgError{Code: "57014", Message: "canceling statement due to user request"}, "did not answer in time"},
+		{fmt.Errorf("timeout: %w", context.DeadlineExceeded), "did not answer in time"},
+		{&pgconn.PgError{Code: "42P01"}, "refused a statement"},
+		{&pgconn.PgError{Code: "25006"}, "read-only"},
+		{&pgconn.PgError{Code: "28P01"}, "does not accept the gate's user"},
+		{errors.New("connection refused"), "cannot be reached"},
+	} {
+		if got := audit.PostgresMessage(tt.err); !strings.Contains(got, tt.says) {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.says)
+		}
 	}
 }
 
