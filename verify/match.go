@@ -49,7 +49,7 @@ func (m match) better(o match) bool {
 	case m.approval.full() != o.approval.full():
 		return m.approval.full()
 	case m.approval.superseded == nil || o.approval.superseded == nil:
-		return o.approval.superseded == nil && m.approval.superseded != nil && !o.approval.full()
+		return m.approval.superseded != nil && !o.approval.full()
 	}
 	return m.approval.superseded.After(*o.approval.superseded)
 }

@@ -58,6 +58,8 @@ func TestWhyAUserIsRefused(t *testing.T) {
 		{"01000", -1, attestor.CodeUserInvalid, "runtimes read differently"},
 		{"2147483648", -1, attestor.CodeUserInvalid, "is larger than 2147483647"},
 		{"a b", -1, attestor.CodeUserInvalid, "neither a number nor a user name"},
+		{strings.Repeat("a", 200), -1, attestor.CodeUserInvalid, `user "` + strings.Repeat("a", 200) + `" is neither`},
+		{strings.Repeat("a", 201), -1, attestor.CodeUserInvalid, `user "` + strings.Repeat("a", 200) + `…" is neither`},
 
 		// A name with such a group is not looked up in the image either: no file says what the group is.
 		{"app:app", -1, attestor.CodeUserNotNumeric, "is a name"},
