@@ -16,7 +16,15 @@ const parsedBytes = 1 << 20
 type parsed struct {
 	documents *lru.Cache[documentKey, typedDocument]
 	configs   *lru.Cache[attestor.Digest, imageConfig]
+	turns     chan struct{} // has an element for each large document that is being parsed
 }
+
+// Documents from largeDocument bytes on are parsed in turn, largeAtOnce at a time: one of 4 MB takes 20 MB meanwhile, and
+// processors are what parsing waits for in any case.
+const (
+	largeDocument = 256 << 10
+	largeAtOnce   = 4
+)
 
 // documentKey is all that parseDocument depends on: the digest is that of the
 // bytes.
@@ -34,6 +42,7 @@ func newParsed() parsed {
 	return parsed{
 		documents: lru.New[documentKey, typedDocument](parsedBytes),
 		configs:   lru.New[attestor.Digest, imageConfig](parsedBytes),
+		turns:     make(chan struct{}, largeAtOnce),
 	}
 }
 
@@ -42,6 +51,10 @@ func (p parsed) document(c content) (document, string, error) {
 	key := documentKey{c.digest, c.mediaType}
 	if t, ok := p.documents.Get(key); ok {
 		return t.document, t.mediaType, nil
+	}
+	if len(c.bytes) >= largeDocument {
+		p.turns <- struct{}{}
+		defer func() { <-p.turns }()
 	}
 	d, mt, err := parseDocument(c)
 	if err == nil {

@@ -193,7 +193,7 @@ func listening(t *testing.T, cmd *exec.Cmd) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stuck := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
+	stuck := time.AfterFunc(30*time.Minute, func() { _ = cmd.Process.Kill() })
 	drained, heard := make(chan struct{}), make(chan string, 1)
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
