@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -225,13 +226,27 @@ func TestOnlyItsOwnSubscriptionBringsWork(t *testing.T) {
 
 func sweepMessage() map[string]string { return map[string]string{"attestor.sweep": "1"} }
 
+// A queue keeps what is published.
+type queue struct {
+	mu      sync.Mutex
+	texts   []string // guarded by mu
+	carried int
+}
+
+func (q *queue) Publish(_ context.Context, data []byte, _ map[string]string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.texts = append(q.texts, string(data))
+	return nil
+}
+
 // sweepWorld is a server that gets messages, and references of two images.
-func sweepWorld(t *testing.T, b *bus) (w *world, base string, refs []attestor.Reference) {
+func sweepWorld(t *testing.T, b watch.Publisher) (w *world, base string, refs []attestor.Reference) {
 	t.Helper()
 	w = newWorld()
 	base = serve(t, w, func(c *server.Config) {
 		(&parts{w: w}).with(c)
-		b.joined(c.Watch)
+		c.Watch.Publisher, c.Watch.Subscription = b, ownSubscription
 	})
 	for _, d := range []attestor.Digest{digestA, digestB} {
 		ref, err := attestor.ParseReference(repository + "@" + string(d))
@@ -262,13 +277,24 @@ func judged(t *testing.T, w *world) map[string]int {
 // A sweep judges and signs nothing, although its caller may attest. What cannot be decided yet is published by itself, and
 // nothing that was decided is judged again.
 func TestASweepPublishesItsRest(t *testing.T) {
-	b := newBus(t)
+	b := &queue{}
 	w, base, refs := sweepWorld(t, b)
 	w.checks[digestA] = checkStatus{attestor.StatusError, attestor.CodeScanPending, ""}
 	if err := watch.Sweep(t.Context(), b, refs); err != nil {
 		t.Fatal(err)
 	}
-	b.carry(base, 1)
+	carry := func() string {
+		b.mu.Lock()
+		text := b.texts[0]
+		b.texts = b.texts[1:]
+		b.mu.Unlock()
+		b.carried++
+		if a := send(t, "admin", "POST", base+"/v1/events", pushBody(t, fmt.Sprint(b.carried), text, sweepMessage())); a.status != 204 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return text
+	}
+	carry()
 	if n := judged(t, w); n[refs[0].String()] != 1 || n[refs[1].String()] != 1 {
 		t.Errorf("judged %v", n)
 	}
@@ -276,9 +302,8 @@ func TestASweepPublishesItsRest(t *testing.T) {
 	w.mu.Lock()
 	w.checks[digestA] = checkStatus{status: attestor.StatusPass}
 	w.mu.Unlock()
-	rest := b.carry(base, 1)
-	if want := `{"images":["` + refs[0].String() + `"]}`; rest[0] != want {
-		t.Errorf("the rest is %s, want %s", rest[0], want)
+	if want, rest := `{"images":["`+refs[0].String()+`"]}`, carry(); rest != want {
+		t.Errorf("the rest is %s, want %s", rest, want)
 	}
 	if n := judged(t, w); n[refs[0].String()] != 2 || n[refs[1].String()] != 1 {
 		t.Errorf("judged %v", n)

@@ -84,6 +84,7 @@ func exempt() map[string]string {
 		"internal/engine.nobody":       "attests nothing and looks nothing up on purpose: a dry run without a configuration; TestNobodySigns shows it",
 		"server_test.growing":          "adds decisions between looks on purpose; the list that it hands on is of parts, which runs the suite",
 		"server_test.nobody":           fails,
+		"server_test.queue":            "hands messages to a test one by one, which no suite asks for; TestASweepPublishesItsRest",
 		"verify_test.recklessHistory":  fails,
 		"verify_test.uploadsFunc":      "gives each kind of answer and error that a test names, for any image",
 		"_test.unspeakable as Scanner": fails,
