@@ -39,10 +39,17 @@ func lockShared(path string) (*usersLock, error) {
 // returns F_UNLCK; so the question changes nothing for the others.
 func (l *usersLock) alone() bool {
 	exclusive := syscall.Flock_t{Type: syscall.F_WRLCK, Len: 1}
-	err := syscall.FcntlFlock(l.f.Fd(), ofdGetLock, &exclusive)
+	raw, err := l.f.SyscallConn()
+	if err != nil {
+		return false
+	}
+
+	// The file stays open while it is asked about: recovery may go on while the store is closed.
+	var asked error
+	err = raw.Control(func(fd uintptr) { asked = syscall.FcntlFlock(fd, ofdGetLock, &exclusive) })
 
 	// An error counts as "not alone": recovery then leaves decisions that another process may be working on.
-	return err == nil && exclusive.Type == syscall.F_UNLCK
+	return err == nil && asked == nil && exclusive.Type == syscall.F_UNLCK
 }
 
 func (l *usersLock) close() error { return l.f.Close() }

@@ -30,6 +30,7 @@ func TestReadersOutliveAClose(t *testing.T) {
 			readers.Go(func() {
 				first := sync.OnceFunc(begun.Done)
 				for {
+					s.Alone() // as recovery asks
 					_, err := s.Decision(t.Context(), r.Decision.ID)
 					first()
 					if err == nil {
