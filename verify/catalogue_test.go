@@ -112,10 +112,10 @@ func TestPastBaseThatCannotBeRead(t *testing.T) {
 				return true
 			})
 
-			now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
-			moved := now.now.AddDate(0, 0, -3)
+			now := clockAt(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC))
+			moved := now.Now().AddDate(0, 0, -3)
 			store := &history{points: []attestor.TagPoint{
-				{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(0, 0, -9), Until: &moved},
+				{Repository: host + "/base", Tag: "1", Digest: old, From: now.Now().AddDate(0, 0, -9), Until: &moved},
 				{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 			}}
 
@@ -161,10 +161,10 @@ func TestLongOutdatedBaseIsNamed(t *testing.T) {
 	old := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
-	now := &clock{time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)}
-	moved := now.now.AddDate(-1, 0, 0)
+	now := clockAt(time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC))
+	moved := now.Now().AddDate(-1, 0, 0)
 	store := &history{points: []attestor.TagPoint{
-		{Repository: host + "/base", Tag: "1", Digest: old, From: now.now.AddDate(-2, 0, 0), Until: &moved},
+		{Repository: host + "/base", Tag: "1", Digest: old, From: now.Now().AddDate(-2, 0, 0), Until: &moved},
 		{Repository: host + "/base", Tag: "1", Digest: sumManifest(rawImage{Layers: layersOf("new")}), From: moved},
 	}}
 
@@ -182,14 +182,14 @@ func TestLongOutdatedBaseIsNamed(t *testing.T) {
 // A fresh base is found although the tag was looked up a while ago.
 func TestMissRefreshes(t *testing.T) {
 	host := newRegistry(t, nil)
-	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	now := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	i := newInspector(t, host, func(c *config) { c.Now = now.Now })
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("old")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("old", "x")})
 	inspectOne(t, i, host+"/app:1", basesOf(host, nil))
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
 	pushRaw(t, host, "app", "2", rawImage{Layers: layersOf("new", "x")})
-	now.now = now.now.Add(2 * time.Minute)
+	now.set(now.Now().Add(2 * time.Minute))
 	if b := inspectOne(t, i, host+"/app:2", basesOf(host, nil)).Base; !b.Current {
 		t.Errorf("base = %+v, want current", b)
 	}
@@ -200,7 +200,7 @@ func TestMissRefreshes(t *testing.T) {
 func TestBaseRegistryDown(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
-	now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	now := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	i := newInspector(t, host, func(c *config) { c.Now = now.Now })
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = 24 * time.Hour })
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
@@ -215,14 +215,14 @@ func TestBaseRegistryDown(t *testing.T) {
 		return false
 	})
 
-	now.now = now.now.Add(23 * time.Hour)
+	now.set(now.Now().Add(23 * time.Hour))
 	ev := inspectOne(t, i, host+"/app:1", needs)
 	wantCodes(t, ev.Problems)
 	if !ev.Base.Current {
 		t.Errorf("within maxBehind: base = %+v", ev.Base)
 	}
 
-	now.now = now.now.Add(2 * time.Hour)
+	now.set(now.Now().Add(2 * time.Hour))
 	ev = inspectOne(t, i, host+"/app:1", needs)
 	wantCodes(t, ev.Problems, attestor.CodeBaseUnresolved)
 	if ev.Base.Evidence != "" || ev.Problems[0].Status != attestor.StatusError {
@@ -301,7 +301,7 @@ func TestBaseStates(t *testing.T) {
 func TestFailedLookUpIsAskedAgain(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
-	now := &clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}
+	now := clockAt(time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC))
 	i := newInspector(t, host, func(c *config) { c.Now = now.Now })
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 	pushRaw(t, host, "app", "1", rawImage{Layers: layersOf("a", "x")})
@@ -329,11 +329,11 @@ func TestFailedLookUpIsAskedAgain(t *testing.T) {
 	look(1, attestor.CodeBaseUnresolved)
 	look(1, attestor.CodeBaseUnresolved) // at once
 	look(0, attestor.CodeBaseUnresolved) // twice in a row: not at once
-	now.now = now.now.Add(250 * time.Millisecond)
+	now.set(now.Now().Add(250 * time.Millisecond))
 	look(1, attestor.CodeBaseUnresolved)
-	now.now = now.now.Add(250 * time.Millisecond)
+	now.set(now.Now().Add(250 * time.Millisecond))
 	look(0, attestor.CodeBaseUnresolved)
-	now.now = now.now.Add(5 * time.Second)
+	now.set(now.Now().Add(5 * time.Second))
 	up.Store(true)
 	look(0)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,10 +33,17 @@ func newRegistry(t testing.TB, front func(http.Handler) http.Handler) string {
 	return registries.Serve(t, h)
 }
 
-// clock is what tests move time with.
-type clock struct{ now time.Time }
+// clock is what tests move time with, while a record's own work reads it.
+type clock struct{ at atomic.Pointer[time.Time] }
 
-func (c *clock) Now() time.Time { return c.now }
+func clockAt(t time.Time) *clock {
+	c := &clock{}
+	c.set(t)
+	return c
+}
+
+func (c *clock) Now() time.Time  { return *c.at.Load() }
+func (c *clock) set(t time.Time) { c.at.Store(&t) }
 
 // config is that of an Inspector, with limits that the product does not set.
 type config struct {
@@ -48,7 +56,7 @@ func newInspector(t testing.TB, host string, change func(*config)) *verify.Inspe
 	c := config{
 		Config: verify.Config{
 			Registries: verify.Registries{Hosts: []verify.Registry{{Host: host}}},
-			Now:        (&clock{time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)}).Now,
+			Now:        clockAt(time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)).Now,
 		},
 		Limits: verify.Limits{RetryDelay: time.Millisecond},
 	}

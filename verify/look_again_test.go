@@ -67,13 +67,13 @@ func TestBaseWithinMaxBehindCausesNoLookUp(t *testing.T) {
 	f := &front{}
 	host := newRegistry(t, f.wrap)
 	needs := basesOf(host, func(ab *attestor.ApprovedBase) { ab.MaxBehind = oneDay })
-	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	clock := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	i := newInspector(t, host, func(c *config) { c.Now = clock.Now })
 	pushRaw(t, host, "app", "a", rawImage{Layers: layersOf("a", "x")})
 
 	for _, l := range []string{"a", "b"} {
 		pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)})
-		clock.now = clock.now.Add(time.Hour)
+		clock.set(clock.Now().Add(time.Hour))
 		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 			t.Fatal(err)
 		}

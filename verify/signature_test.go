@@ -149,7 +149,7 @@ func TestHintOnDayOne(t *testing.T) {
 				lowest = layersOf("old")
 			}
 			pushRaw(t, host, "app", "1", rawImage{Layers: slices.Concat(lowest, layersOf("x")), Extra: extra})
-			now := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+			now := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Now = &signer{signed: map[attestor.Digest]bool{old: tt.signed}}, now.Now
 			})

@@ -39,7 +39,7 @@ func stores(t *testing.T, now func() time.Time) map[string]verify.TagHistory {
 // when they were superseded, and a restart at any moment changes nothing.
 func TestTagThatMovedOn(t *testing.T) {
 	for name, restarts := range map[string]bool{"one process": false, "restarted after each step": true} {
-		clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+		clock := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 		for kind, store := range stores(t, clock.Now) {
 			t.Run(name+", "+kind, func(t *testing.T) { movesOn(t, clock, store, restarts) })
 		}
@@ -61,13 +61,13 @@ func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool)
 	var digests []attestor.Digest
 
 	for _, l := range []string{"a", "b", "c", "a"} {
-		clock.now = clock.now.Add(oneDay)
+		clock.set(clock.Now().Add(oneDay))
 		digests = append(digests, pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)}))
 		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 			t.Fatal(err)
 		}
 
-		looked = append(looked, clock.now)
+		looked = append(looked, clock.Now())
 		if restarts {
 			i = newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 		}
@@ -94,7 +94,7 @@ func movesOn(t *testing.T, clock *clock, store verify.TagHistory, restarts bool)
 
 // The first image after a restart is told that its base was superseded, though nothing was refreshed in the background yet.
 func TestOldBaseRightAfterARestart(t *testing.T) {
-	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	clock := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	for kind, store := range stores(t, clock.Now) {
 		t.Run(kind, func(t *testing.T) {
 			f := &front{}
@@ -106,13 +106,13 @@ func TestOldBaseRightAfterARestart(t *testing.T) {
 			i := newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 			for _, l := range []string{"a", "b"} {
 				pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(l)})
-				clock.now = clock.now.Add(time.Hour)
+				clock.set(clock.Now().Add(time.Hour))
 				if err := i.RefreshBases(t.Context(), needs.Bases); err != nil {
 					t.Fatal(err)
 				}
 			}
 
-			clock.now = clock.now.Add(time.Hour)
+			clock.set(clock.Now().Add(time.Hour))
 			i = newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 			b := inspectOne(t, i, host+"/app:a", needs).Base
 			if b.Evidence != attestor.LayersExact || b.Current || b.Superseded == nil {
@@ -131,7 +131,7 @@ func TestOldBaseRightAfterARestart(t *testing.T) {
 // A gate that was away does not know when the tag moved: the base counts from
 // when it was last seen under it, and not from when somebody looked again.
 func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
-	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	clock := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	for kind, store := range stores(t, clock.Now) {
 		t.Run(kind, func(t *testing.T) {
 			host := newRegistry(t, nil)
@@ -144,17 +144,17 @@ func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
 
 			i := start()
 			for range 3 {
-				clock.now = clock.now.Add(time.Hour)
+				clock.set(clock.Now().Add(time.Hour))
 				inspectOne(t, i, host+"/app:1", needs)
 				if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 					t.Fatal(err)
 				}
 			}
 
-			last := clock.now
+			last := clock.Now()
 
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("new")})
-			clock.now = clock.now.Add(30 * oneDay)
+			clock.set(clock.Now().Add(30 * oneDay))
 			if b := inspectOne(t, start(), host+"/app:1", needs).Base; b.Current || b.Superseded == nil || !b.Superseded.Equal(last) {
 				t.Errorf("base = %+v, want superseded since it was last seen, at %s", b, last)
 			}
@@ -164,7 +164,7 @@ func TestBaseThatMovedWhileNobodyLooked(t *testing.T) {
 
 // Clocks are set back; what was seen first stays first.
 func TestClockThatGoesBack(t *testing.T) {
-	clock := &clock{time.Date(2027, 6, 1, 0, 0, 0, 0, time.UTC)}
+	clock := clockAt(time.Date(2027, 6, 1, 0, 0, 0, 0, time.UTC))
 	for kind, store := range stores(t, clock.Now) {
 		t.Run(kind, func(t *testing.T) {
 			host := newRegistry(t, nil)
@@ -177,7 +177,7 @@ func TestClockThatGoesBack(t *testing.T) {
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
 			inspectOne(t, start(), host+"/app:1", needs)
 
-			clock.now = clock.now.AddDate(-1, 0, 0)
+			clock.set(clock.Now().AddDate(-1, 0, 0))
 			pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("b")})
 
 			for range 2 {
@@ -187,7 +187,7 @@ func TestClockThatGoesBack(t *testing.T) {
 				}
 				// It cannot have been superseded in the future; policy says that its age is
 				// not known.
-				if b := inspectOne(t, i, host+"/app:1", needs).Base; b.Current || b.Superseded == nil || !b.Superseded.After(clock.now) {
+				if b := inspectOne(t, i, host+"/app:1", needs).Base; b.Current || b.Superseded == nil || !b.Superseded.After(clock.Now()) {
 					t.Errorf("base = %+v, want superseded, in the future", b)
 				}
 			}
@@ -223,13 +223,13 @@ func TestHistoryInTheWrongOrder(t *testing.T) {
 // What the store did not take is given to it later, in order.
 func TestObservationsWaitForTheStore(t *testing.T) {
 	host := newRegistry(t, nil)
-	clock := &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	clock := clockAt(time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC))
 	store := &history{}
 	i := newInspector(t, host, func(c *config) { c.Now, c.History = clock.Now, store })
 	needs := basesOf(host, nil)
 	see := func(layer string, err error) attestor.Digest {
 		d := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf(layer)})
-		clock.now = clock.now.Add(time.Hour)
+		clock.set(clock.Now().Add(time.Hour))
 		store.err = err
 		if err := i.RefreshBases(context.Background(), needs.Bases); err != nil {
 			t.Fatal(err)
@@ -322,7 +322,7 @@ func TestAgeOfABaseThatNobodySaw(t *testing.T) {
 			uploads := tt.uploads(host)
 			i := newInspector(t, host, func(c *config) {
 				c.Signatures, c.Uploads = &signer{signed: map[attestor.Digest]bool{old: true}}, uploads
-				c.Now = (&clock{now}).Now
+				c.Now = clockAt(now).Now
 			})
 
 			needs := basesOf(host, func(ab *attestor.ApprovedBase) {
