@@ -150,8 +150,8 @@ func (doc *document) policy(table []check, shared fragmentsByName, broken bool) 
 		return nil, doc.errs
 	}
 
-	// It is not passed over: a file among policies that is none may be one that somebody relies on. The service refuses
-	// it too.
+	// It is not passed over: somebody may rely on a file among policies that is not a policy. The service refuses it
+	// too.
 	if name := doc.source.Name; doc.isConfiguration() {
 		return nil, Errors{{File: name, Line: 1, Column: 1, Message: fmt.Sprintf("this is the gate's configuration, and no "+
 			"policy: attestor serve --config %s --check checks it; name the policies' files, or a directory of their own",

@@ -54,8 +54,8 @@ func (r *reader) values(n *node, path string) []variable {
 	return pairs(n)
 }
 
-// annotatedMap reads an annotation that holds a JSON map; nil where there is none. What is no map was not looked at, and
-// may name any account and hold any secret: it is an error.
+// annotatedMap reads an annotation that holds a JSON map; nil where the annotation is absent. A text that
+// is not a map was not looked at, and may name any account and hold any secret: it is an error.
 func (r *reader) annotatedMap(n *node, name string) (*node, text) {
 	what := "the annotation " + name
 	t := r.text(n.at(name), what)

@@ -55,7 +55,7 @@ func connectorResource(group, kind, spec string) string {
 }
 
 // TestOneMeaningIsWrittenOnce: of two fields that mean the same nobody knows which counts, and the document is refused
-// each time. A field without a value is none, and keys that are data are no names of fields.
+// each time. A field without a value does not count, and keys that are data are no names of fields.
 func TestOneMeaningIsWrittenOnce(t *testing.T) {
 	network := func(fields string) string {
 		return connectorResource("sql", "SQLInstance", "{settings: {ipConfiguration: {ipv4Enabled: false, "+fields+"}}}")

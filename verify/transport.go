@@ -27,8 +27,8 @@ var (
 )
 
 // Refused reports whether an error comes from this package's rules and not from a
-// registry. The client's attempt with the other scheme is none: it follows upon a
-// registry that did not answer.
+// registry. The client's attempt with the other scheme does not count: it follows
+// when a registry did not answer.
 func Refused(err error) bool {
 	return errors.Is(err, errHostRefused) || errors.Is(err, errRedirects) || errors.Is(err, errTooLarge)
 }

@@ -189,7 +189,7 @@ func endlessTags(n int) http.Handler {
 		if r.URL.Path == "/v2/" {
 			return
 		}
-		first, _ := strconv.Atoi(r.URL.Query().Get("last")) // of the first page there is none
+		first, _ := strconv.Atoi(r.URL.Query().Get("last")) // the first page is asked for without it
 		last := min(n, first+page)
 		tags := make([]string, 0, page)
 		for i := first + 1; i <= last; i++ {

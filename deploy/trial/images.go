@@ -32,7 +32,7 @@ const (
 const badPackage = "packages-analytic"
 
 // family is what is built: by name, a Dockerfile. good and unsigned can run; old is a Debian without support, whose
-// findings are known to exist, and has a file with what looks like a key of an API and is none, and the name of a
+// findings are known to exist, and has a file with a text in the form of an API key, and the name of a
 // malicious package.
 func family() map[string]string {
 	sum := sha256.Sum256([]byte("no key of anybody"))

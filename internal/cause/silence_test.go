@@ -15,7 +15,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/cause"
 )
 
-// Each kind of silence has words and a fix of its own, however deep it is wrapped. What is none of them says nothing.
+// Each kind of silence has words and a fix of its own, however deep it is wrapped. An error of another kind gets no words.
 func TestSilence(t *testing.T) {
 	asked := func(err error) error {
 		return fmt.Errorf("listing: %w", &url.Error{Op: "Get", URL: "https://r.example/v2/", Err: &net.OpError{Op: "dial", Err: err}})

@@ -188,9 +188,12 @@ func (w *Watcher) admit(
 		return outcomeForbidden, nil
 	}
 
-	// An image that is gone, or never existed, stays so. An outage, or a scan that
-	// has not finished, does not: the message is delivered again.
-	d, err := w.judge(ctx, r)
+	return outcomeOf(w.judge(ctx, r))
+}
+
+// outcomeOf is what a judgement makes of a message. An image that is gone, or never existed, stays so. An outage, or a
+// scan that has not finished, does not: the error asks for the message to be delivered again.
+func outcomeOf(d attestor.Decision, err error) (string, error) {
 	switch {
 	case attestor.KindOf(err) == attestor.NotFound, attestor.KindOf(err) == attestor.Invalid:
 		return outcomeIgnored, nil

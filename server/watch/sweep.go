@@ -151,21 +151,10 @@ func (w *Watcher) sweepOne(
 		Image: ref, Caller: caller, DryRun: true, Labels: map[string]string{LabelEvent: string(kindSweep)},
 		RequestID: requestID,
 	})
-	switch {
-	case attestor.KindOf(err) == attestor.NotFound, attestor.KindOf(err) == attestor.Invalid:
-		return outcomeIgnored, nil
-	case attestor.KindOf(err) == attestor.Forbidden:
-		return outcomeForbidden, nil
-	case err != nil:
-		return "", err
-	case d.Verdict == attestor.Pass:
-		return outcomeDone, nil
-	case d.Verdict == attestor.Undecided && d.Answer().RetryAfter > 0:
-		return "", undecided(d)
-	case d.Verdict == attestor.Undecided:
+	if err == nil && d.Verdict == attestor.Undecided && d.Answer().RetryAfter == 0 {
 		return outcomeDone, nil // it is recorded so: asking again would change nothing soon
 	}
-	return outcomeDenied, nil
+	return outcomeOf(d, err)
 }
 
 // pin is the image behind a reference. Where it cannot be found, the reference is
