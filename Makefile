@@ -22,7 +22,7 @@ test: ## every test but the slow ones, with the race detector where a C compiler
 # Everything that is too slow for every change: soak, whole fault tables, what is built from source for minutes, fuzzing.
 test-all: test ## every test, the slow ones too, and fuzzing
 	GATE_REQUIRE_PARTS=1 GATE_TEST_ALL=1 $(GO) test -timeout 90m ./...
-	$(MAKE) fuzz FUZZTIME=20s
+	$(MAKE) fuzz FUZZTIME=10s
 	$(MAKE) mutate MUTATE='-sample 40 -seed 1 -for 10m'
 
 # One batch after the other, each with the whole record verified after every ten kills and in its end. bin/kill.txt has the

@@ -310,10 +310,7 @@ func (a *Approved) exemplary() attestor.Base {
 // the one counts that has the most layers in common with the image, so that a further one can take the place of one that
 // passes. Its proof, its digest and its signer are compared again.
 func basesOnlyHelp(earlier, next attestor.Needs) bool {
-	// A weaker proof makes further bases count. One by a statement counts by its builder and its signer, whom the evidence
-	// of a base does not name.
-	if !next.BaseEvidence.Satisfies(earlier.BaseEvidence) ||
-		next.BaseEvidence == attestor.Attested && !attestedAlike(earlier, next) {
+	if !proofLookedUp(earlier, next) {
 		return false
 	}
 
@@ -332,6 +329,13 @@ func basesOnlyHelp(earlier, next attestor.Needs) bool {
 	})
 }
 
+// proofLookedUp reports whether the proof of a base that next asks for was looked up for earlier. A weaker proof makes further
+// bases count. One by a statement counts by its builder and its signer, whom the evidence of a base does not name.
+func proofLookedUp(earlier, next attestor.Needs) bool {
+	return next.BaseEvidence.Satisfies(earlier.BaseEvidence) &&
+		(next.BaseEvidence != attestor.Attested || attestedAlike(earlier, next))
+}
+
 // attestedAlike reports whether the same statements could name a base.
 func attestedAlike(earlier, next attestor.Needs) bool {
 	e, n := earlier.Provenance, next.Provenance
@@ -348,8 +352,7 @@ func basesCovered(earlier, next attestor.Needs) bool {
 
 // basesLookedUp reports whether every entry of next was looked up as it stands there, signature rule and level included.
 func basesLookedUp(earlier, next attestor.Needs) bool {
-	if !next.BaseEvidence.Satisfies(earlier.BaseEvidence) ||
-		next.BaseEvidence == attestor.Attested && !attestedAlike(earlier, next) {
+	if !proofLookedUp(earlier, next) {
 		return false
 	}
 
