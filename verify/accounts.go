@@ -112,11 +112,10 @@ func memberships(configured, name string, uid int64, texts [accountFiles]account
 // unresolvedUser says why a user's name has no uid.
 func unresolvedUser(name string, err error) attestor.Problem {
 	p := problemOf(attestor.CheckUser, err, strconv.Quote(name))
-	switch p.Code {
-	case attestor.CodeUserUnresolved:
+	switch {
+	case p.Code == attestor.CodeUserUnresolved:
 		p.Message = fmt.Sprintf("user %q cannot be resolved from the image's /etc/passwd: %s", name, p.Message)
-	case attestor.CodeLayersMismatch, attestor.CodeLayerContradictory:
-		// The image contradicts itself: that is a denial, whoever asks again.
+	case contradicts(p.Code):
 		return p
 	default:
 		p.Code, p.Status = attestor.CodeUserLookupFailed, attestor.StatusError
@@ -132,10 +131,10 @@ func unresolvedUser(name string, err error) attestor.Problem {
 // registry failed.
 func unresolvedGroup(configured, what string, file accountFile, err error) attestor.Problem {
 	p := problemOf(attestor.CheckUser, err, strconv.Quote(configured))
-	switch p.Code {
-	case attestor.CodeUserUnresolved:
+	switch {
+	case p.Code == attestor.CodeUserUnresolved:
 		p.Message = fmt.Sprintf("%s cannot be resolved from the image's %s: %s", what, file.path(), p.Message)
-	case attestor.CodeLayersMismatch, attestor.CodeLayerContradictory:
+	case contradicts(p.Code):
 		return p
 	default:
 		p.Status = attestor.StatusError

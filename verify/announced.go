@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/attestor-gate/attestor"
@@ -29,7 +28,7 @@ func announced(ctx context.Context) (context.Context, *announcement) {
 // note is called for every answer; the last manifest's counts.
 func note(req *http.Request, resp *http.Response) {
 	a, ok := req.Context().Value(announcementKey{}).(*announcement)
-	if !ok || resp.StatusCode != http.StatusOK || !strings.Contains(req.URL.Path, "/manifests/") {
+	if !ok || resp.StatusCode != http.StatusOK || !asksFor(req, "manifests") {
 		return
 	}
 	a.mu.Lock()

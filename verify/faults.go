@@ -271,6 +271,12 @@ func problemOf(check string, err error, subject string) attestor.Problem {
 	return p
 }
 
+// contradicts reports whether a code says that the parts of an image contradict each other: a denial, whatever a layer
+// was read for, and whoever asks again.
+func contradicts(code attestor.Code) bool {
+	return code == attestor.CodeLayersMismatch || code == attestor.CodeLayerContradictory
+}
+
 func statusOf(code attestor.Code) attestor.Status {
 	for _, info := range attestor.Codes() {
 		if info.Code == code {

@@ -29,6 +29,7 @@ const (
 	predicateSLSA           = "https://slsa.dev/provenance/"
 	maxHints                = 16
 	maxProvenanceBytes      = 1 << 20
+	maxStatements           = 4 // that are read of one image; BuildKit attaches one
 )
 
 // hintsOf reads annotations and labels.
@@ -79,6 +80,7 @@ func repositoryOf(s string) string {
 // provenanceHints reads what BuildKit attached to the index about s.
 func (i *Inspector) provenanceHints(ctx context.Context, s subject) []hint {
 	var hints []hint
+	read := 0
 	for _, e := range s.entries {
 		if !claimsAttestation(e) || e.Annotations[annotationReferenceDigest] != string(s.image.Digest()) {
 			continue
@@ -94,6 +96,11 @@ func (i *Inspector) provenanceHints(ctx context.Context, s subject) []hint {
 			}
 			if _, err := attestor.ParseDigest(string(l.Digest)); err != nil {
 				continue
+			}
+
+			// Whoever pushes chooses how many there are, and each is a request.
+			if read++; read > maxStatements {
+				return hints[:min(len(hints), maxHints)]
 			}
 
 			// Unsigned, so that it is a hint: what it names is read, and proven by layers, or counts for nothing.

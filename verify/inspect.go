@@ -63,11 +63,13 @@ func (i *Inspector) Inspect(
 		ev.System, systemProblems = i.system(ctx, s, needs.System)
 	}
 
-	// Provenance proves less than layers, and counts only where those prove nothing.
+	// Provenance proves less than layers, and counts only where those prove nothing. Where they contradict the image's
+	// own config, that stays a denial: no statement of a builder's makes such an image one that runs as it was judged.
 	if len(needs.Bases) > 0 && ev.Base.Evidence == "" {
 		if b, problems := i.attested(ctx, s, needs, ev.Provenance); b.Evidence != "" {
 			b.Hints = ev.Base.Hints
-			ev.Base, baseProblems = b, problems
+			denied := slices.DeleteFunc(baseProblems, func(p attestor.Problem) bool { return !contradicts(p.Code) })
+			ev.Base, baseProblems = b, append(denied, problems...)
 		}
 	}
 	ev.Problems = slices.Concat(userProblems, baseProblems, provenanceProblems, sbomProblems,

@@ -34,7 +34,7 @@ type layerReader struct {
 	fetch   *fetcher
 	limits  limits
 	lookups singleflight.Group
-	slots   chan struct{}
+	slots   *layerSlots
 	facts   *lru.Cache[attestor.Digest, layerFacts]
 	effects *lru.Cache[attestor.Digest, layerEffect]
 }
@@ -43,7 +43,7 @@ const effectCacheBytes = 16 << 20
 
 func newLayerReader(f *fetcher, l limits) *layerReader {
 	return &layerReader{
-		fetch: f, limits: l, slots: make(chan struct{}, l.LayerReads),
+		fetch: f, limits: l, slots: newLayerSlots(l.LayerReads),
 		facts:   lru.New[attestor.Digest, layerFacts](int64(l.LayerFacts)),
 		effects: lru.New[attestor.Digest, layerEffect](effectCacheBytes),
 	}
@@ -230,13 +230,11 @@ func tooLarge(layer attestor.Image, format string, args ...any) *attestor.Error 
 
 // unpack reads a layer to its end, packed and unpacked.
 func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int64) (readLayer, error) {
-	select {
-	// Each layer that is unpacked holds a window in memory, and a processor.
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-		return readLayer{}, ctx.Err()
+	give, err := r.slots.take(ctx, layer.Registry())
+	if err != nil {
+		return readLayer{}, err
 	}
+	defer give()
 
 	packed, err := r.fetch.open(ctx, layer)
 	if err != nil {

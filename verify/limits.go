@@ -20,7 +20,7 @@ type limits struct {
 	PasswdBytes       int64         // each of /etc/passwd and /etc/group
 	FetchTimeout      time.Duration // one manifest or config
 	LayerTimeout      time.Duration // one layer
-	LayerReads        int           // layers that are read at once, in the whole process
+	LayerReads        int           // layers that are read at once in the whole process; three of four from one registry
 	CacheBytes        int64         // manifests and configs in memory
 	LayerFacts        int           // layers whose size, compression and diffID are in memory
 

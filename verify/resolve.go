@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/together"
 )
 
 // Resolve implements [attestor.Inspector].
@@ -30,7 +30,7 @@ func (i *Inspector) Resolve(
 	}
 
 	r := attestor.Resolved{Image: img}
-	var upload sync.WaitGroup
+	var upload together.Group
 	var uploadProblem *attestor.Problem
 	if needs.UploadTime {
 		upload.Go(func() { r.Uploaded, uploadProblem = i.uploaded(ctx, img) })

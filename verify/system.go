@@ -116,9 +116,7 @@ func (i *Inspector) system(ctx context.Context, s subject, asked bool) (*attesto
 
 func unreadableSystem(err error) attestor.Problem {
 	p := problemOf(attestor.CheckVulnerabilities, err, "os-release")
-	switch p.Code {
-	case attestor.CodeLayersMismatch, attestor.CodeLayerContradictory:
-		// The image contradicts itself: that is a denial, whoever asks again.
+	if contradicts(p.Code) {
 		return p
 	}
 	p.Message = fmt.Sprintf("the image's os-release could not be read: %s", p.Message)

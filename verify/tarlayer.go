@@ -58,6 +58,7 @@ func (e layerEffect) bytes() int64 {
 }
 
 const (
+	maxPath     = 4096     // bytes of a path, Linux's own limit (PATH_MAX): a runtime fails to unpack a longer one
 	maxTracked  = 32 << 20 // bytes of names of directories and links
 	maxSuspects = 10_000   // files with the name of a file of accounts in other directories
 )
@@ -112,6 +113,13 @@ const (
 )
 
 func (w *tarWalk) entry(h *tar.Header, content io.Reader) {
+	// A tar may have paths of a megabyte, and each directory of a path may be looked up: that takes the square of its
+	// length.
+	if len(h.Name) > maxPath {
+		w.refuse(fmt.Sprintf("it has a path of more than %d bytes, which no runtime unpacks", maxPath))
+		return
+	}
+
 	// By such an attribute a path of this layer hides what is below it, or shows another path's content: what is at a
 	// path here is then not what a container has there.
 	if moves(h) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path"
 	"strings"
 	"time"
 
@@ -149,8 +150,12 @@ func isBlob(req *http.Request) bool {
 	for i := 0; req.Response != nil && req.Response.Request != nil && i <= maxRedirects; i++ {
 		req = req.Response.Request
 	}
-	return strings.Contains(req.URL.Path, "/blobs/")
+	return asksFor(req, "blobs")
 }
+
+// asksFor reports whether a request is for a kind of content, manifests or blobs: OCI distribution specification,
+// /v2/<name>/<kind>/<reference>. Parts of a repository's name may be called so, too: the place in the path decides.
+func asksFor(req *http.Request, kind string) bool { return path.Base(path.Dir(req.URL.Path)) == kind }
 
 // boundedBody returns an error at its limit, so that a truncated document is never
 // taken for the whole.
