@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
 // document has the fields of a manifest or an index that are judged.
@@ -96,7 +98,7 @@ func parseDocument(c content) (document, string, error) {
 
 	var d document
 	if err := decodeStrict(c.bytes, &d); err != nil {
-		switch {
+		switch e, _ := errors.AsType[*strictjson.Error](err); {
 		case isSchema1(header):
 			return schema1(c)
 		case header != "" && !isManifestType(header):
@@ -107,6 +109,9 @@ func parseDocument(c content) (document, string, error) {
 				fixProxy,
 				nil,
 			)
+		case e != nil && e.Fault == strictjson.TooLong:
+			return document{}, "", fault(attestor.CodeTooLarge, "manifest "+string(c.digest)+": "+err.Error(),
+				"push an image with fewer layers, or an index with fewer platforms", nil)
 		}
 		return document{}, "", invalidManifest(c, "%s", err)
 	}

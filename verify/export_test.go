@@ -152,6 +152,27 @@ func Normal(i *Inspector, platform string) (string, bool) {
 	return p.String(), ok
 }
 
+// LayerSlots are what bounds the layers that are read at once.
+type LayerSlots = layerSlots
+
+// NewLayerSlots returns n of them.
+func NewLayerSlots(n int) *LayerSlots { return newLayerSlots(n) }
+
+// Take waits for one.
+func (s *layerSlots) Take(ctx context.Context, registry string) (give func(), err error) {
+	return s.take(ctx, registry)
+}
+
+// Kept is of how many registries slots are kept.
+func (s *layerSlots) Kept() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.registries)
+}
+
+// KeptRegistries is of how many registries an Inspector keeps slots.
+func KeptRegistries(i *Inspector) int { return i.layers.slots.Kept() }
+
 // Limits are limits; the product sets two of them.
 type Limits = limits
 

@@ -311,6 +311,28 @@ func TestAttestedBase(t *testing.T) {
 		})
 	}
 
+	t.Run("for an image that contradicts itself", func(t *testing.T) {
+		a := layer("a")
+		for tag, tt := range map[string]struct {
+			layer rawLayer
+			code  attestor.Code
+		}{
+			"other":       {layer("y").Forged(a.DiffID), attestor.CodeLayersMismatch},
+			"itself":      {a.Forged(layer("y").DiffID), attestor.CodeLayersMismatch},
+			"mislabelled": {a.As("a", ociLayer), attestor.CodeLayerContradictory},
+		} {
+			pushRaw(t, host, "app", tag, rawImage{Layers: []rawLayer{tt.layer, layer("x")}})
+			i := newInspector(t, host, func(c *config) { c.Provenance = says(builder, host+"/base", base) })
+			needs := basesOf(host, nil)
+			needs.BaseEvidence, needs.Provenance = attestor.Attested, &attestor.ProvenanceNeeds{Builders: []string{builder}}
+			ev := inspectOne(t, i, host+"/app:"+tag, needs)
+			wantCodes(t, ev.Problems, tt.code)
+			if ev.Base.Evidence != attestor.Attested {
+				t.Errorf("%s: base = %+v", tag, ev.Base)
+			}
+		}
+	})
+
 	t.Run("nobody to ask", func(t *testing.T) {
 		needs := attestor.Needs{Provenance: &attestor.ProvenanceNeeds{}}
 		wantCodes(t, inspectOne(t, newInspector(t, host, nil), host+"/app:1", needs).Problems, attestor.CodeProvenanceUnavailable)

@@ -8,7 +8,10 @@ import (
 	"github.com/attestor-gate/attestor/internal/strictjson"
 )
 
-const maxJSONDepth = 64
+const (
+	maxJSONDepth = 64
+	maxElements  = 10_000 // of an array; no image has so many
+)
 
 // decodeStrict decodes a manifest or config, unless another reader could read it
 // differently: encoding/json takes the last of duplicate keys and ignores case, so that
@@ -19,7 +22,7 @@ const maxJSONDepth = 64
 // null and escaped surrogates, which builders write and container runtimes accept.
 func decodeStrict(b []byte, v any) error {
 	err := strictjson.Check(b, strictjson.Rules{
-		Unknown: true, Null: true, Surrogates: true, Depth: maxJSONDepth,
+		Unknown: true, Null: true, Surrogates: true, Depth: maxJSONDepth, Elements: maxElements,
 		Spelling: fieldName, Free: isFreeMap,
 	})
 	if err != nil {

@@ -27,6 +27,10 @@ type Rules struct {
 	Null    bool // null
 	Depth   int  // of arrays and objects within each other; 0: 10,000
 
+	// Elements is how many an array may have; 0: any number. An element of two bytes can take a hundred where it is
+	// decoded, so that a target with arrays of structs needs it.
+	Elements int
+
 	// Surrogates allows \ud800 and the like without its other half, which is valid JSON
 	// (RFC 8259, 8.2) and no Unicode text.
 	Surrogates bool
@@ -56,6 +60,7 @@ const (
 	Null                   // null
 	Unknown                // the target has no field of this name
 	WrongType              // Kind where Type is wanted
+	TooLong                // an array has more elements than the rules allow
 )
 
 // Error is what is wrong with a document, and where. Callers write their own messages;
@@ -67,6 +72,7 @@ type Error struct {
 	Name   string           // of Duplicate and Spelling
 	Want   string           // of Spelling
 	Depth  int              // of TooDeep: the limit
+	Length int              // of TooLong: the limit
 	Kind   jsontext.Kind    // of WrongType
 	Type   reflect.Type     // of WrongType; nil where the value is of the right type and yet wrong
 	Err    error            // of the decoder, for the log
@@ -95,6 +101,8 @@ func (e *Error) Error() string {
 		return "it has an unknown field"
 	case WrongType:
 		return "it does not match the schema"
+	case TooLong:
+		return fmt.Sprintf("it has a list of more than %d elements", e.Length)
 	}
 	return "it is not valid JSON"
 }
@@ -161,7 +169,12 @@ func (r Rules) value(d *jsontext.Decoder, fields bool, depth int) error {
 		return explain(err)
 	}
 
-	for end := kind + 2; d.PeekKind() != end; { // ] and } come two after [ and {
+	end := kind + 2 // ] and } come two after [ and {
+	for n := 0; d.PeekKind() != end; n++ {
+		if kind == '[' && r.Elements > 0 && n >= r.Elements {
+			return &Error{Fault: TooLong, Length: r.Elements}
+		}
+
 		inner := fields
 		if kind == '{' {
 			var err error

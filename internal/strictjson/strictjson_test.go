@@ -128,3 +128,27 @@ func FuzzOneReading(f *testing.F) {
 		}
 	})
 }
+
+// TestElements: each array has so many elements at most; names of an object are not counted.
+func TestElements(t *testing.T) {
+	for text, allowed := range map[string]bool{
+		`{"list":["a","b","c"]}`:                      true,
+		`{"list":["a","b","c","d"]}`:                  false,
+		`{"free":{"a":[1,2,3],"b":[[1,2,3],[1],[]]}}`: true,
+		`{"free":{"a":[[1,2,3,4]]}}`:                  false,
+		`{"free":{"a":1,"b":2,"c":3,"d":4,"e":5}}`:    true,
+	} {
+		err := strictjson.Check([]byte(text), strictjson.Rules{Elements: 3})
+		e, _ := errors.AsType[*strictjson.Error](err)
+		switch {
+		case allowed && err != nil:
+			t.Errorf("%s: %v", text, err)
+		case !allowed && (e == nil || e.Fault != strictjson.TooLong || e.Length != 3 || !strings.Contains(e.Error(), "more than 3")):
+			t.Errorf("%s: %v, want a list that is too long", text, err)
+		}
+
+		if err := strictjson.Check([]byte(text), strictjson.Rules{}); err != nil {
+			t.Errorf("%s, without a limit: %v", text, err)
+		}
+	}
+}
