@@ -152,6 +152,23 @@ func Normal(i *Inspector, platform string) (string, bool) {
 	return p.String(), ok
 }
 
+// Pause is the time until the next look-up after so many that failed in a row.
+func Pause(failed int) time.Duration { return attempt{failed: failed}.pause() }
+
+// CheckPlatform refuses what is no platform that can be judged.
+func CheckPlatform(s string) error {
+	if err := parsePlatform(s).check("it"); err != nil {
+		return err
+	}
+	return nil
+}
+
+// PlatformsAgree reports whether a config states the platform that an index gives.
+func PlatformsAgree(index, config string) bool { return parsePlatform(index).agrees(parsePlatform(config)) }
+
+// PlatformSelected reports whether a policy that names wanted is about a platform.
+func PlatformSelected(s string, wanted []string) bool { return parsePlatform(s).selected(wanted) }
+
 // LayerSlots are what bounds the layers that are read at once.
 type LayerSlots = layerSlots
 
