@@ -26,6 +26,9 @@ type history struct {
 	mu     sync.Mutex
 	points []attestor.TagPoint // of each tag, oldest first
 	err    error
+
+	reads int                 // that were asked for
+	taken []attestor.TagPoint // what RecordTag was given and took, in order
 }
 
 func TestHistoryInMemory(t *testing.T) {
@@ -43,6 +46,7 @@ func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
 		return errors.New("incomplete")
 	}
 
+	h.taken = append(h.taken, p)
 	p.Seen, p.Until = p.From, nil
 	for _, q := range slices.Backward(h.points) {
 		if q.Repository != p.Repository || q.Tag != p.Tag {
@@ -75,6 +79,7 @@ func (h *history) RecordTag(_ context.Context, p attestor.TagPoint) error {
 func (h *history) TagHistory(_ context.Context, repository, tag string) ([]attestor.TagPoint, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.reads++
 	var out []attestor.TagPoint
 
 	for _, p := range h.points {
