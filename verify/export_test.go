@@ -80,6 +80,9 @@ func ParseGroups(content []byte, name string) (gid int64, err error) {
 	return parseGroups(content, name)
 }
 
+// ParseNames is what the users of a number are found with.
+func ParseNames(content []byte, uid int64) ([]string, error) { return parseNames(content, uid) }
+
 // ParseMembers is what further groups are found with.
 func ParseMembers(content []byte, names []string) (member, group string, err error) {
 	return parseMembers(content, names)

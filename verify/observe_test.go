@@ -140,8 +140,8 @@ func TestTheStoreIsToldFromTimeToTime(t *testing.T) {
 func TestTheStoreIsToldBeginAndEnd(t *testing.T) {
 	w := watch(t)
 	w.names("a")
-	w.fails(errors.New("disk full"))
 	w.look(0)
+	w.fails(errors.New("disk full"))
 	for range 30 {
 		w.look(time.Minute)
 	}
@@ -152,7 +152,7 @@ func TestTheStoreIsToldBeginAndEnd(t *testing.T) {
 	w.fails(nil)
 	w.look(time.Minute)
 
-	want := []time.Duration{0, 30 * time.Minute, 31 * time.Minute, 61 * time.Minute}
+	want := []time.Duration{0, 5 * time.Minute, 30 * time.Minute, 31 * time.Minute, 61 * time.Minute}
 	if diff := cmp.Diff(want, w.taken()); diff != "" {
 		t.Errorf("recorded after (-want +got):\n%s", diff)
 	}
@@ -161,15 +161,17 @@ func TestTheStoreIsToldBeginAndEnd(t *testing.T) {
 // What waits for a store is bounded: the newest are kept.
 func TestObservationsThatWaitAreBounded(t *testing.T) {
 	w := watch(t)
+	w.names("a")
+	w.look(0)
 	w.fails(errors.New("disk full"))
 	for n := range 70 {
-		w.names([]string{"a", "b"}[n%2])
+		w.names([]string{"b", "a"}[n%2])
 		w.look(time.Minute)
 	}
 	w.fails(nil)
 	w.look(time.Minute)
 
-	var want []time.Duration
+	want := []time.Duration{0}
 	for n := 8; n <= 71; n++ {
 		want = append(want, time.Duration(n)*time.Minute)
 	}

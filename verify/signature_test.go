@@ -19,6 +19,7 @@ type signer struct {
 	mu     sync.Mutex
 	signed map[attestor.Digest]bool
 	err    error
+	fails  map[attestor.Digest]error // of some only
 	asked  []attestor.Digest
 }
 
@@ -30,6 +31,8 @@ func (s *signer) Check(ctx context.Context, img attestor.Image, rule attestor.Si
 	switch {
 	case s.err != nil:
 		return "", s.err
+	case s.fails[img.Digest()] != nil:
+		return "", s.fails[img.Digest()]
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case s.signed[img.Digest()]:
