@@ -134,7 +134,7 @@ func TestWhatLiesBelowAccounts(t *testing.T) {
 			pushRaw(t, host, "app", "1", rawImage{User: "app", Layers: tt.layers})
 			ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
 			wantCodes(t, ev.Problems, tt.codes...)
-			if value(ev.User.UID) != 1000 {
+			if proven := value(ev.User.UID) == 1000; proven != (tt.codes == nil) {
 				t.Errorf("user = %+v", ev.User)
 			}
 		})
