@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -41,8 +42,23 @@ func (i *Inspector) children(
 		return nil, nil, problems
 	}
 
+	// They are read side by side, each of its size at most.
+	if total, most := sizeOf(entries), i.limits.IndexBytes; total > most {
+		report(
+			fault(
+				attestor.CodeTooLarge,
+				fmt.Sprintf("the manifests of the index have more than %d bytes, the most that are read", most),
+				"push fewer platforms in one index, or manifests with fewer annotations",
+				nil,
+			),
+			string(img.Digest()),
+		)
+		return nil, nil, problems
+	}
+
 	seen := map[platform]bool{}
 	var attestations []descriptor
+	var sizes []int64 // of those to judge
 	for n, e := range entries {
 		subject := fmt.Sprintf("entry %d of the index", n+1)
 		if claimsAttestation(e) {
@@ -78,13 +94,13 @@ func (i *Inspector) children(
 			)
 		default:
 			seen[e.Platform.normal()] = true
-			judged = append(judged, child)
+			judged, sizes = append(judged, child), append(sizes, e.Size)
 		}
 	}
 
 	if len(problems) == 0 {
-		for _, c := range judged { // while attestations are looked at
-			i.fetch.prefetch(ctx, img.Sibling(c.Digest))
+		for n, c := range judged { // while attestations are looked at
+			i.fetch.prefetch(ctx, img.Sibling(c.Digest), sizes[n])
 		}
 	}
 
@@ -98,6 +114,17 @@ func (i *Inspector) children(
 		}
 	}
 	return judged, left, append(problems, i.attestations(ctx, img, entries, attestations)...)
+}
+
+// sizeOf is how many bytes entries are said to have together.
+func sizeOf(entries []descriptor) (sum int64) {
+	for _, e := range entries {
+		// Neither a negative size nor a sum beyond all numbers makes room for others.
+		if sum += max(e.Size, 0); sum < 0 {
+			return math.MaxInt64
+		}
+	}
+	return sum
 }
 
 func platformsOf(children []attestor.Child) string {
@@ -192,8 +219,8 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 		entries, func(s descriptor) bool { return string(s.Digest) == about && !claimsAttestation(s) },
 	)
 	switch _, err := attestor.ParseDigest(string(e.Digest)); {
-	case err != nil:
-		return bad("it has no valid digest")
+	case err != nil || e.Size < 0:
+		return bad("it has no valid digest or size")
 	case e.Annotations[annotationReferenceType] != attestationManifest:
 		return bad(fmt.Sprintf("%s is %q", annotationReferenceType, clip(e.Annotations[annotationReferenceType])))
 	case e.Platform == nil || *e.Platform != (platform{OS: "unknown", Architecture: "unknown"}):
@@ -223,22 +250,26 @@ func (i *Inspector) attestation(ctx context.Context, img attestor.Image, entries
 // child fetches an entry's manifest, which must be an image's and as large as
 // the index says; size is -1 for an image by itself.
 func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (document, error) {
-	c, err := i.fetch.byDigest(ctx, img)
-	if err != nil {
-		if size >= 0 {
-			err = childMissing(err, img)
-		}
-		return document{}, err
-	}
-
 	// OCI image specification, descriptor: a size that differs means that the content is not to be trusted.
-	if size >= 0 && int64(len(c.bytes)) != size {
-		return document{}, fault(
+	differs := func(has string) error {
+		return fault(
 			attestor.CodeManifestInvalid,
-			fmt.Sprintf("the index says that %s has %d bytes, it has %d", img.Digest(), size, len(c.bytes)),
+			fmt.Sprintf("the index says that %s has %d bytes, it has %s", img.Digest(), size, has),
 			fixRebuild,
 			nil,
 		)
+	}
+
+	c, err := i.fetch.listed(ctx, img, size)
+	switch {
+	case err != nil && size >= 0 && size < i.limits.ManifestBytes && errors.Is(err, errTooLarge):
+		return document{}, differs("more")
+	case err != nil && size >= 0:
+		return document{}, childMissing(err, img)
+	case err != nil:
+		return document{}, err
+	case size >= 0 && int64(len(c.bytes)) != size:
+		return document{}, differs(fmt.Sprint(len(c.bytes)))
 	}
 
 	d, mt, err := i.parsed.document(c)

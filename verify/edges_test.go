@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,77 @@ func TestEntriesOfAnIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCodes(t, r.Problems, want...)
+	}
+}
+
+// The manifests of an index have so many bytes together at most, by what the index says; of each no more is read than it says.
+func TestManifestsOfAnIndex(t *testing.T) {
+	f := &front{}
+	host := newRegistry(t, f.wrap)
+	amd, arm := rawImage{}, rawImage{Arch: "arm64"}
+	large := rawImage{Arch: "s390x", Extra: `"annotations":{"a":"` + strings.Repeat("x", 100_000) + `"}`}
+	statement := corpus.Attestation(corpus.InToto)
+	for _, img := range []rawImage{amd, arm, large, statement} {
+		pushRaw(t, host, "app", "c", img)
+	}
+	a, _ := amd.Bytes()
+	b, _ := arm.Bytes()
+	l, _ := large.Bytes()
+	s, _ := statement.Bytes()
+	sized := func(entry string, size int64) string { // which may lie
+		return strings.NewReplacer(
+			fmt.Sprintf(`"size":%d`, len(a)), fmt.Sprintf(`"size":%d`, size), fmt.Sprintf(`"size":%d`, len(b)), fmt.Sprintf(`"size":%d`, size),
+			fmt.Sprintf(`"size":%d`, len(l)), fmt.Sprintf(`"size":%d`, size), fmt.Sprintf(`"size":%d`, len(s)), fmt.Sprintf(`"size":%d`, size),
+		).Replace(entry)
+	}
+	sum, most := int64(len(a)+len(b)), int64(math.MaxInt64)
+
+	for _, tt := range []struct {
+		name    string
+		limit   int64
+		entries []string
+		code    attestor.Code // "": judged
+		says    string
+		read    bool
+	}{
+		{"as many as are read", sum, []string{amd.Entry(), arm.Entry()}, "", "", true},
+		{"one more", sum - 1, []string{amd.Entry(), arm.Entry()}, attestor.CodeTooLarge, fmt.Sprintf("more than %d bytes", sum-1), false},
+		{"an attestation beside", sum, []string{amd.Entry(), arm.Entry(), corpus.AttestationEntry(amd.Digest(), s)}, attestor.CodeTooLarge, "", false},
+		{"more than can be counted", 0, []string{sized(amd.Entry(), most), sized(arm.Entry(), most)}, attestor.CodeTooLarge, "", false},
+		{"one that makes room for others", sum, []string{amd.Entry(), arm.Entry(), sized(large.Entry(), -int64(len(l)))},
+			attestor.CodeManifestInvalid, "no valid digest or size", false},
+		{"a statement of a negative size", 0, []string{amd.Entry(), sized(corpus.AttestationEntry(amd.Digest(), s), -1)},
+			attestor.CodeAttestationManifestInvalid, "no valid digest or size", false},
+		{"one that is longer than is said", 0, []string{sized(large.Entry(), 1000)}, attestor.CodeManifestInvalid,
+			"has 1000 bytes, it has more", true},
+		{"one that is shorter than is said", 0, []string{sized(large.Entry(), int64(len(l))+1)}, attestor.CodeManifestInvalid,
+			fmt.Sprintf("has %d bytes, it has %d", len(l)+1, len(l)), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			pushIndex(t, host, "app", "1", tt.entries...)
+			f.set(nil)
+			i := newInspector(t, host, func(c *config) { c.Limits.IndexBytes = tt.limit })
+			r, all := inspectAll(t, i, host+"/app:1", attestor.Needs{})
+			problems := r.Problems
+			for _, ev := range all {
+				problems = append(problems, ev.Problems...)
+			}
+
+			var want []attestor.Code
+			if tt.code != "" {
+				want = append(want, tt.code)
+			}
+			wantCodes(t, problems, want...)
+			if len(problems) > 0 && !strings.Contains(problems[0].Message, tt.says) {
+				t.Errorf("it says %q, want %q", problems[0].Message, tt.says)
+			}
+			read := slices.ContainsFunc([]rawImage{amd, arm, large, statement}, func(img rawImage) bool {
+				return gets(f, manifestPath("app", img.Digest())) > 0
+			})
+			if tt.code == attestor.CodeTooLarge && read || tt.read && !read {
+				t.Errorf("a manifest was read: %t", read)
+			}
+		})
 	}
 }
 

@@ -112,20 +112,46 @@ func (f *fetcher) byTagOnce(ctx context.Context, repository, tag string) (conten
 	return c, nil
 }
 
+// wanted is content that is looked up. Its size is what a manifest or an index says of it, -1 where nothing does; no
+// more bytes are read. It is part of the key of shared look-ups, so that a document that lies about it fails nobody
+// else.
+type wanted struct {
+	img  attestor.Image
+	blob bool
+	size int64
+}
+
+func (w wanted) key() contentKey { return contentKey{w.img.Repository(), w.img.Digest(), w.blob} }
+
+// String names it in messages.
+func (w wanted) String() string {
+	if w.blob {
+		return "blob " + string(w.img.Digest()) + " of " + w.img.Repository()
+	}
+	return w.img.String()
+}
+
 // byDigest returns a manifest, from memory if it was read from the same repository
 // before.
 func (f *fetcher) byDigest(ctx context.Context, img attestor.Image) (content, error) {
-	return f.cached(ctx, img, "", f.reader(img))
+	return f.listed(ctx, img, -1)
+}
+
+// listed is byDigest of a manifest that an index says has size bytes. Of one that is longer no more is read, and the error
+// is an errTooLarge; whether it is shorter is left to the caller.
+func (f *fetcher) listed(ctx context.Context, img attestor.Image, size int64) (content, error) {
+	return f.cached(ctx, wanted{img: img, size: size}, f.reader(img, size))
 }
 
 // prefetch starts reading a manifest that will be needed next.
-func (f *fetcher) prefetch(ctx context.Context, img attestor.Image) {
-	if _, ok := f.cache.Get(contentKey{repository: img.Repository(), digest: img.Digest()}); !ok {
-		f.start(ctx, img, "", f.reader(img))
+func (f *fetcher) prefetch(ctx context.Context, img attestor.Image, size int64) {
+	w := wanted{img: img, size: size}
+	if _, ok := f.cache.Get(w.key()); !ok {
+		f.start(ctx, w, f.reader(img, size))
 	}
 }
 
-func (f *fetcher) reader(img attestor.Image) func(context.Context) (content, error) {
+func (f *fetcher) reader(img attestor.Image, size int64) func(context.Context) (content, error) {
 	return func(ctx context.Context) (content, error) {
 		opts, err := f.allowed(img.Repository())
 		if err != nil {
@@ -135,7 +161,7 @@ func (f *fetcher) reader(img attestor.Image) func(context.Context) (content, err
 		if err != nil {
 			return content{}, err
 		}
-		return f.manifest(ctx, ref, img.Digest())
+		return f.manifest(atMost(ctx, size), ref, img.Digest())
 	}
 }
 
@@ -157,9 +183,8 @@ func (f *fetcher) blob(ctx context.Context, img attestor.Image, size, limit int6
 		nil,
 	)
 
-	// The size is part of the key of the shared look-up, so that a manifest that lies about it
-	// fails nobody else; what is in memory is compared all the same.
-	c, err := f.cached(ctx, img, fmt.Sprint("#", size), func(ctx context.Context) (content, error) {
+	// What is in memory is compared all the same.
+	c, err := f.cached(ctx, wanted{img, true, size}, func(ctx context.Context) (content, error) {
 		rc, err := f.open(ctx, img)
 		if err != nil {
 			return content{}, err
@@ -205,28 +230,27 @@ func (f *fetcher) open(ctx context.Context, img attestor.Image) (io.ReadCloser, 
 // cached runs read unless its result is in memory, and retries when the registry asks
 // for it.
 func (f *fetcher) cached(
-	ctx context.Context, img attestor.Image, variant string, read func(context.Context) (content, error),
+	ctx context.Context, w wanted, read func(context.Context) (content, error),
 ) (content, error) {
-	return patiently(ctx, func() (content, error) { return f.cachedOnce(ctx, img, variant, read) })
+	return patiently(ctx, func() (content, error) { return f.cachedOnce(ctx, w, read) })
 }
 
 func (f *fetcher) cachedOnce(
-	ctx context.Context, img attestor.Image, variant string, read func(context.Context) (content, error),
+	ctx context.Context, w wanted, read func(context.Context) (content, error),
 ) (content, error) {
-	key := contentKey{img.Repository(), img.Digest(), variant != ""}
-	if c, ok := f.cache.Get(key); ok {
+	if c, ok := f.cache.Get(w.key()); ok {
 		f.hits.Add(1)
 		return c, nil
 	}
 
 	f.misses.Add(1)
 	if ctx.Err() != nil { // nothing is fetched for a caller who has left
-		return content{}, timedOut(img.String(), ctx.Err())
+		return content{}, timedOut(w.img.String(), ctx.Err())
 	}
 	select {
 	case <-ctx.Done():
-		return content{}, timedOut(img.String(), ctx.Err())
-	case r := <-f.start(ctx, img, variant, read):
+		return content{}, timedOut(w.img.String(), ctx.Err())
+	case r := <-f.start(ctx, w, read):
 		return r.Val.(content), r.Err
 	}
 }
@@ -235,11 +259,10 @@ func (f *fetcher) cachedOnce(
 // one who came first and has its own deadline, so that a caller who leaves fails
 // nobody else.
 func (f *fetcher) start(
-	ctx context.Context, img attestor.Image, variant string, read func(context.Context) (content, error),
+	ctx context.Context, w wanted, read func(context.Context) (content, error),
 ) <-chan singleflight.Result {
-	key := contentKey{img.Repository(), img.Digest(), variant != ""}
-	return f.lookups.DoChan(img.String()+variant, func() (any, error) {
-		if c, ok := f.cache.Get(key); ok { // read since the caller looked
+	return f.lookups.DoChan(fmt.Sprint(w, "#", w.size), func() (any, error) {
+		if c, ok := f.cache.Get(w.key()); ok { // read since the caller looked
 			return c, nil
 		}
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.limits.FetchTimeout)
@@ -248,13 +271,9 @@ func (f *fetcher) start(
 		// Only a success is kept: a failure may be the registry's for a moment.
 		c, err := guarded(func() (content, error) { return read(work) })
 		if err != nil {
-			what := img.String()
-			if key.blob {
-				what = "blob " + string(img.Digest()) + " of " + img.Repository()
-			}
-			return content{}, classify(err, what, img.Repository())
+			return content{}, classify(err, w.String(), w.img.Repository())
 		}
-		f.cache.Put(key, c, int64(len(c.bytes))+lru.Entry)
+		f.cache.Put(w.key(), c, int64(len(c.bytes))+lru.Entry)
 		return c, nil
 	})
 }

@@ -13,6 +13,7 @@ type limits struct {
 	ManifestBytes     int64         // a manifest or index
 	ConfigBytes       int64         // an image's config
 	Descriptors       int           // entries of an index
+	IndexBytes        int64         // the manifests of an index together
 	Layers            int           // layers of an image
 	LayerBytes        int64         // one compressed layer, where it must be read
 	UncompressedBytes int64         // one layer unpacked
@@ -42,6 +43,7 @@ func (l limits) withDefaults() limits {
 		ManifestBytes:     cmp.Or(l.ManifestBytes, 4<<20),
 		ConfigBytes:       cmp.Or(l.ConfigBytes, 1<<20),
 		Descriptors:       cmp.Or(l.Descriptors, 64),
+		IndexBytes:        cmp.Or(l.IndexBytes, 16<<20),
 		Layers:            cmp.Or(l.Layers, 256),
 		LayerBytes:        cmp.Or(l.LayerBytes, 1<<30),
 		UncompressedBytes: cmp.Or(l.UncompressedBytes, 4<<30),

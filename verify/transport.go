@@ -122,8 +122,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 
 	// The Content-Length is a claim; the body is bounded whatever it says.
 	limit := g.limits.ManifestBytes
-	if resp.StatusCode == http.StatusOK && isBlob(req) {
-		limit = g.limits.LayerBytes
+	if resp.StatusCode == http.StatusOK {
+		limit = g.limit(req)
 	}
 
 	if resp.ContentLength > limit {
@@ -144,13 +144,30 @@ func redirects(req *http.Request) (hops int, origin string) {
 	return hops, req.URL.Host
 }
 
-// isBlob reports whether req, or the request that was redirected to it, asks
-// for a blob.
-func isBlob(req *http.Request) bool {
+// limit is how many bytes are read of what req, or the request that was redirected to it, asks for.
+func (g *guard) limit(req *http.Request) int64 {
 	for i := 0; req.Response != nil && req.Response.Request != nil && i <= maxRedirects; i++ {
 		req = req.Response.Request
 	}
-	return asksFor(req, "blobs")
+
+	said, ok := req.Context().Value(atMostKey{}).(int64)
+	switch {
+	case asksFor(req, "blobs"):
+		return g.limits.LayerBytes
+	case ok && asksFor(req, "manifests"): // and not for the token that it takes
+		return min(g.limits.ManifestBytes, said)
+	}
+	return g.limits.ManifestBytes
+}
+
+type atMostKey struct{}
+
+// atMost returns a context through which the guard learns how many bytes a manifest is said to have; -1: nobody says.
+func atMost(ctx context.Context, size int64) context.Context {
+	if size < 0 {
+		return ctx
+	}
+	return context.WithValue(ctx, atMostKey{}, size)
 }
 
 // asksFor reports whether a request is for a kind of content, manifests or blobs: OCI distribution specification,
