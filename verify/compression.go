@@ -74,19 +74,45 @@ func stated(mediaType string) compression {
 	return unstated
 }
 
-// maxZstdWindow is the largest window that the zstd program decompresses
-// by default. A frame decides how much memory its window takes.
-const maxZstdWindow = 128 << 20
+// maxZstdWindow is the largest window that the zstd program decompresses by default, and usualZstdWindow that of its
+// levels up to 20: a frame decides how much memory its window takes.
+const (
+	maxZstdWindow   = 128 << 20
+	usualZstdWindow = 32 << 20
+)
 
-// decompress reads what is left of r by the compression that detect found. The
-// caller calls done once nothing more is read.
+// windowOf is the largest zstd window that a layer may have that begins with head: the usual one if that is enough for
+// its first frame. What comes after a skippable frame is not known yet.
+func windowOf(head []byte) uint64 {
+	if detect(head) != zstandard {
+		return usualZstdWindow
+	}
+
+	var first zstd.Header
+	if err := first.Decode(head); err != nil || first.Skippable {
+		return maxZstdWindow
+	}
+
+	// A frame in a single segment has a window of its whole content.
+	window := first.WindowSize
+	if first.SingleSegment {
+		window = first.FrameContentSize
+	}
+	if window > usualZstdWindow {
+		return maxZstdWindow
+	}
+	return usualZstdWindow
+}
+
+// decompress reads what is left of r by the compression that detect found, with zstd windows of window bytes at most.
+// The caller calls done once nothing more is read.
 //
 // It goes by the libraries that containerd uses, with its options but for those
 // that bound memory, so that both read the same bytes or both fail: zstd frames
 // and skippable frames in any order, empty ones too, and any number of gzip
 // members are one stream; bytes after them that are no frame or member are an
 // error.
-func decompress(r *bufio.Reader, c compression) (unpacked io.Reader, done func(), err error) {
+func decompress(r *bufio.Reader, c compression, window uint64) (unpacked io.Reader, done func(), err error) {
 	switch c {
 	case gzipped:
 		z, err := gzip.NewReader(r)
@@ -97,7 +123,7 @@ func decompress(r *bufio.Reader, c compression) (unpacked io.Reader, done func()
 
 	case zstandard:
 		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxZstdWindow))
+			zstd.WithDecoderMaxWindow(window))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -92,9 +92,12 @@ func ParseMembers(content []byte, names []string) (member, group string, err err
 // diffID.
 func OpenLayer(blob io.Reader) (c string, diffID attestor.Digest, err error) {
 	r := &layerReader{limits: limits{UncompressedBytes: 1 << 24}.withDefaults()}
-	read, err := r.walk(bufio.NewReader(blob))
+	read, err := r.walk(bufio.NewReader(blob), maxZstdWindow)
 	return string(read.facts.compression), read.facts.diffID, err
 }
+
+// WindowOf is the largest zstd window that a layer may have that begins with head.
+func WindowOf(head []byte) uint64 { return windowOf(head) }
 
 // IsTooLarge reports whether a layer is beyond the gate's limits.
 func IsTooLarge(err error) bool { return errors.Is(err, errTooLarge) }

@@ -35,15 +35,19 @@ type layerReader struct {
 	limits  limits
 	lookups singleflight.Group
 	slots   *layerSlots
+	wide    *layerSlots // of layers with a zstd window that is larger than usual
 	facts   *lru.Cache[attestor.Digest, layerFacts]
 	effects *lru.Cache[attestor.Digest, layerEffect]
 }
 
-const effectCacheBytes = 16 << 20
+const (
+	effectCacheBytes = 16 << 20
+	wideReads        = 2 // at once: each may take 128 MiB
+)
 
 func newLayerReader(f *fetcher, l limits) *layerReader {
 	return &layerReader{
-		fetch: f, limits: l, slots: newLayerSlots(l.LayerReads),
+		fetch: f, limits: l, slots: newLayerSlots(l.LayerReads), wide: newLayerSlots(wideReads),
 		facts:   lru.New[attestor.Digest, layerFacts](int64(l.LayerFacts)),
 		effects: lru.New[attestor.Digest, layerEffect](effectCacheBytes),
 	}
@@ -244,15 +248,30 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 
 	source := &faithful{r: &declared{r: packed, left: size, layer: layer}}
 	buffered := bufio.NewReaderSize(source, 64<<10)
-	read, failed := r.walk(buffered)
+
+	// An error of reading is met again below.
+	head, _ := buffered.Peek(zstd.HeaderMaxSize)
+	window := windowOf(head)
+	if window > usualZstdWindow {
+		give, err := r.wide.take(ctx, layer.Registry())
+		if err != nil {
+			return readLayer{}, err
+		}
+		defer give()
+	}
+
+	read, failed := r.walk(buffered, window)
 	switch {
 	case source.err != nil: // a failure to read, which is returned below
 	case errors.Is(failed, errTooLarge):
 		return readLayer{}, tooLarge(layer, "unpacks to more than %d bytes, the most that are read",
 			r.limits.UncompressedBytes)
 	case errors.Is(failed, zstd.ErrWindowSizeExceeded), errors.Is(failed, zstd.ErrDecoderSizeExceeded):
-		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read",
-			maxZstdWindow)
+		where := ""
+		if window < maxZstdWindow {
+			where = " behind a frame with a smaller one"
+		}
+		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read"+where, window)
 	}
 
 	// At the end of the packed bytes, the client compares their digest. Before that, an
@@ -271,14 +290,14 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 
 // walk decompresses a blob, hashes what comes out, and notes what it does to the
 // files of accounts.
-func (r *layerReader) walk(packed *bufio.Reader) (readLayer, error) {
+func (r *layerReader) walk(packed *bufio.Reader, window uint64) (readLayer, error) {
 	head, err := packed.Peek(headBytes)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return readLayer{}, err
 	}
 
 	read := readLayer{facts: layerFacts{compression: detect(head)}}
-	unpacked, done, err := decompress(packed, read.facts.compression)
+	unpacked, done, err := decompress(packed, read.facts.compression, window)
 	if err != nil {
 		return read, err
 	}

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/testkit/corpus"
+	"github.com/attestor-gate/attestor/verify"
 )
 
 // Two images share a layer, and one's manifest lies about its size: read at the
@@ -160,6 +162,63 @@ func TestZstdWindows(t *testing.T) {
 				t.Errorf("it says %q, want %q", ev.Problems[0].Message, want)
 			}
 		})
+	}
+}
+
+// zstdFrame is a frame of one raw block, with the byte that says its window: 2 to the power of 10 and its upper five bits,
+// and an eighth of that for each of the lower three (RFC 8878, 3.1.1.1.2).
+func zstdFrame(window byte, content []byte) []byte {
+	n := len(content)<<3 | 1 // raw, and the last
+	return append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, window, byte(n), byte(n >> 8), byte(n >> 16)}, content...)
+}
+
+// Large windows are for few layers at a time: which one a layer may have is known by its first frame.
+func TestWindowsByTheFirstFrame(t *testing.T) {
+	const usual, most = 32 << 20, 128 << 20
+	segment := func(size uint32) []byte {
+		return binary.LittleEndian.AppendUint32([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xa0}, size)
+	}
+	for _, tt := range []struct {
+		name string
+		head []byte
+		want uint64
+	}{
+		{"32 MiB", zstdFrame(15<<3, nil), usual},
+		{"36 MiB", zstdFrame(15<<3|1, nil), most},
+		{"64 MiB", zstdFrame(16<<3, nil), most},
+		{"256 MiB", zstdFrame(18<<3, nil), most},
+		{"a segment of 32 MiB", segment(usual), usual},
+		{"a segment of one byte more", segment(usual + 1), most},
+		{"a skippable frame", corpus.Skippable(0, "some content"), most},
+		{"half a header", []byte{0x28, 0xb5, 0x2f, 0xfd}, most},
+		{"gzip", corpus.Gzip([]byte("content")), usual},
+		{"a tar", tarOf(file{"a", ""}), usual},
+		{"nothing", nil, usual},
+	} {
+		if got := verify.WindowOf(tt.head[:min(len(tt.head), 17)]); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+
+	content := tarOf(etc(root1000)...)
+	first, second := content[:600], content[600:]
+	for name, tt := range map[string]struct {
+		blob  []byte
+		codes []attestor.Code
+	}{
+		"two frames of 8 MiB":       {append(zstdFrame(13<<3, first), zstdFrame(13<<3, second)...), nil},
+		"of 8 MiB and then of 1 MiB": {append(zstdFrame(13<<3, first), zstdFrame(10<<3, second)...), nil},
+		"of 8 MiB and then of 64 MiB": {append(zstdFrame(13<<3, first), zstdFrame(16<<3, second)...),
+			[]attestor.Code{attestor.CodeUserLookupFailed}},
+	} {
+		host := newRegistry(t, nil)
+		l := rawLayer{Blob: tt.blob, MediaType: ociLayer + "+zstd", DiffID: sum(content)}
+		pushRaw(t, host, "app", "1", rawImage{User: "app", Layers: []rawLayer{l}})
+		ev := inspectOne(t, newInspector(t, host, nil), host+"/app:1", attestor.Needs{ResolveNames: true})
+		wantCodes(t, ev.Problems, tt.codes...)
+		if len(tt.codes) > 0 && !strings.Contains(ev.Problems[0].Message, "more than 33554432 bytes, the largest that is read behind a frame") {
+			t.Errorf("%s: it says %q", name, ev.Problems[0].Message)
+		}
 	}
 }
 
