@@ -58,9 +58,10 @@ func (e layerEffect) bytes() int64 {
 }
 
 const (
-	maxPath     = 4096     // bytes of a path, Linux's own limit (PATH_MAX): a runtime fails to unpack a longer one
-	maxTracked  = 32 << 20 // bytes of names of directories and links
-	maxSuspects = 10_000   // files with the name of a file of accounts in other directories
+	maxPath      = 4096     // bytes of a path, Linux's own limit (PATH_MAX): a runtime fails to unpack a longer one
+	maxTracked   = 32 << 20 // bytes of directories and links: their names, and trackedEntry for each
+	trackedEntry = 64       // bytes that a map takes beside a name
+	maxSuspects  = 10_000   // files with the name of a file of accounts in other directories
 )
 
 // tarWalk follows one layer's entries in their order.
@@ -245,8 +246,8 @@ func (w *tarWalk) track(name string, isDir bool) {
 	if known, ok := w.dirs[name]; ok && !known {
 		return
 	}
-	if w.tracked += len(name) + 16; w.tracked > maxTracked {
-		w.limit("its directories and links have names of more than %d bytes", maxTracked)
+	if w.tracked += len(name) + trackedEntry; w.tracked > maxTracked {
+		w.limit("its directories and links take more than %d bytes", maxTracked)
 		return
 	}
 	w.dirs[name] = isDir
