@@ -243,6 +243,34 @@ func TestServedUnderAnotherType(t *testing.T) {
 	}
 }
 
+// Whoever was told to serve a manifest under its own type did so: what was refused before is not refused for ever.
+func TestServedUnderItsOwnTypeAtLast(t *testing.T) {
+	a := newAnswering(t)
+	for _, p := range a.places[1:3] { // by digest: the image, and the child of an index
+		i := newInspector(t, a.host, nil)
+		outcome := func() []attestor.Problem {
+			t.Helper()
+			r, err := i.Resolve(t.Context(), parse(t, p.ref), attestor.Needs{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems := r.Problems
+			for _, c := range r.Children {
+				problems = append(problems, i.Inspect(t.Context(), r, c, attestor.Needs{}).Problems...)
+			}
+			return problems
+		}
+
+		a.answer(p.path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", dockerManifest)
+			_, _ = w.Write(a.Manifest)
+		})
+		wantCodes(t, outcome(), attestor.CodeManifestInvalid)
+		a.front.set(nil)
+		wantCodes(t, outcome())
+	}
+}
+
 // asksToWait answers n requests of a path with a status and a Retry-After, and
 // lets the registry answer the rest.
 func (a *answering) asksToWait(path string, n int64, status int, after string) *atomic.Int64 {

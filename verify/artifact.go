@@ -41,7 +41,7 @@ func (i *Inspector) Artifact(ctx context.Context, img attestor.Image, tag string
 		return "", err
 	}
 
-	d, mt, err := i.parsed.document(c)
+	d, mt, err := i.document(img, c)
 	if e, ok := errors.AsType[*attestor.Error](err); ok && e.Code == attestor.CodeArtifact {
 		return artifactOther, nil // OCI's artifact manifest, which has no layers
 	}

@@ -221,7 +221,7 @@ func (c *catalogue) read(ctx context.Context, s *platformBases, key baseKey) (*b
 		return nil, err
 	}
 
-	d, mt, err := c.i.parsed.document(raw)
+	d, mt, err := c.i.document(img, raw)
 	if err != nil {
 		return nil, err
 	}

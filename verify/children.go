@@ -272,7 +272,7 @@ func (i *Inspector) child(ctx context.Context, img attestor.Image, size int64) (
 		return document{}, differs(fmt.Sprint(len(c.bytes)))
 	}
 
-	d, mt, err := i.parsed.document(c)
+	d, mt, err := i.document(img, c)
 	if err != nil {
 		return document{}, err
 	}

@@ -151,6 +151,9 @@ func (f *fetcher) prefetch(ctx context.Context, img attestor.Image, size int64) 
 	}
 }
 
+// forget has a manifest read again when it is asked for next.
+func (f *fetcher) forget(img attestor.Image) { f.cache.Remove(wanted{img: img}.key()) }
+
 func (f *fetcher) reader(img attestor.Image, size int64) func(context.Context) (content, error) {
 	return func(ctx context.Context) (content, error) {
 		opts, err := f.allowed(img.Repository())

@@ -130,7 +130,7 @@ func (i *Inspector) entry(
 	if err != nil {
 		return descriptor{}, nil, err
 	}
-	d, mt, err := i.parsed.document(c)
+	d, mt, err := i.document(index, c)
 	if err != nil {
 		return descriptor{}, nil, err
 	}

@@ -36,7 +36,7 @@ func (i *Inspector) Resolve(
 		upload.Go(func() { r.Uploaded, uploadProblem = i.uploaded(ctx, img) })
 	}
 
-	d, mt, err := i.parsed.document(c)
+	d, mt, err := i.document(img, c)
 	var problems []attestor.Problem
 	switch {
 	case err != nil:
@@ -79,8 +79,18 @@ func (i *Inspector) Index(ctx context.Context, img attestor.Image) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	_, mt, err := i.parsed.document(c)
+	_, mt, err := i.document(img, c)
 	return isIndexType(mt), err
+}
+
+// document is what a manifest says, of which c was read. One that is refused is not kept: that may be for the media type
+// that it was served under, which its pusher or the registry can mend, as they are told.
+func (i *Inspector) document(img attestor.Image, c content) (document, string, error) {
+	d, mt, err := i.parsed.document(c)
+	if err != nil {
+		i.fetch.forget(img)
+	}
+	return d, mt, err
 }
 
 // manifest fetches the manifest that ref names, and returns its digest. Everything that
