@@ -29,30 +29,8 @@ func (i *Inspector) children(
 	report := func(err *attestor.Error, subject string) {
 		problems = append(problems, problem(attestor.CheckPlatforms, err.Code, clip(subject), err.Msg, err.Fix))
 	}
-	if n := len(entries); n > i.limits.Descriptors {
-		report(
-			fault(
-				attestor.CodeTooLarge,
-				fmt.Sprintf("the index has %d entries, at most %d are judged", n, i.limits.Descriptors),
-				"push fewer platforms in one index",
-				nil,
-			),
-			string(img.Digest()),
-		)
-		return nil, nil, problems
-	}
-
-	// They are read side by side, each of its size at most.
-	if total, most := sizeOf(entries), i.limits.IndexBytes; total > most {
-		report(
-			fault(
-				attestor.CodeTooLarge,
-				fmt.Sprintf("the manifests of the index have more than %d bytes, the most that are read", most),
-				"push fewer platforms in one index, or manifests with fewer annotations",
-				nil,
-			),
-			string(img.Digest()),
-		)
+	if err := i.indexTooLarge(entries); err != nil {
+		report(err, string(img.Digest()))
 		return nil, nil, problems
 	}
 
@@ -114,6 +92,29 @@ func (i *Inspector) children(
 		}
 	}
 	return judged, left, append(problems, i.attestations(ctx, img, entries, attestations)...)
+}
+
+// indexTooLarge refuses an index of which more would have to be read than one image may cost.
+func (i *Inspector) indexTooLarge(entries []descriptor) *attestor.Error {
+	if n := len(entries); n > i.limits.Descriptors {
+		return fault(
+			attestor.CodeTooLarge,
+			fmt.Sprintf("the index has %d entries, at most %d are judged", n, i.limits.Descriptors),
+			"push fewer platforms in one index",
+			nil,
+		)
+	}
+
+	// They are read side by side, each of its size at most.
+	if most := i.limits.IndexBytes; sizeOf(entries) > most {
+		return fault(
+			attestor.CodeTooLarge,
+			fmt.Sprintf("the manifests of the index have more than %d bytes, the most that are read", most),
+			"push fewer platforms in one index, or manifests with fewer annotations",
+			nil,
+		)
+	}
+	return nil
 }
 
 // sizeOf is how many bytes entries are said to have together.
