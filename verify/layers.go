@@ -271,7 +271,8 @@ func (r *layerReader) unpack(ctx context.Context, layer attestor.Image, size int
 		if window < maxZstdWindow {
 			where = " behind a frame with a smaller one"
 		}
-		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read"+where, window)
+		return readLayer{}, tooLarge(layer, "has a zstd window of more than %d bytes, the largest that is read%s",
+			window, where)
 	}
 
 	// At the end of the packed bytes, the client compares their digest. Before that, an
