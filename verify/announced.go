@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/referrers"
 )
 
 // An announcement is the digest that a registry gives with a manifest. Where
@@ -28,7 +29,7 @@ func announced(ctx context.Context) (context.Context, *announcement) {
 // note is called for every answer; the last manifest's counts.
 func note(req *http.Request, resp *http.Response) {
 	a, ok := req.Context().Value(announcementKey{}).(*announcement)
-	if !ok || resp.StatusCode != http.StatusOK || !asksFor(req, "manifests") {
+	if !ok || resp.StatusCode != http.StatusOK || !referrers.Asks(req, "manifests") {
 		return
 	}
 	a.mu.Lock()

@@ -9,12 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path"
 	"strings"
 	"time"
 
 	"github.com/attestor-gate/attestor/internal/loopback"
 	"github.com/attestor-gate/attestor/internal/reach"
+	"github.com/attestor-gate/attestor/internal/referrers"
 	"github.com/attestor-gate/attestor/internal/throttle"
 )
 
@@ -152,9 +152,9 @@ func (g *guard) limit(req *http.Request) int64 {
 
 	said, ok := req.Context().Value(atMostKey{}).(int64)
 	switch {
-	case asksFor(req, "blobs"):
+	case referrers.Asks(req, "blobs"):
 		return g.limits.LayerBytes
-	case ok && asksFor(req, "manifests"): // and not for the token that it takes
+	case ok && referrers.Asks(req, "manifests"): // and not for the token that it takes
 		return min(g.limits.ManifestBytes, said)
 	}
 	return g.limits.ManifestBytes
@@ -169,10 +169,6 @@ func atMost(ctx context.Context, size int64) context.Context {
 	}
 	return context.WithValue(ctx, atMostKey{}, size)
 }
-
-// asksFor reports whether a request is for a kind of content, manifests or blobs: OCI distribution specification,
-// /v2/<name>/<kind>/<reference>. Parts of a repository's name may be called so, too: the place in the path decides.
-func asksFor(req *http.Request, kind string) bool { return path.Base(path.Dir(req.URL.Path)) == kind }
 
 // boundedBody returns an error at its limit, so that a truncated document is never
 // taken for the whole.

@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
+	"path"
 )
 
 // errTooLarge ends a body that exceeds its limit.
 var errTooLarge = fmt.Errorf("the registry's manifest or list of referrers has more than %d bytes", MaxManifest)
+
+// Asks reports whether a request is for a kind of content, manifests, blobs or referrers: OCI distribution specification,
+// /v2/<name>/<kind>/<reference>. Parts of a repository's name may be called so, too: the place in the path decides.
+func Asks(r *http.Request, kind string) bool { return path.Base(path.Dir(r.URL.Path)) == kind }
 
 // capped limits the bodies of manifests and lists of referrers to MaxManifest. The
 // registry library reads them whole (up to 100 MiB) before anyone can look at them.
@@ -23,7 +27,7 @@ func (t *capped) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 
 	// Blobs have limits of their own where they are read.
-	if strings.Contains(r.URL.Path, "/manifests/") || strings.Contains(r.URL.Path, "/referrers/") {
+	if Asks(r, "manifests") || Asks(r, "referrers") {
 		resp.Body = &bounded{resp.Body, MaxManifest, errTooLarge}
 	}
 	return resp, nil

@@ -34,7 +34,7 @@ type referrersPage struct {
 // isPage reports whether a response is a list of referrers that continues elsewhere.
 func isPage(r *http.Request, resp *http.Response) bool {
 	return r.Method == http.MethodGet && resp.StatusCode == http.StatusOK &&
-		strings.Contains(r.URL.Path, "/referrers/") && resp.Header.Get("Link") != ""
+		Asks(r, "referrers") && resp.Header.Get("Link") != ""
 }
 
 func (p *paged) RoundTrip(r *http.Request) (*http.Response, error) {

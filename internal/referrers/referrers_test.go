@@ -219,3 +219,22 @@ func TestAnEndlessWaitEndsWithTheContext(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// A blob is not limited like a manifest, whatever parts of its repository's name are called.
+func TestRepositoriesThatAreCalledManifests(t *testing.T) {
+	for _, repo := range []string{"manifests", "acme/manifests/app", "acme/referrers/app"} {
+		s := &host{Host: registries.Start(t, registries.Memory(true), repo), t: t}
+		img := s.Push()
+		blob := bytes.Repeat([]byte("a"), referrers.MaxManifest+1)
+		s.refer(img, "application/spdx+json", blob)
+
+		c := client(t)
+		list, err := c.List(t.Context(), img)
+		must(t, err)
+		m, err := c.Manifest(t.Context(), img, list.Referrers[0])
+		must(t, err)
+		if got, err := c.Blob(t.Context(), img, m.Layers[0], 2*referrers.MaxManifest); err != nil || !bytes.Equal(got, blob) {
+			t.Errorf("%s: %d bytes of %d, %v", repo, len(got), len(blob), err)
+		}
+	}
+}
