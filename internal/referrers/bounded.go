@@ -1,14 +1,22 @@
 package referrers
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"path"
 )
 
-// errTooLarge ends a body that exceeds its limit.
-var errTooLarge = fmt.Errorf("the registry's manifest or list of referrers has more than %d bytes", MaxManifest)
+// maxCommas is how many commas a manifest or a list of referrers may have. An element of an array can have one byte, and
+// take more than a hundred where it is decoded.
+const maxCommas = 200_000
+
+// errTooLarge and errTooMany end a body that exceeds its limits.
+var (
+	errTooLarge = fmt.Errorf("the registry's manifest or list of referrers has more than %d bytes", MaxManifest)
+	errTooMany  = fmt.Errorf("the registry's manifest or list of referrers has more than %d commas", maxCommas)
+)
 
 // Asks reports whether a request is for a kind of content, manifests, blobs or referrers: OCI distribution specification,
 // /v2/<name>/<kind>/<reference>. Parts of a repository's name may be called so, too: the place in the path decides.
@@ -28,7 +36,7 @@ func (t *capped) RoundTrip(r *http.Request) (*http.Response, error) {
 
 	// Blobs have limits of their own where they are read.
 	if Asks(r, "manifests") || Asks(r, "referrers") {
-		resp.Body = &bounded{resp.Body, MaxManifest, errTooLarge}
+		resp.Body = &counted{&bounded{resp.Body, MaxManifest, errTooLarge}, maxCommas}
 	}
 	return resp, nil
 }
@@ -50,6 +58,24 @@ func (b *bounded) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	if b.left < 0 {
 		return 0, b.over
+	}
+	return n, err
+}
+
+// counted returns an error after so many commas.
+type counted struct {
+	io.ReadCloser
+	left int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	if c.left < 0 {
+		return 0, errTooMany
+	}
+
+	n, err := c.ReadCloser.Read(p)
+	if c.left -= bytes.Count(p[:n], []byte{','}); c.left < 0 {
+		return 0, errTooMany
 	}
 	return n, err
 }

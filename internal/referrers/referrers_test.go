@@ -171,6 +171,19 @@ func TestWhatIsTooLargeOrOfAnotherDigest(t *testing.T) {
 	if got, err := client(t).Manifest(t.Context(), img, list.Referrers[0]); err == nil || errors.Is(err, referrers.ErrNone) {
 		t.Errorf("a manifest that is too large: %+v, %v", got, err)
 	}
+	// Of few bytes, and taking hundreds of megabytes where they are decoded.
+	answer("/referrers/", `{"manifests":[0`+strings.Repeat(",0", 200_001)+`]}`)
+	if got, err := client(t).List(t.Context(), img); err == nil || len(got.Referrers) > 0 || !strings.Contains(err.Error(), "more than 200000 commas") {
+		t.Errorf("a list of too many: %d, %v", got.Listed, err)
+	}
+	answer("/manifests/", `{"layers":[`+strings.Repeat("{},", 200_001)+`{}]}`)
+	if got, err := client(t).Manifest(t.Context(), img, list.Referrers[0]); err == nil || !strings.Contains(err.Error(), "more than 200000 commas") {
+		t.Errorf("a manifest of too many: %t, %v", got != nil, err)
+	}
+	answer("/referrers/", `{"schemaVersion":2,"manifests":[],"annotations":{"a":"`+strings.Repeat(",", 199_998)+`"}}`)
+	if _, err := client(t).List(t.Context(), img); err != nil {
+		t.Errorf("a list of as many as are read: %v", err)
+	}
 	answer("/manifests/", `{"subject":{"digest":"`+string(img.Digest())+`"}}`)
 	if got, err := client(t).Manifest(t.Context(), img, list.Referrers[0]); err == nil || errors.Is(err, referrers.ErrNone) {
 		t.Errorf("a manifest of another digest: %+v, %v", got, err)
