@@ -242,7 +242,9 @@ func TestTheShortestSkippableFrame(t *testing.T) {
 // One layer with other content disproves what the config claims, whatever is not known of another one.
 func TestOneLayerDisprovesABase(t *testing.T) {
 	a, b := layer("a"), layer("b")
-	large := func(as rawLayer, more int) rawLayer { return rawLayer{Blob: make([]byte, 2<<20+more), DiffID: as.DiffID} }
+	large := func(as rawLayer, more int) rawLayer {
+		return rawLayer{Blob: make([]byte, 2<<20+more), DiffID: as.DiffID}
+	}
 	for _, tt := range []struct {
 		name    string
 		layers  []rawLayer

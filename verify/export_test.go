@@ -170,7 +170,9 @@ func CheckPlatform(s string) error {
 }
 
 // PlatformsAgree reports whether a config states the platform that an index gives.
-func PlatformsAgree(index, config string) bool { return parsePlatform(index).agrees(parsePlatform(config)) }
+func PlatformsAgree(index, config string) bool {
+	return parsePlatform(index).agrees(parsePlatform(config))
+}
 
 // PlatformSelected reports whether a policy that names wanted is about a platform.
 func PlatformSelected(s string, wanted []string) bool { return parsePlatform(s).selected(wanted) }

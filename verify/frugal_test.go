@@ -23,7 +23,9 @@ func gets(f *front, path string) (n int) {
 	return n
 }
 
-func manifestPath(repo string, d attestor.Digest) string { return "/v2/" + repo + "/manifests/" + string(d) }
+func manifestPath(repo string, d attestor.Digest) string {
+	return "/v2/" + repo + "/manifests/" + string(d)
+}
 
 func blobPath(repo string, l rawLayer) string { return "/v2/" + repo + "/blobs/" + string(sum(l.Blob)) }
 

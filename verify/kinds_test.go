@@ -174,7 +174,9 @@ func TestImagesThatProvenanceNames(t *testing.T) {
 	host := newRegistry(t, nil)
 	pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("base")})
 	d := sum([]byte("d"))
-	dep := func(uri string, d attestor.Digest) string { return fmt.Sprintf(`{"uri":%q,"digest":{"sha256":%q}}`, uri, d.Hex()) }
+	dep := func(uri string, d attestor.Digest) string {
+		return fmt.Sprintf(`{"uri":%q,"digest":{"sha256":%q}}`, uri, d.Hex())
+	}
 	list := func(deps ...string) string { return "[" + strings.Join(deps, ",") + "]" }
 	statement := func(materials, resolved string) string {
 		return fmt.Sprintf(`{"predicate":{"materials":%s,"buildDefinition":{"resolvedDependencies":%s}}}`, materials, resolved)
@@ -244,7 +246,9 @@ func TestWhereHintsAreFollowed(t *testing.T) {
 		}
 		return `{"predicate":{"materials":[` + strings.Join(deps, ",") + `]}}`
 	}
-	in := func(repo string) func(int) string { return func(int) string { return "pkg:docker/" + host + "/" + repo + "@1" } }
+	in := func(repo string) func(int) string {
+		return func(int) string { return "pkg:docker/" + host + "/" + repo + "@1" }
+	}
 
 	for _, tt := range []struct {
 		name, statement string

@@ -206,7 +206,7 @@ func TestWindowsByTheFirstFrame(t *testing.T) {
 		blob  []byte
 		codes []attestor.Code
 	}{
-		"two frames of 8 MiB":       {append(zstdFrame(13<<3, first), zstdFrame(13<<3, second)...), nil},
+		"two frames of 8 MiB":        {append(zstdFrame(13<<3, first), zstdFrame(13<<3, second)...), nil},
 		"of 8 MiB and then of 1 MiB": {append(zstdFrame(13<<3, first), zstdFrame(10<<3, second)...), nil},
 		"of 8 MiB and then of 64 MiB": {append(zstdFrame(13<<3, first), zstdFrame(16<<3, second)...),
 			[]attestor.Code{attestor.CodeUserLookupFailed}},
