@@ -250,13 +250,13 @@ func TestServedUnderItsOwnTypeAtLast(t *testing.T) {
 		i := newInspector(t, a.host, nil)
 		outcome := func() []attestor.Problem {
 			t.Helper()
-			r, err := i.Resolve(t.Context(), parse(t, p.ref), attestor.Needs{})
+			r, err := i.Resolve(t.Context(), parse(t, p.ref), attestor.Needs{ResolveNames: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			problems := r.Problems
 			for _, c := range r.Children {
-				problems = append(problems, i.Inspect(t.Context(), r, c, attestor.Needs{}).Problems...)
+				problems = append(problems, i.Inspect(t.Context(), r, c, attestor.Needs{ResolveNames: true}).Problems...)
 			}
 			return problems
 		}

@@ -70,7 +70,7 @@ func (i *Inspector) artifact(ctx context.Context, img attestor.Image, d document
 
 	switch {
 	// Too many to read each: it is judged as an image, and refused.
-	case len(manifests) > i.limits.Descriptors:
+	case i.indexTooLarge(manifests) != nil:
 		return "", nil
 	case len(manifests) == 0 && cache:
 		return artifactCache, nil
