@@ -55,6 +55,8 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		{"builders alone", lines("  provenance: {builders: [b]}"), "spec.provenance", nil},
 		{"nothing", lines("  provenance: {signedBy: {key: /k}}"), "spec.provenance",
 			[]string{"demands nothing: give slsaLevel, builders or sources, or leave it out"}},
+		{"a key that is empty is one fault", lines(`  provenance: {slsaLevel: 1, signedBy: {key: ""}}`), "spec.provenance.signedBy", nil},
+		{"a key that is empty", lines(`  provenance: {slsaLevel: 1, signedBy: {key: ""}}`), "spec.provenance.signedBy.key", []string{"is empty"}},
 		{"anybody's provenance", lines("  provenance: {slsaLevel: 1, signedBy: {}}"), "spec.provenance.signedBy",
 			[]string{"has neither key nor keyless, so that anybody's signature would do"}},
 		{"a source without a scheme", lines("  provenance: {sources: [git]}"), "spec.provenance.sources[0]",

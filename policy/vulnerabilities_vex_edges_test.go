@@ -148,3 +148,25 @@ func TestVEXDoubtIsSaidWhereThereIsOne(t *testing.T) {
 		t.Errorf("it is not told that some were not read: %+v", c.Reasons)
 	}
 }
+
+// TestVEXExcusesNoWarningBesideUnreadDocuments: what only warns is not excused either while somebody else's documents,
+// which may say otherwise, could not be read.
+func TestVEXExcusesNoWarningBesideUnreadDocuments(t *testing.T) {
+	p := with(t, `    vex: {accept: [not_affected], sources: [`+ours+`, `+vendors+`]}`, "    knownExploited: warn")
+	exploited := func(v *attestor.Vulnerability) { v.Severity, v.KnownExploited = attestor.Low, new(true) }
+	unread := on(func(e *attestor.PlatformEvidence) {
+		e.Problems = append(e.Problems, attestor.Problem{
+			Check: attestor.CheckVulnerabilities, Status: attestor.StatusError,
+			Reason: attestor.Reason{Code: attestor.CodeVEXUnavailable, Message: "down"},
+		})
+	})
+
+	c := check(t, p.Judge(passing(p, findingWith(exploited, says()))), attestor.CheckVulnerabilities)
+	if c.Status != attestor.StatusPass || len(c.Exceptions) != 1 {
+		t.Errorf("all were read: %s, excused %+v", c.Status, c.Exceptions)
+	}
+	c = check(t, p.Judge(passing(p, findingWith(exploited, says()), unread)), attestor.CheckVulnerabilities)
+	if c.Status != attestor.StatusError || len(c.Exceptions) != 0 {
+		t.Errorf("some were not read: %s, excused %+v", c.Status, c.Exceptions)
+	}
+}
