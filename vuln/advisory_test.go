@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
@@ -139,8 +140,51 @@ func TestAdvisoriesOfStrangers(t *testing.T) {
 		t.Errorf("state %q (%+v), -want +got:\n%s", scan.State, scan.Problem, diff)
 	}
 
-	req.Needs.Trusted = []string{"projects/partner/notes/scanner"}
-	if scan := f.scanner(t, nil).Scan(t.Context(), req); scan.State != attestor.ScanUnavailable {
-		t.Errorf("a trusted scanner's notes are out of reach: state %q", scan.State)
+	for trusted, want := range map[string]attestor.ScanState{
+		"projects/partner/notes/scanner":   attestor.ScanUnavailable, // a trusted scanner's notes are out of reach
+		"projects/partner-2/notes/scanner": attestor.ScanComplete,
+		"partner":                          attestor.ScanComplete,
+	} {
+		req.Needs.Trusted = []string{trusted}
+		if scan := f.scanner(t, nil).Scan(t.Context(), req); scan.State != want {
+			t.Errorf("%s is trusted: state %q, want %q", trusted, scan.State, want)
+		}
+	}
+}
+
+// TestAdvisoriesOfStrangersFail: a stranger's note that could not be asked for is no note without a date, as one that may
+// not be read is.
+func TestAdvisoriesOfStrangersFail(t *testing.T) {
+	for _, code := range []codes.Code{codes.Unavailable, codes.Internal, codes.Unauthenticated} {
+		synctest.Test(t, func(t *testing.T) {
+			f, img := newFixture(t), api(t)
+			f.put(t, "acme", complete(uri(img)), finding(uri(img), "CVE-1", grafeaspb.Severity_HIGH, under("projects/partner/notes/CVE-1")))
+			f.Inject(emulator.Fault{Method: "GetNote", Code: code})
+			scan := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Advisories: true}})
+			if scan.State != attestor.ScanUnavailable || scan.Problem == nil {
+				t.Errorf("%s: state %q, problem %+v", code, scan.State, scan.Problem)
+			}
+		})
+	}
+}
+
+// TestAdvisoriesOfNoNote: a finding under what is no note's name has no date, and nobody is asked for one.
+func TestAdvisoriesOfNoNote(t *testing.T) {
+	f, img := newFixture(t), api(t)
+	f.put(t, "acme", complete(uri(img)), finding(uri(img), "CVE-1", grafeaspb.Severity_HIGH))
+	f.Inject(emulator.Fault{Method: list, Mutate: func(_, resp proto.Message) {
+		for _, o := range resp.(*grafeaspb.ListOccurrencesResponse).GetOccurrences() {
+			if o.GetVulnerability() != nil {
+				o.NoteName = "CVE-1"
+			}
+		}
+	}})
+	f.ResetCalls()
+	scan := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Advisories: true}})
+	if diff := cmp.Diff(map[string]string{"CVE-1": "unknown"}, published(scan)); diff != "" || scan.State != attestor.ScanComplete {
+		t.Errorf("state %q (%+v), -want +got:\n%s", scan.State, scan.Problem, diff)
+	}
+	if n := len(f.Calls("GetNote")); n != 0 {
+		t.Errorf("%d notes were asked for", n)
 	}
 }

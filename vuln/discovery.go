@@ -33,6 +33,7 @@ type discovery struct {
 	scanner string // googleScanner, or a trusted note
 	digest  attestor.Digest
 	said    time.Time // when the scanner last reported
+	stored  time.Time // when Container Analysis last stored the report, by its own clock; zero: it does not say
 	scan    attestor.Scan
 }
 
@@ -92,8 +93,11 @@ func (q question) discovery(o *grafeaspb.Occurrence, digest attestor.Digest) (di
 	if text := d.GetAnalysisStatusError().GetMessage(); scan.State == attestor.ScanUnsupported && text != "" {
 		scan.Problem = &attestor.Reason{Code: attestor.CodeScanUnsupported, Message: clip(text)}
 	}
-	said := latest(o.GetCreateTime(), o.GetUpdateTime(), d.GetLastScanTime())
-	return discovery{scanner: scanner, digest: digest, said: said, scan: scan}, true
+	return discovery{
+		scanner: scanner, digest: digest, scan: scan,
+		said:   latest(o.GetCreateTime(), o.GetUpdateTime(), d.GetLastScanTime()),
+		stored: latest(o.GetCreateTime(), o.GetUpdateTime()),
+	}, true
 }
 
 // stateOf maps a state that this version does not know to the zero state, which is an
@@ -140,7 +144,8 @@ func failureOf(d *grafeaspb.DiscoveryOccurrence) *attestor.Reason {
 
 // conclude chooses the scanner whose report counts, and joins it with the findings.
 func (s *Scanner) conclude(ctx context.Context, q question, found collected) answer {
-	scan := prevailing(found.discoveries)
+	best := prevailing(found.discoveries)
+	scan := best.scan
 
 	// Findings count in every state: a scan that has not finished can refuse, and not pass.
 	scan.Findings = merge(take(found.findings))
@@ -151,14 +156,13 @@ func (s *Scanner) conclude(ctx context.Context, q question, found collected) ans
 		return answer{scan: scan, again: !final(scan.State)}
 	}
 
-	// Lists lag: findings of a scan that has just finished may not be listed yet. A
-	// time ahead of the gate's clock is as recent; a scan without a time is old.
-	age := s.c.Now().Sub(*cmp.Or(scan.Finished, &time.Time{}))
-	if !s.c.NoListLag && age.Abs() < resource.ListLag {
+	// A part of the findings must not be taken for all.
+	if !s.c.NoListLag && best.lags(s.c.Now()) {
 		scan.State, scan.Problem = attestor.ScanRunning, &attestor.Reason{
 			Code: attestor.CodeScanRunning,
 			Message: fmt.Sprintf(
-				"the scan finished less than %s ago, and its findings may not all be listed yet", resource.ListLag,
+				"the scan finished, or was stored, less than %s ago, and its findings may not all be listed yet",
+				resource.ListLag,
 			),
 			Fix: "repeat the request in some seconds, or ask with wait",
 		}
@@ -175,6 +179,18 @@ func (s *Scanner) conclude(ctx context.Context, q question, found collected) ans
 	return answer{scan: scan}
 }
 
+// clockAhead is how far Google's clock may be ahead of the gate's.
+const clockAhead = time.Minute
+
+// lags reports whether lists may not show all findings of the scan yet. A report that is imported is stored long after
+// its scan was made, so that both times count. A time ahead of the gate's clock is as recent; one that is not said is
+// old.
+func (d discovery) lags(now time.Time) bool {
+	finished := now.Sub(*cmp.Or(d.scan.Finished, &time.Time{}))
+	stored := now.Sub(d.stored)
+	return finished.Abs() < resource.ListLag || stored < resource.ListLag && stored > -clockAhead
+}
+
 func final(s attestor.ScanState) bool {
 	return s == attestor.ScanComplete || s == attestor.ScanFailed || s == attestor.ScanUnsupported
 }
@@ -184,7 +200,7 @@ func final(s attestor.ScanState) bool {
 // that is running or has failed since. Of several scanners, each of which is
 // trusted by itself, the most advanced one counts: their findings are counted
 // together in any case.
-func prevailing(all []discovery) attestor.Scan {
+func prevailing(all []discovery) discovery {
 	type group struct {
 		scanner string
 		digest  attestor.Digest
@@ -200,12 +216,12 @@ func prevailing(all []discovery) attestor.Scan {
 	}
 
 	if len(newest) == 0 {
-		return attestor.Scan{State: attestor.ScanNotFound}
+		return discovery{scan: attestor.Scan{State: attestor.ScanNotFound}}
 	}
 
 	// The order is total, so that two readings of the same occurrences never differ. A
 	// scan of the manifest itself wins over one of its index.
-	best := slices.MaxFunc(slices.Collect(maps.Values(newest)), func(a, b discovery) int {
+	return slices.MaxFunc(slices.Collect(maps.Values(newest)), func(a, b discovery) int {
 		return cmp.Or(
 			cmp.Compare(progress(a.scan), progress(b.scan)),
 			boolCompare(b.scan.ByIndex, a.scan.ByIndex),
@@ -214,7 +230,6 @@ func prevailing(all []discovery) attestor.Scan {
 			tie(a, b),
 		)
 	})
-	return best.scan
 }
 
 // newer prefers the later report, and of two at one time the less advanced.

@@ -53,7 +53,7 @@ func Example() {
 		return
 	}
 
-	s, err := vuln.New(vuln.Config{Client: client, Now: time.Now})
+	s, err := vuln.New(vuln.Config{Client: client, Now: time.Now, NoListLag: true})
 	if err != nil {
 		fmt.Println(err)
 		return

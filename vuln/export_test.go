@@ -1,6 +1,8 @@
 package vuln
 
 import (
+	"time"
+
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
 	"github.com/attestor-gate/attestor"
@@ -19,7 +21,7 @@ func ScanOf(r attestor.ScanRequest, scanProjects map[string]string, occurrences 
 			return attestor.Scan{}, err
 		}
 	}
-	scan := prevailing(c.discoveries)
+	scan := prevailing(c.discoveries).scan
 	scan.Findings, scan.Secrets, scan.Unread = merge(take(c.findings)), mergeSecrets(c.secrets), c.unread.list()
 	return scan, nil
 }
@@ -38,3 +40,17 @@ func Explain(err error, project string) *attestor.Error {
 
 // SetJitter replaces the random part of the pauses between reads.
 func (s *Scanner) SetJitter(f func() float64) { s.jitter = f }
+
+// Walk reads pages as a list is read.
+func Walk(most int, turn func(token string) (string, error)) (int, error) { return walk(most, turn) }
+
+// CoverageOf is what a report of package types covers, why not all, and the types that are left. It does not say when
+// it was made.
+func CoverageOf(types []string, lack string, database *time.Time) (c Coverage, why string, left []string, err error) {
+	r, err := report{types: types, osLack: lack, database: database}.finish()
+	if err != nil {
+		return "", "", nil, err
+	}
+	c, why = r.coverage()
+	return c, why, r.types, nil
+}

@@ -235,3 +235,48 @@ func TestChildrenShareAPoll(t *testing.T) {
 		}
 	})
 }
+
+// TestOtherQuestionsAreApart: an image of another project is looked up there, and one that nobody waits for is not held up by
+// one that somebody waits for.
+func TestOtherQuestionsAreApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, img := newFixture(t), api(t)
+		other := image(t, "us-docker.pkg.dev/beta/prod/api@"+string(digest(1)))
+		f.put(t, "beta", complete(uri(other)), finding(uri(other), "CVE-2", grafeaspb.Severity_LOW))
+		now, later := img.Sibling(digest(2)), img.Sibling(digest(3))
+		var pending []*grafeaspb.Occurrence
+		for _, i := range []attestor.Image{now, later} {
+			pending = append(pending, f.put(t, "acme", discovery(uri(i), grafeaspb.DiscoveryOccurrence_PENDING))...)
+		}
+		for _, o := range pending {
+			f.becomes(t, o, grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, 3*time.Second)
+		}
+
+		s := f.scanner(t, nil)
+		states, all := found(s.Scans(t.Context(), []attestor.ScanRequest{{Image: now}, {Image: later, Wait: time.Minute}, {Image: other}}))
+		if diff := cmp.Diff([]attestor.ScanState{attestor.ScanPending, attestor.ScanComplete, attestor.ScanComplete}, states); diff != "" {
+			t.Errorf("states -want +got:\n%s", diff)
+		}
+		if diff := cmp.Diff([][]string{nil, nil, {"CVE-2"}}, all); diff != "" {
+			t.Errorf("findings -want +got:\n%s", diff)
+		}
+	})
+}
+
+// TestAFailureIsAskedAboutOnce: only where the form of the list may be at fault is each image asked about by itself.
+func TestAFailureIsAskedAboutOnce(t *testing.T) {
+	for code, want := range map[codes.Code]int{codes.PermissionDenied: 1, codes.NotFound: 1, codes.Internal: 1, codes.Unimplemented: 1 + 3} {
+		f := newFixture(t)
+		requests, _ := children(t, f)
+		f.Inject(emulator.Fault{Method: list, Code: code})
+		f.ResetCalls()
+		for i, scan := range f.scanner(t, nil).Scans(t.Context(), requests) {
+			if scan.State != attestor.ScanUnavailable || scan.Problem == nil {
+				t.Errorf("%s: child %d is %q", code, i, scan.State)
+			}
+		}
+		if n := len(f.Calls(list)); n != want {
+			t.Errorf("%s: %d lists, want %d", code, n, want)
+		}
+	}
+}

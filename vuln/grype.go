@@ -223,9 +223,10 @@ func (m grypeMatch) imported(g grypeReport, layers map[string]bool) imported {
 		f.cpe = a.CPEs[0]
 	}
 
-	// "wont-fix" and "not-fixed" are no fix, whatever versions are listed beside them.
+	// "wont-fix" and "not-fixed" are no fix, whatever versions are listed beside them. "fixed" is one also where no
+	// version is listed: a finding with a fix must not come under the limit for those without.
 	if v.Fix.State == "fixed" {
-		f.fixed = strings.Join(v.Fix.Versions, ", ")
+		f.fixed = cmp.Or(strings.Join(v.Fix.Versions, ", "), "a later version")
 	}
 	f.risk(v.grypeMetadata)
 	for _, r := range m.Related {

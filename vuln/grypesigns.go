@@ -20,10 +20,22 @@ type grypeConfiguration struct {
 		Scope           string `json:"scope"`
 		IndexedArchives *bool  `json:"indexed-archives"`
 	} `json:"search"`
+	Match struct {
+		JVM   grypeMatcher `json:"jvm"`
+		Stock grypeMatcher `json:"stock"`
+	} `json:"match"`
 	Alerts struct {
 		EOL *bool `json:"enable-eol-distro-warnings"`
 	} `json:"alerts"`
 }
+
+// grypeMatcher says whether packages are compared with NVD's advisories, which go by CPE. Those of Java's runtimes and
+// of programs without a package manager have no others.
+type grypeMatcher struct {
+	CPEs *bool `json:"using-cpes"`
+}
+
+func (m grypeMatcher) off() bool { return m.CPEs != nil && !*m.CPEs }
 
 // leavesOut is the refusal of a report whose configuration left something out. A filtered report would count as a
 // complete scan. Grype's rules to ignore findings need no refusal: it lists what they matched in ignoredMatches, and
@@ -68,6 +80,11 @@ func (c *grypeConfiguration) leavesOut() error {
 		return invalid(
 			fmt.Sprintf("the scan's scope %q is not known", clip(c.Search.Scope)),
 			"scan with --scope squashed",
+		)
+	case c.Match.JVM.off() || c.Match.Stock.off():
+		return invalid(
+			"Java's runtimes, or programs without a package manager, were compared with no advisory",
+			"scan without match.jvm.using-cpes: false and match.stock.using-cpes: false",
 		)
 	case c.Alerts.EOL != nil && !*c.Alerts.EOL:
 		return invalid(

@@ -44,6 +44,10 @@ type Target struct {
 	// the image's digest, as osv-scanner's and those of tarballs do not: such a report is of the image if it lists
 	// these layers. nil: it is refused.
 	Layers func() ([]attestor.Digest, error)
+
+	// Index reports whether Image is an index all the same. It is asked only about a report of another platform than
+	// linux/amd64 that does not name the manifest's own digest. nil: such a report is refused.
+	Index func() (bool, error)
 }
 
 // Imported is a report as Container Analysis would have it.
@@ -53,6 +57,7 @@ type Imported struct {
 	Coverage        Coverage                   // of the image
 	Lacks           string                     // what is not covered, and why; "" if Coverage is Complete
 	Database        *time.Time                 // when the scanner's database was made; nil if the report does not say
+	Secrets         int                        // that the report lists; they are not stored, nor judged
 	Notes           map[string]*grafeaspb.Note // by name; one for each vulnerability, beside the scanner's
 	Discovery       *grafeaspb.Occurrence      // the state of the scan, with the package types that it covered
 	Vulnerabilities []*grafeaspb.Occurrence    // one for each vulnerability, with a package issue for each place
@@ -103,6 +108,7 @@ type report struct {
 	osLack      string            // why the packages of the operating system are not covered; "": they are
 	unsupported string            // why nothing in the report can be relied on
 	found       []imported
+	secrets     int // that it lists
 }
 
 // An imported finding is one vulnerability in one package.
@@ -202,61 +208,6 @@ func malformed(format string, err error) error {
 	}
 }
 
-// isOf demands that the report names the target, by digest or by its layers: a report
-// of another image, or of nothing that it says, must never make this one look clean. A
-// digest that may be an index's counts for linux/amd64 only, unless the caller knows the
-// platform.
-func (r report) isOf(t Target) error {
-	d := t.Image.Digest()
-	scan := "scan the image by its digest, straight from the registry: " + t.Image.String()
-	if r.manifest != d && !slices.Contains(r.digests, d) {
-		// A scanner that reads a tarball computes a manifest of its own. Where a
-		// repository's digest is named it decides.
-		if len(r.digests) == 0 {
-			if same, err := r.sameLayers(t); err != nil || same {
-				return err
-			}
-		}
-
-		names := joined(append(slices.Clone(r.digests), r.manifest))
-		if names == "" {
-			return invalid(
-				"the report does not say which image it is of: it names no digest, nor the image's layers",
-				scan,
-			)
-		}
-		return invalid(fmt.Sprintf("the report is of another image: it names %s, not %s", names, d), scan)
-	}
-
-	// RepoDigests name the index where the image was pulled by a tag of one. Scanners
-	// pick linux/amd64 from it by default.
-	want := t.Platform
-	if want == "" {
-		if r.manifest == d || r.platform == "" {
-			return nil
-		}
-		want = "linux/amd64"
-	}
-
-	if r.platform != "" && r.platform != want && !strings.HasPrefix(want, r.platform+"/") {
-		return invalid(
-			fmt.Sprintf("the report is of platform %s, but the image is for %s", r.platform, want),
-			scan+"; or say which platform the image is of",
-		)
-	}
-	return nil
-}
-
-func joined(digests []attestor.Digest) string {
-	var texts []string
-	for _, d := range digests {
-		if d != "" {
-			texts = append(texts, string(d))
-		}
-	}
-	return strings.Join(slices.Compact(slices.Sorted(slices.Values(texts))), ", ")
-}
-
 // marker is the text by which the occurrences of an import under a note are found
 // again.
 func marker(note string) string { return "imported by attestor under " + note }
@@ -302,11 +253,15 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 		}
 	}
 
+	// How severe a vulnerability is in all packages is known when the last one was added.
 	for _, name := range slices.Sorted(maps.Keys(byNote)) {
+		v := byNote[name].GetVulnerability()
+		v.Severity = ofAll(v.GetPackageIssue())
+		v.EffectiveSeverity = v.GetSeverity()
 		out.Vulnerabilities = append(out.Vulnerabilities, byNote[name])
 	}
 	out.Coverage, out.Lacks = r.coverage()
-	out.Database = r.database
+	out.Database, out.Secrets = r.database, r.secrets
 	out.Discovery = r.discovery(uri, t.Note)
 	return out, nil
 }
@@ -425,11 +380,22 @@ func (f imported) addTo(
 		v.PackageIssue = append(v.PackageIssue, p)
 	}
 
-	v.Severity = max(v.GetSeverity(), f.severity)
-	v.EffectiveSeverity = v.GetSeverity()
 	v.CvssScore = max(v.GetCvssScore(), score(f.score))
 	v.FixAvailable = v.GetFixAvailable() || p.GetFixAvailable()
 	f.addRisk(v)
+}
+
+// ofAll is the highest severity of packages; none if one of them has none. Readers take the occurrence's severity for a
+// package without its own: that of another package would say how bad a finding is that nobody rated.
+func ofAll(issues []*grafeaspb.VulnerabilityOccurrence_PackageIssue) grafeaspb.Severity {
+	highest := grafeaspb.Severity_SEVERITY_UNSPECIFIED
+	for _, p := range issues {
+		if p.GetEffectiveSeverity() == grafeaspb.Severity_SEVERITY_UNSPECIFIED {
+			return grafeaspb.Severity_SEVERITY_UNSPECIFIED
+		}
+		highest = max(highest, p.GetEffectiveSeverity())
+	}
+	return highest
 }
 
 // addRisk keeps the highest risk, and adds none where the scanner reports none.

@@ -259,7 +259,10 @@ func TestImportOfWhat(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			target := vuln.Target{Image: image(t, "us-docker.pkg.dev/acme/prod/api@"+tt.digest), Note: houseNote, Platform: tt.platform}
+			target := vuln.Target{
+				Image: image(t, "us-docker.pkg.dev/acme/prod/api@"+tt.digest), Note: houseNote, Platform: tt.platform,
+				Index: func() (bool, error) { return false, nil },
+			}
 			in, err := vuln.Import(strings.NewReader(reportFile(t, tt.file)), target)
 			if (err == nil) != tt.ok {
 				t.Fatal(err)

@@ -196,7 +196,9 @@ func (c *onDemandScan) add(o *grafeaspb.Occurrence, kind string) error {
 
 	c.findings.add(o, c.trusted)
 	c.secrets = appendSecrets(c.secrets, o)
-	c.systems.add(o)
+	if err := c.systems.add(o); err != nil {
+		return err
+	}
 	if kind != "" {
 		c.unread.name(kind, 1)
 	}

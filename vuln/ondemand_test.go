@@ -161,6 +161,11 @@ func TestOnDemandFailures(t *testing.T) {
 		{http.StatusNotFound, attestor.ScanNotFound, attestor.CodeScanNotFound, "does not exist, or has expired"},
 		{http.StatusTooManyRequests, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "quota"},
 		{http.StatusServiceUnavailable, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "UNAVAILABLE"},
+		{http.StatusInternalServerError, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "UNAVAILABLE"},
+		{http.StatusBadGateway, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "UNAVAILABLE"},
+		{http.StatusGatewayTimeout, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "DEADLINE_EXCEEDED"},
+		{http.StatusBadRequest, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "INVALID_ARGUMENT"},
+		{http.StatusTeapot, attestor.ScanUnavailable, attestor.CodeScanUnavailable, "(Unknown)"},
 	}
 
 	for _, tt := range tests {

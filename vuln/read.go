@@ -144,8 +144,10 @@ func (c *collected) add(q question, o *grafeaspb.Occurrence) error {
 	}
 	c.findings[0].add(o, q.needs.Trusted)
 	c.secrets = appendSecrets(c.secrets, o)
-	c.systems.add(o)
 	c.unread.add(o)
+	if err := c.systems.add(o); err != nil {
+		return err
+	}
 	if c.findings[0].n+len(c.secrets) > maxFindings {
 		return tooMuch(fmt.Sprintf("more than %d findings and secrets", maxFindings))
 	}

@@ -407,3 +407,15 @@ func TestConfig(t *testing.T) {
 		})
 	}
 }
+
+// TestProjectsOfOthersOnly: an image whose name says no project has the scans of the projects that its policy trusts.
+func TestProjectsOfOthersOnly(t *testing.T) {
+	f := newFixture(t)
+	img := image(t, "ghcr.io/acme/api@"+string(digest(1)))
+	f.put(t, "scans", complete(uri(img)), finding(uri(img), "CVE-2026-1", grafeaspb.Severity_HIGH))
+	f.ResetCalls()
+	got := f.scanner(t, nil).Scan(t.Context(), attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Projects: []string{"projects/scans"}}})
+	if got.State != attestor.ScanComplete || len(got.Findings) != 1 || len(f.Calls(list)) != 1 {
+		t.Errorf("state %q (%+v) with %d findings by %d calls", got.State, got.Problem, len(got.Findings), len(f.Calls(list)))
+	}
+}

@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -12,28 +13,32 @@ import (
 	"github.com/attestor-gate/attestor/internal/eol"
 )
 
-// maxSystems is how many systems of one image's findings are kept.
+// maxSystems is how many systems the findings in one list may be of. An image has one, or some more by its packages.
 const maxSystems = 64
 
 // systems counts the distributions that findings are of.
 type systems map[attestor.System]int
 
-// add counts the system of each affected package of o.
-func (s *systems) add(o *grafeaspb.Occurrence) {
+// add counts the system of each affected package of o. One more than are kept is an error: whoever may write findings
+// could otherwise hide the system whose end is over behind others.
+func (s *systems) add(o *grafeaspb.Occurrence) error {
 	for _, issue := range o.GetVulnerability().GetPackageIssue() {
-		if system, ok := eol.FromCPE(issue.GetAffectedCpeUri()); ok {
-			s.count(system, 1)
+		system, ok := eol.FromCPE(issue.GetAffectedCpeUri())
+		if !ok {
+			continue
+		}
+		if s.count(system, 1); len(*s) > maxSystems {
+			return tooMuch(fmt.Sprintf("findings of more than %d operating systems", maxSystems))
 		}
 	}
+	return nil
 }
 
 func (s *systems) count(system attestor.System, n int) {
 	if *s == nil {
 		*s = systems{}
 	}
-	if _, known := (*s)[system]; known || len(*s) < maxSystems {
-		(*s)[system] += n
-	}
+	(*s)[system] += n
 }
 
 func (s *systems) join(other systems) {

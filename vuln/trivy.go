@@ -2,6 +2,7 @@ package vuln
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,6 +51,7 @@ type trivyResult struct {
 	Type            string
 	Packages        []trivyPackage
 	Vulnerabilities []trivyVulnerability
+	Secrets         []json.RawMessage
 	// Suppressed findings count: exceptions belong in the policy, where they have an
 	// owner and an end.
 	Suppressed []struct {
@@ -136,11 +138,7 @@ func readTrivy(b []byte) (report, error) {
 	// Results of other classes, such as secrets and licences, list no packages.
 	others := ""
 	for _, r := range t.Results {
-		if r.Class != "os-pkgs" && r.Class != "lang-pkgs" {
-			others = cmp.Or(others, r.Class, "unknown")
-			continue
-		}
-		rep.types = append(rep.types, r.packageType(""))
+		// A vulnerability is a finding wherever it stands, also in a result of a class that this version does not know.
 		for _, v := range r.Vulnerabilities {
 			rep.found = append(rep.found, v.imported(r, t))
 		}
@@ -150,6 +148,13 @@ func readTrivy(b []byte) (report, error) {
 				rep.found = append(rep.found, s.Finding.imported(r, t))
 			}
 		}
+
+		rep.secrets += len(r.Secrets)
+		if r.Class != "os-pkgs" && r.Class != "lang-pkgs" {
+			others = cmp.Or(others, r.Class, "unknown")
+			continue
+		}
+		rep.types = append(rep.types, r.packageType(""))
 	}
 
 	// Without packages nothing shows that anything was scanned.

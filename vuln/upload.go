@@ -3,9 +3,11 @@ package vuln
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	grafeas "cloud.google.com/go/grafeas/apiv1"
 	"github.com/googleapis/gax-go/v2"
@@ -17,6 +19,8 @@ import (
 
 	grafeaspb "google.golang.org/genproto/googleapis/grafeas/v1"
 
+	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/describe"
 	"github.com/attestor-gate/attestor/internal/limit"
 	"github.com/attestor-gate/attestor/internal/resource"
 )
@@ -145,16 +149,18 @@ func (u uploader) begin(ctx context.Context, old []string) (string, error) {
 		return old[0], u.remove(ctx, old[1:])
 	}
 
-	var name string
+	var made *grafeaspb.Occurrence
 	req := &grafeaspb.CreateOccurrenceRequest{Parent: "projects/" + u.c.Project, Occurrence: running}
 	role := occurrencesEditor + " there or " + notesAttacher + " on " + u.in.Target.Note
 	op := analysis("create occurrences", u.c.Project, role)
-	err := op.once(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
-		o, err := u.c.Client.CreateOccurrence(ctx, req, opts...)
-		name = o.GetName()
+	err := op.once(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) (err error) {
+		made, err = u.c.Client.CreateOccurrence(ctx, req, opts...)
 		return err
 	})
-	return name, err
+	if err != nil {
+		return "", err
+	}
+	return made.GetName(), kept(made, running)
 }
 
 // state stores the state of the scan that o has in the discovery of that name.
@@ -165,11 +171,39 @@ func (u uploader) state(ctx context.Context, name string, o *grafeaspb.Occurrenc
 		Name: name, Occurrence: o, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"discovery"}},
 	}
 
+	var stored *grafeaspb.Occurrence
 	op := analysis("update occurrences", u.c.Project, occurrencesEditor)
-	return op.call(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
-		_, err := u.c.Client.UpdateOccurrence(ctx, req, opts...)
+	err := op.call(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) (err error) {
+		stored, err = u.c.Client.UpdateOccurrence(ctx, req, opts...)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	stored.Name = name
+	return kept(stored, o)
+}
+
+// kept is an error where the service keeps another state of the scan than it was sent. Masks are documented both to
+// replace a message and to merge lists into it (AIP-134, field_mask.proto): merged, the scan would count for package
+// types of the earlier report that this one did not look at. Without its time it would be as new as its import.
+func kept(stored, sent *grafeaspb.Occurrence) error {
+	got, want := stored.GetDiscovery(), sent.GetDiscovery()
+	dated := want.GetLastScanTime() == nil || got.GetLastScanTime() != nil &&
+		got.GetLastScanTime().AsTime().Sub(want.GetLastScanTime().AsTime()).Abs() < time.Second
+	if dated && got.GetAnalysisStatus() == want.GetAnalysisStatus() && slices.Equal(typesOf(got), typesOf(want)) {
+		return nil
+	}
+	return &attestor.Error{
+		Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+		Msg: fmt.Sprintf("Container Analysis keeps another state of the scan in %s than it was given", stored.GetName()),
+		Fix: "delete that occurrence, and import the report again",
+	}
+}
+
+// typesOf are the package types that a discovery says were analysed, each once.
+func typesOf(d *grafeaspb.DiscoveryOccurrence) []string {
+	return slices.Compact(slices.Sorted(slices.Values(d.GetAnalysisCompleted().GetAnalysisType())))
 }
 
 // create stores the findings, batch by batch. A batch is not retried: one whose
@@ -180,12 +214,24 @@ func (u uploader) create(ctx context.Context) error {
 	done := 0
 	for batch := range slices.Chunk(u.in.Vulnerabilities, uploadBatch) {
 		req := &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + u.c.Project, Occurrences: batch}
+		stored := 0
 		err := op.once(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
-			_, err := u.c.Client.BatchCreateOccurrences(ctx, req, opts...)
+			answer, err := u.c.Client.BatchCreateOccurrences(ctx, req, opts...)
+			stored = len(answer.GetOccurrences())
 			return err
 		})
 		if err != nil {
 			return err
+		}
+
+		// What a batch leaves behind that is stored in part is not documented: the scan goes on reading as running.
+		if stored != len(batch) {
+			return &attestor.Error{
+				Kind: attestor.Upstream, Code: attestor.CodeScanUnavailable,
+				Msg: fmt.Sprintf("Container Analysis stored %d of the %s that it was given at once", stored,
+					describe.Plural(len(batch), "finding")),
+				Fix: "import the report again",
+			}
 		}
 
 		done += len(batch)

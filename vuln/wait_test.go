@@ -89,7 +89,12 @@ func TestWaitOutlastsOutages(t *testing.T) {
 	}{
 		{codes.Unavailable, attestor.ScanComplete},
 		{codes.ResourceExhausted, attestor.ScanComplete},
+		{codes.DeadlineExceeded, attestor.ScanComplete},
+		{codes.Internal, attestor.ScanComplete},
+		{codes.Aborted, attestor.ScanComplete},
 		{codes.PermissionDenied, attestor.ScanUnavailable},
+		{codes.DataLoss, attestor.ScanUnavailable},
+		{codes.NotFound, attestor.ScanUnavailable},
 	}
 	for _, tt := range tests {
 		t.Run(tt.code.String(), func(t *testing.T) {
@@ -227,6 +232,8 @@ func TestPollsApart(t *testing.T) {
 
 		for _, r := range []attestor.ScanRequest{
 			{Image: img}, {Image: other}, {Image: img, Index: other}, {Image: img, Needs: attestor.ScanNeeds{Trusted: []string{houseNote}}},
+			{Image: img, Parent: other}, {Image: img, Needs: attestor.ScanNeeds{Projects: []string{"scans"}}},
+			{Image: img, Needs: attestor.ScanNeeds{Advisories: true}},
 		} {
 			r.Wait = time.Minute
 			wg.Go(func() {
@@ -237,8 +244,8 @@ func TestPollsApart(t *testing.T) {
 		}
 
 		time.Sleep(10 * time.Second)
-		if n := s.Polls(); n != 4 {
-			t.Errorf("%d polls, want 4", n)
+		if n := s.Polls(); n != 7 {
+			t.Errorf("%d polls, want 7", n)
 		}
 
 		wg.Wait()
@@ -264,7 +271,7 @@ func TestDeadline(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, img := newFixture(t), api(t)
 				f.Inject(emulator.Fault{Method: list, Hang: true})
-				s := f.scanner(t, nil)
+				s := f.scanner(t, func(c *vuln.Config) { c.Limit = 0 })
 				ctx, cancel := context.WithTimeout(t.Context(), tt.deadline)
 				defer cancel()
 				began := time.Now()

@@ -53,7 +53,10 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if project, err = importProject(img, project, emulator); err != nil {
 				return err
 			}
-			target := vuln.Target{Image: img, Platform: platform, Note: note, Layers: layersOf(c.Context(), img)}
+			target := vuln.Target{
+				Image: img, Platform: platform, Note: note,
+				Layers: layersOf(c.Context(), img), Index: isIndex(c.Context(), img),
+			}
 			in, err := readReport(c.InOrStdin(), args[0], target)
 			if err != nil {
 				return err
@@ -82,6 +85,10 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			// whoever imports it sees what it lacks.
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
+			}
+			if in.Secrets > 0 {
+				fmt.Fprintf(c.ErrOrStderr(), "%s: not stored, and so not judged: %s that the report lists\n",
+					img, describe.Plural(in.Secrets, "secret"))
 			}
 			if in.Database == nil {
 				fmt.Fprintf(c.ErrOrStderr(),
@@ -146,12 +153,13 @@ func printImported(
 			Coverage  string         `json:"coverage"`
 			Lacks     string         `json:"lacks,omitempty"`
 			Database  *time.Time     `json:"database,omitempty"`
+			Secrets   int            `json:"secrets,omitempty"`
 			Stored    int            `json:"stored"`
 			Replaced  int            `json:"replaced"`
 			Discovery string         `json:"discovery"`
 		}{
-			in.Target.Image, ref.Requested(), in.Scanner, fmt.Sprint(in.Coverage), in.Lacks, in.Database, done.Created,
-			done.Replaced, done.Discovery,
+			in.Target.Image, ref.Requested(), in.Scanner, fmt.Sprint(in.Coverage), in.Lacks, in.Database,
+			in.Secrets, done.Created, done.Replaced, done.Discovery,
 		})
 	}
 
@@ -175,6 +183,21 @@ func importProject(img attestor.Image, named, emulator string) (string, error) {
 		return "", fmt.Errorf("%w; or say it with --to-project PROJECT", err)
 	}
 	return own, nil
+}
+
+// isIndex asks an image's registry whether the digest is an index's.
+func isIndex(ctx context.Context, img attestor.Image) func() (bool, error) {
+	return func() (bool, error) {
+		i, err := newInspector(img.Registry(), false, nil)
+		if err != nil {
+			return false, err
+		}
+		defer i.CloseIdleConnections()
+
+		ctx, cancel := context.WithTimeout(ctx, pinTimeout)
+		defer cancel()
+		return i.Index(ctx, img)
+	}
 }
 
 // layersOf reads the config of an image from its registry, through the gate's own bounded reader.
