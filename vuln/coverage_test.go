@@ -320,6 +320,9 @@ func TestLayersThatSayNothing(t *testing.T) {
 	}{
 		"neither has any": {unnamed, none}, "the image has none": {named, none}, "the report names none": {unnamed, first},
 		"one of two is cut": {half, first}, "there is no config": {named, nil},
+		"one is cut, and the image has one without a name": {half, func() ([]attestor.Digest, error) {
+			return []attestor.Digest{attestor.Digest("sha256:" + strings.Repeat("2", 64)), ""}, nil
+		}},
 	} {
 		target := coverageTarget(t)
 		target.Layers = tt.layers

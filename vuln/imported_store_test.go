@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -269,6 +270,37 @@ func TestImportOfAnotherChildOfAnIndex(t *testing.T) {
 		}
 		if _, err := vuln.Import(strings.NewReader(reportFile(t, "grype-keycloak.json")), target); err != nil {
 			t.Errorf("of an index, %q: %v", platform, err)
+		}
+	}
+}
+
+// TestImportUnderWhat: a report is filed under a note of a project, and read to its end.
+func TestImportUnderWhat(t *testing.T) {
+	for note, ok := range map[string]bool{
+		houseNote: true, "projects/p/locations/us/notes/n": false, "projects/p/occurrences/n": false, "projects/p/notes/": false, "n": false, "": false,
+	} {
+		target := coverageTarget(t)
+		target.Note = note
+		in, err := vuln.Import(strings.NewReader(coverageReport(t, "trivy-complete.json")), target)
+		says := "is not a note's name"
+		if ok {
+			says = ""
+		}
+		if !refusalSays(in, err, says) {
+			t.Errorf("%q: %v", note, err)
+		}
+	}
+
+	down := errors.New("down")
+	in, err := vuln.Import(iotest.ErrReader(down), coverageTarget(t))
+	if !errors.Is(err, down) || in.Discovery != nil {
+		t.Errorf("a report that cannot be read: %v", err)
+	}
+	for _, text := range []string{
+		`{"matches": []}`, `{"descriptor": {}}`, `{"SchemaVersion": 2}`, `{"ArtifactType": "container_image"}`, `{"results": [], "SchemaVersion": 2}`,
+	} {
+		if in, err := vuln.Import(strings.NewReader(text), coverageTarget(t)); !refusalSays(in, err, "in none of the supported formats") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }
