@@ -121,13 +121,14 @@ func identifying() []string {
 
 // everybodys are the claims that say what an issuer's token is for, or how it was asked for, and not who asked:
 // anybody's token can have them. GitHub, "OpenID Connect reference"; GitLab, "OpenID Connect (OIDC) Authentication
-// Using ID Tokens".
+// Using ID Tokens". Forks have the same commits, and people and bots start the workflows of others.
 func everybodys() []string {
 	return []string{
-		"aud", "iss", "azp", "ref", "ref_type", "ref_path", "ref_protected", "head_ref", "base_ref", "environment",
+		"aud", "iss", "azp", "jti", "ref", "ref_type", "ref_path", "ref_protected", "head_ref", "base_ref", "environment",
 		"environment_protected", "environment_action", "deployment_tier", "event_name", "workflow", "pipeline_source",
-		"run_number", "run_attempt", "runner_environment", "repository_visibility", "project_visibility",
-		"user_access_level",
+		"run_id", "run_number", "run_attempt", "runner_environment", "repository_visibility", "project_visibility",
+		"sha", "workflow_sha", "job_workflow_sha", "ci_config_sha", "actor", "actor_id", "user_login", "user_id",
+		"user_email", "user_access_level",
 	}
 }
 
@@ -171,9 +172,10 @@ func (r Rule) matches(c claims) bool {
 		return false
 	}
 
-	// An email that the issuer did not verify is the caller's own claim.
+	// An email that the issuer did not verify is the caller's own claim, whichever way a rule asks for it.
 	_, patterned := r.Patterns[emailClaim]
-	if (r.Email != "" || patterned) && !c.verified {
+	_, claimed := r.Claims[emailClaim]
+	if (r.Email != "" || patterned || claimed) && !c.verified {
 		return false
 	}
 	if r.Email != "" && c.email != r.Email {

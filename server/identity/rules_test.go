@@ -63,6 +63,29 @@ func TestPatternsOfClaims(t *testing.T) {
 	}
 }
 
+// TestAnEmailCountsOnlyIfItIsVerified, whichever way a rule asks for it.
+func TestAnEmailCountsOnlyIfItIsVerified(t *testing.T) {
+	for name, rule := range map[string]identity.Rule{
+		"email":              {Email: "boss@acme.example"},
+		"claims":             {Claims: map[string]string{"email": "boss@acme.example"}},
+		"claims beside hd":   {Claims: map[string]string{"email": "boss@acme.example", "hd": "acme.example"}},
+		"patterns":           {Patterns: map[string]string{"email": "b*@acme.example"}},
+		"patterns and claim": {Claims: map[string]string{"hd": "acme.example"}, Patterns: map[string]string{"email": "b*@acme.example"}},
+	} {
+		for _, verified := range []any{true, false, "true", nil} {
+			h := newHouse(t, func(c *identity.Config) {
+				rule.Grants = grants(t)
+				c.Rules = []identity.Rule{rule}
+			})
+			token := good(claims{"email": "boss@acme.example", "hd": "acme.example", "email_verified": verified})
+			c, err := h.verifier.Authenticate(request(sign(t, jose.RS256, h.google, "g1", token)))
+			if want := verified == true; (err == nil) != want || c.MayAnywhere(attestor.ActionAttest) != want {
+				t.Errorf("%s, verified %v: %v, %v", name, verified, c, err)
+			}
+		}
+	}
+}
+
 // What would match everybody of an issuer is refused, and so is a pattern that was meant otherwise.
 func TestPatternsThatAreRefused(t *testing.T) {
 	h := newHouse(t, nil)
@@ -85,6 +108,14 @@ func TestPatternsThatAreRefused(t *testing.T) {
 		{"anybody's branches in an environment", identity.Rule{
 			Claims: map[string]string{"environment": "production"}, Patterns: map[string]string{"ref": "refs/heads/*"},
 		}, "matches everybody"},
+		{"anybody's run that a bot started", identity.Rule{Claims: map[string]string{"actor": "dependabot[bot]"}}, "matches everybody"},
+		{"anybody's run that a person started", identity.Rule{Claims: map[string]string{"actor_id": "1", "user_login": "a"}}, "matches everybody"},
+		{"a commit, which forks have", identity.Rule{
+			Claims: map[string]string{"sha": strings.Repeat("a", 40), "job_workflow_sha": strings.Repeat("b", 40)},
+		}, "matches everybody"},
+		{"a run of a repository that a bot started", identity.Rule{
+			Claims: map[string]string{"actor": "dependabot[bot]", "repository_id": "1"},
+		}, ""},
 		{"an environment of a repository", identity.Rule{
 			Claims: map[string]string{"environment": "production", "repository_id": "1"},
 		}, ""},

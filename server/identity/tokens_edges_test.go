@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -340,6 +341,35 @@ func TestLoopbackInBrackets(t *testing.T) {
 		r.Host = host
 		if _, err := v.Authenticate(r); (err == nil) != want {
 			t.Errorf("Host %q: %v", host, err)
+		}
+	}
+}
+
+// TestOpenRefusesWhatOtherSitesSend: a page of another site can have a browser send requests that change something, by
+// POST without a body even without asking the gate first. Programs say nothing of sites.
+func TestOpenRefusesWhatOtherSitesSend(t *testing.T) {
+	v := identity.Open(attestor.LocalCaller("me"))
+	for _, tt := range []struct {
+		method, site, origin string
+		want                 bool
+	}{
+		{"POST", "", "", true}, {"DELETE", "", "", true},
+		{"POST", "same-origin", "http://127.0.0.1:8080", true}, {"POST", "none", "", true}, {"POST", "", "http://127.0.0.1:8080", true},
+		{"POST", "cross-site", "https://evil.example", false}, {"DELETE", "cross-site", "https://evil.example", false},
+		{"POST", "cross-site", "", false}, {"POST", "same-site", "http://127.0.0.1:3000", false},
+		{"POST", "", "https://evil.example", false}, {"POST", "", "http://127.0.0.1:3000", false}, {"POST", "", "null", false},
+		{"GET", "cross-site", "", true}, // a link
+	} {
+		r := httptest.NewRequest(tt.method, "/v1/expire", nil)
+		r.Host = "127.0.0.1:8080"
+		for name, value := range map[string]string{"Sec-Fetch-Site": tt.site, "Origin": tt.origin} {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		c, err := v.Authenticate(r)
+		if (err == nil) != tt.want || (len(c.Grants) > 0) != tt.want || err != nil && attestor.KindOf(err) != attestor.Forbidden {
+			t.Errorf("%+v: caller %+v, error %v", tt, c, err)
 		}
 	}
 }
