@@ -78,7 +78,13 @@ type Config struct {
 }
 
 // A Handler answers AdmissionReviews. It is safe for concurrent use.
-type Handler struct{ c Config }
+type Handler struct {
+	c Config
+
+	// Each has an element for each of what is done now.
+	small, large chan struct{} // reviews that are read and decided
+	images       chan struct{} // images that are looked up
+}
 
 var _ http.Handler = (*Handler)(nil)
 
@@ -102,7 +108,10 @@ func New(c Config) (*Handler, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Handler{c: c}, nil
+	return &Handler{
+		c: c, small: make(chan struct{}, smallReviews), large: make(chan struct{}, largeReviews),
+		images: make(chan struct{}, imagesAtOnce),
+	}, nil
 }
 
 // The API server's own limit for an object is 3 MiB, and a review holds two.
@@ -111,9 +120,47 @@ const maxReview = 7 << 20
 // maxImages is several times what a pod has.
 const maxImages = 100
 
+// What is done at the same time, whoever asks: a cluster that rolls out everything at once, or whoever can reach an open
+// listener, must not take the memory that decisions need. A decoded review has several times its size.
+const (
+	smallReview  = 256 << 10 // bytes of a review that is not counted among the large ones
+	smallReviews = 128
+	largeReviews = 4
+	imagesAtOnce = 64
+)
+
+// enter waits for a place for a review of so many bytes; -1: they are not known. The function that it returns gives the
+// place back.
+func (h *Handler) enter(ctx context.Context, size int64) (leave func(), err error) {
+	places := h.small
+	if size < 0 || size > smallReview {
+		places = h.large
+	}
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // ServeHTTP answers POST of an AdmissionReview. A request that is no review gets a
 // 4xx, which the API server treats by its failurePolicy, so that must be Fail.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The API server ends a slow webhook by its failurePolicy and names no reason;
+	// this answer comes first.
+	ctx, cancel := context.WithTimeout(r.Context(), h.c.Timeout)
+	defer cancel()
+
+	// Before anything is read. Without an answer nothing is admitted.
+	leave, err := h.enter(ctx, r.ContentLength)
+	if err != nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "the gate is busy with other reviews", http.StatusServiceUnavailable)
+		return
+	}
+	defer leave()
+
 	body, status, err := read(w, r)
 	if err != nil {
 		http.Error(w, err.Error(), status)
@@ -133,11 +180,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is not an AdmissionReview of admission.k8s.io/v1 with a request", http.StatusBadRequest)
 		return
 	}
-
-	// The API server ends a slow webhook by its failurePolicy and names no reason;
-	// this answer comes first.
-	ctx, cancel := context.WithTimeout(r.Context(), h.c.Timeout)
-	defer cancel()
 
 	answer := h.review(ctx, in.Request)
 	out := review{APIVersion: in.APIVersion, Kind: in.Kind, Response: answer}
@@ -324,7 +366,17 @@ func (h *Handler) findings(ctx context.Context, r *request) []finding {
 	found := make([]finding, len(images))
 	var wg sync.WaitGroup
 	for i, image := range images {
-		wg.Go(func() { found[i] = h.contained(ctx, r, image) })
+		wg.Go(func() {
+			select {
+			case h.images <- struct{}{}:
+				defer func() { <-h.images }()
+				found[i] = h.contained(ctx, r, image)
+			case <-ctx.Done():
+				found[i] = refused(
+					"the gate is busy, and did not get to "+plain.Clip(image, maxWarning), attestor.CodeEvidenceMissing)
+				found[i].undecided = true
+			}
+		})
 	}
 	wg.Wait()
 	return found

@@ -24,3 +24,9 @@ func Sees(body []byte) ([]string, error) {
 
 // Whole completes a short name.
 func Whole(short string) string { return whole(short) }
+
+// Bounds of what is done at the same time.
+const (
+	LargeReviews = largeReviews
+	ImagesAtOnce = imagesAtOnce
+)
