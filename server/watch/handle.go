@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/attestor-gate/attestor"
@@ -40,9 +41,9 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 		return nil
 	}
 
-	// Pub/Sub delivers at least once. An id is unique within a topic only, and so is
-	// remembered with its subscription.
-	id := p.Subscription + "\n" + m.id
+	// Pub/Sub delivers at least once. An id is unique within a topic only, and so is remembered with its subscription;
+	// and with its sender, who names both: what one caller sent must not make another's message a duplicate.
+	id := strings.Join([]string{caller.Issuer, caller.Subject, p.Subscription, m.id}, "\n")
 	if _, handled := w.handled.Get(id); handled {
 		w.metrics.events.WithLabelValues(string(m.kind), "duplicate").Inc()
 		return nil
