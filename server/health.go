@@ -41,7 +41,8 @@ type readyBody struct {
 // readiness answers 503 while a condition fails or the server is stopping.
 func (s *Server) readiness(k *call) error {
 	body := readyBody{Ready: true, Conditions: []conditionBody{}}
-	for _, c := range s.ready.conditions(k.ctx, s.c.Ready, s.c.Now) {
+	conditions, fresh := s.ready.conditions(k.ctx, s.c.Ready, s.c.Now)
+	for _, c := range conditions {
 		b := conditionBody{Name: c.Name, OK: c.Err == nil}
 		if c.Err != nil {
 			body.Ready = body.Ready && c.Informational
@@ -50,11 +51,14 @@ func (s *Server) readiness(k *call) error {
 				b.Message = attestor.Message(c.Err)
 			}
 
-			// The log says what the answer says: a gate that decides without the condition is ready.
+			// The log says what the answer says: a gate that decides without the condition is ready. It says it once for each
+			// look, however often strangers ask.
 			attrs := []any{slog.String("condition", c.Name), slog.Any("error", c.Err)}
-			if c.Informational {
+			switch {
+			case !fresh:
+			case c.Informational:
 				s.c.Logger.WarnContext(k.ctx, "ready, although a condition does not hold", attrs...)
-			} else {
+			default:
 				s.c.Logger.WarnContext(k.ctx, "not ready", attrs...)
 			}
 		}
@@ -85,13 +89,14 @@ type readiness struct {
 	last []Condition // guarded by mu
 }
 
+// conditions returns what was found of late, and whether this call found it.
 func (r *readiness) conditions(
 	ctx context.Context,
 	ask func(context.Context) []Condition,
 	now func() time.Time,
-) []Condition {
+) (found []Condition, fresh bool) {
 	if ask == nil {
-		return nil
+		return nil, false
 	}
 
 	// Whoever comes while the conditions are read waits for them, and causes no
@@ -104,8 +109,9 @@ func (r *readiness) conditions(
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
 		defer cancel()
 		r.last, r.at = ask(ctx), now()
+		fresh = true
 	}
-	return r.last
+	return r.last, fresh
 }
 
 // A drain is set once the server is stopping.

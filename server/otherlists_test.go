@@ -124,6 +124,12 @@ func TestLogAgreesWithReady(t *testing.T) {
 		if (got.status == 200) != informational || strings.Contains(said, "not ready") == informational || !strings.Contains(said, "condition=policies") {
 			t.Errorf("informational %v: %d %s, and the log says %s", informational, got.status, got.body, said)
 		}
+
+		// The clock stands still: the condition is not looked at again, and not logged again.
+		send(t, "", "GET", base+"/ready", "")
+		if again := b.String(); strings.Count(again, "condition=policies") != 1 {
+			t.Errorf("informational %v: asked again, the log says %s", informational, again)
+		}
 	}
 }
 
