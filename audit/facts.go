@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/tally"
 )
 
@@ -131,7 +134,46 @@ func (s *Store) forgetImages(ctx context.Context, tx *txn, ids []string) error {
 	if err := facts.write(ctx, tx); err != nil {
 		return err
 	}
-	return deleteFrom(ctx, tx, "images", "name", values)
+	if err := deleteFrom(ctx, tx, "images", "name", values); err != nil {
+		return err
+	}
+
+	// An older decision that stays, since it is what admits the image, is now the newest.
+	left, err := s.leftOn(ctx, tx, slices.Sorted(maps.Keys(gone)))
+	if err != nil {
+		return err
+	}
+	return s.indexImages(ctx, tx, left)
+}
+
+// leftOn reads the decisions on some images that are not pruned, whatever their age: those that admissions and open
+// overrides refer to.
+func (s *Store) leftOn(ctx context.Context, tx *txn, names []string) (out []queued, err error) {
+	const perStatement = 100
+	for some := range slices.Chunk(names, perStatement) {
+		var marks []string
+		var args []any
+		for _, name := range some {
+			if img, err := attestor.ParseImage(name); err == nil { // what has no digest is not admitted
+				args = append(args, img.Repository(), string(img.Digest()))
+				marks = append(marks, fmt.Sprintf("($%d, $%d)", len(args)-1, len(args)))
+			}
+		}
+		if len(marks) == 0 {
+			continue
+		}
+
+		of := `(repository, digest) IN (VALUES ` + strings.Join(marks, ", ") + `)`
+		found, err := s.queuedRows(tx.QueryContext(ctx, `SELECT id, at, repository, body, evidence, packed FROM decisions
+			WHERE state = 'finished' AND NOT moved AND id IN (
+				SELECT decision FROM admissions WHERE `+of+` UNION SELECT changed FROM admissions WHERE `+of+`
+				UNION SELECT decision FROM overrides WHERE closed_at IS NULL AND `+of+`)`, args...))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
 }
 
 // sumImages adds one batch of earlier images to the sums, and returns how many it had.

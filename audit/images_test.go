@@ -400,3 +400,66 @@ func TestEarlierDecisionsAreAddedToTheSums(t *testing.T) {
 		}
 	})
 }
+
+// TestPruneLeavesTheImageOfADecisionThatStays: where the newest decision on an image is pruned, and an older one stays
+// since it admits the image, the image is counted by that one.
+func TestPruneLeavesTheImageOfADecisionThatStays(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		later := func(r attestor.Record, minutes int, id string) attestor.Record {
+			r.Decision.ID, r.Decision.Time = id, r.Decision.Time.Add(time.Duration(minutes)*time.Minute)
+			r.Decision.DryRun, r.Decision.BreakGlass, r.Decision.Attestations = true, nil, []attestor.Attestation{}
+			return r
+		}
+		finish(
+			t, s, record(1, attestor.Pass, stored), later(record(1, attestor.Deny), 60, "d-1"), later(record(1, attestor.Deny), 90, "d-2"),
+			granted(2), later(record(2, attestor.Undecided), 60, "d-3"),
+			record(3, attestor.Pass, stored), later(record(3, attestor.Deny), 10*24*60, "d-4"), // which is not pruned
+			record(4, attestor.Deny), later(record(4, attestor.Deny), 60, "d-5"), // nothing admits it
+		)
+		days(t, s, audit.Filter{}) // all are indexed
+
+		if got, err := s.Prune(t.Context(), day.Add(5*time.Hour)); err != nil || got.Decisions != 5 {
+			t.Fatalf("pruned %+v, %v, want five decisions", got, err)
+		}
+		want, counts := recomputed(everything(t, s), audit.Filter{})
+		if len(want) != 3 {
+			t.Fatalf("%d images are left, want three", len(want))
+		}
+		if d := gocmp.Diff(want, lines(t, s, audit.Filter{}), cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("lines (-want +got):\n%s", d)
+		}
+		if d := gocmp.Diff(factsOf(want), facts(t, s, audit.Filter{}), cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("facts (-want +got):\n%s", d)
+		}
+		if d := gocmp.Diff(counts, days(t, s, audit.Filter{}), cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("days (-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestADamagedDecisionKeepsNoOtherFromTheIndex: one whose evidence somebody damaged before it was indexed counts by what
+// it says itself.
+func TestADamagedDecisionKeepsNoOtherFromTheIndex(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		finish(t, s, record(1, attestor.Pass))
+		days(t, s, audit.Filter{}) // it is indexed
+		damage(t, s, record(1, attestor.Pass).Decision.ID)
+		if _, err := s.Writer().ExecContext(t.Context(), `INSERT INTO decision_queue (id) SELECT id FROM decisions`); err != nil {
+			t.Fatal(err)
+		}
+
+		finish(t, s, record(2, attestor.Deny))
+		if got := lines(t, s, audit.Filter{Since: day.Add(2 * time.Minute)}); len(got) != 1 || got[0].Row.ID != record(2, attestor.Deny).Decision.ID {
+			t.Errorf("lines: %+v", got)
+		}
+	})
+}
+
+// damage makes the evidence of a decision such that it does not decode.
+func damage(t *testing.T, s *audit.Store, id string) {
+	t.Helper()
+	_, err := s.Writer().ExecContext(t.Context(), `UPDATE decisions SET body = '{}', evidence = '{', packed = NULL WHERE id = $1`, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -174,9 +173,12 @@ type queued struct {
 
 // queuedDecisions reads the newest of a queue, by their ids, at most so many.
 func (s *Store) queuedDecisions(ctx context.Context, tx *txn, queue string, most int) ([]queued, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence, d.packed
+	return s.queuedRows(tx.QueryContext(ctx, `SELECT q.id, d.at, d.repository, d.body, d.evidence, d.packed
 		FROM (SELECT id FROM `+queue+` ORDER BY id DESC LIMIT $1) AS q
-		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, most)
+		LEFT JOIN decisions d ON d.id = q.id AND d.state = 'finished' AND NOT d.moved`, most))
+}
+
+func (s *Store) queuedRows(rows *sql.Rows, err error) ([]queued, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -196,10 +198,11 @@ func (s *Store) queuedDecisions(ctx context.Context, tx *txn, queue string, most
 		q.at, q.repository, q.recorded = at.Int64, repository.String, at.Valid
 		q.body, evidence = s.unpack(t)
 		q.decision = decisionIn(q.body)
-		if evidence != "" {
-			if err := json.Unmarshal([]byte(evidence), &q.evidence); err != nil {
-				return nil, fmt.Errorf("decoding evidence of %s: %w", q.id, err)
-			}
+
+		// One row that somebody damaged must not keep all others from being found and counted. What it says itself
+		// counts, as where its evidence is lost.
+		if evidence != "" && json.Unmarshal([]byte(evidence), &q.evidence) != nil {
+			q.evidence = outline{}
 		}
 		out = append(out, q)
 	}

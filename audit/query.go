@@ -382,6 +382,9 @@ func (s *Store) full(ctx context.Context, h head, known map[string][]byte) (atte
 		d, err := h.decision()
 		return attestor.Record{Decision: d}, err
 	}
+	if h.damaged != nil {
+		return attestor.Record{}, h.damaged
+	}
 	if known == nil {
 		var err error
 		if known, err = s.blobsOf(ctx, h); err != nil {

@@ -85,6 +85,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (Pruned, error) {
 		}
 	}
 
+	if err := s.dropMarks(ctx); err != nil {
+		return out, err
+	}
+
 	for n := int64(pruneBatch); n == pruneBatch; {
 		var err error
 		if n, err = s.pruneEvents(ctx, before); err != nil {
@@ -138,11 +142,13 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 				gone, removed = append(gone, p.id), append(removed, p)
 				continue
 			}
+
+			// Evidence that somebody damaged cannot be read, whatever is kept of it. It must not end retention for all
+			// others.
 			var o outline
-			if err := json.Unmarshal([]byte(p.evidence), &o); err != nil {
-				return fmt.Errorf("decoding evidence of %s: %w", p.id, err)
+			if json.Unmarshal([]byte(p.evidence), &o) == nil {
+				used = append(used, o.hashes()...)
 			}
-			used = append(used, o.hashes()...)
 		}
 
 		// Below, blobs are removed by their last use. Those of a decision that stays are
@@ -164,6 +170,16 @@ func (s *Store) pruneStep(ctx context.Context, before time.Time, after position)
 		return dropSalts(ctx, tx, kindDecision, gone)
 	})
 	return last, n, err
+}
+
+// dropMarks removes what passes noted of overrides that came to nothing: recovery found no attestation.
+func (s *Store) dropMarks(ctx context.Context) error {
+	return s.tx(ctx, "pruning decisions", func(ctx context.Context, tx *txn) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM override_passes
+			WHERE override NOT IN (SELECT decision FROM overrides)
+				AND override NOT IN (SELECT id FROM decisions WHERE state = 'begun')`)
+		return err
+	})
 }
 
 // beginPrune enters into the log that records from before a time may be gone from here

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -121,6 +122,44 @@ func TestPruneWhileRecording(t *testing.T) {
 			if _, err := s.Record(t.Context(), fmt.Sprint("late-", i)); err != nil {
 				t.Fatalf("its evidence is gone: %v", err)
 			}
+		}
+	})
+}
+
+// TestPruneBesideADamagedDecision: one that admits an image, and whose evidence somebody damaged, stays, and keeps no
+// other.
+func TestPruneBesideADamagedDecision(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		finish(t, s, record(1, attestor.Pass, stored), record(2, attestor.Deny))
+		damage(t, s, record(1, attestor.Pass).Decision.ID)
+		if got, err := s.Prune(t.Context(), day.AddDate(0, 0, 1)); err != nil || got.Decisions != 1 {
+			t.Errorf("pruned %+v, %v, want the denial", got, err)
+		}
+		if n, err := s.Count(t.Context(), "decisions"); err != nil || n != 1 {
+			t.Errorf("%d decisions are left, %v", n, err)
+		}
+	})
+}
+
+// TestExportBesideADamagedDecision: one whose evidence somebody damaged is written as changed, and hides no other. A search
+// by findings, which it might have, is an error.
+func TestExportBesideADamagedDecision(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *audit.Store, _ *clock) {
+		finish(t, s, record(1, attestor.Pass), record(2, attestor.Deny), record(3, attestor.Pass))
+		days(t, s, audit.Filter{}) // all are indexed
+		damage(t, s, record(2, attestor.Deny).Decision.ID)
+
+		got := everything(t, s)
+		if len(got) != 3 || got[0].Decision.Log != nil || len(got[0].Evidence.Platforms) != 1 ||
+			got[1].Decision.Log == nil || got[1].Decision.Log.Changed == "" || got[1].Decision.Verdict != attestor.Undecided {
+			t.Errorf("the record: %+v", got)
+		}
+		var b strings.Builder
+		if n, err := s.Export(t.Context(), &b, audit.Filter{}); err != nil || n != 3 || strings.Count(b.String(), "\n") != 3 {
+			t.Errorf("exported %d, %v: %s", n, err, b.String())
+		}
+		if _, err := s.Export(t.Context(), &b, audit.Filter{CVE: "CVE-2026-1234"}); err == nil {
+			t.Error("a search by a finding leaves out what cannot be read")
 		}
 	})
 }

@@ -301,25 +301,34 @@ func (s *Store) chunk(ctx context.Context, p *plan, src source, pos position, n 
 
 // openHead decodes what a row says: all of its evidence, or what a search for findings needs of it.
 func (s *Store) openHead(h *head, t texts, evidence, findings bool) (err error) {
-	var outline string
-	h.body, outline = s.unpack(t)
-	h.matches, h.evidenceSize = !oldRevocation(h.body), len(outline)
+	var stored string
+	h.body, stored = s.unpack(t)
+	h.matches, h.evidenceSize = !oldRevocation(h.body), len(stored)
 	switch {
-	case outline == "":
+	case stored == "":
 		return nil
 	case evidence:
-		err = json.Unmarshal([]byte(outline), &h.evidence)
+		var all outline
+		if err = json.Unmarshal([]byte(stored), &all); err == nil {
+			h.evidence = all
+		}
 	case findings:
 		var parts struct {
 			Parts []part `json:"parts"`
 		}
-		err = json.Unmarshal([]byte(outline), &parts)
+		err = json.Unmarshal([]byte(stored), &parts)
 		h.evidence.Parts = parts.Parts
 	}
 	if err != nil {
-		return fmt.Errorf("decoding evidence of %s: %w", h.id, err)
+		err = fmt.Errorf("decoding evidence of %s: %w", h.id, err)
 	}
-	return nil
+
+	// It was changed, which its entry in the log shows, and must not hide all others. A search for findings cannot leave
+	// it out without a word.
+	if !findings {
+		h.damaged, err = err, nil
+	}
+	return err
 }
 
 // narrowest returns the source of p along which a step after pos gets furthest.
