@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"slices"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -27,14 +28,25 @@ func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) (Attested, e
 
 	seen, named := map[attestor.Digest]bool{img.Digest(): true}, map[string]bool{}
 
-	// What was signed was signed for a pass or an override. The note's own list has
-	// the rest; the record adds what that list does not show yet, so that the newest
+	// What was signed was signed for a pass or an override, or for a pass that is an error since not all of it could be
+	// stored. The note's own list has the rest; the record adds what that list does not show yet, so that the newest
 	// decisions are enough, however often somebody asked.
-	for _, f := range []Filter{{Image: img.String(), Verdict: attestor.Pass}, {Image: img.String(), BreakGlass: true}} {
+	for _, f := range []Filter{
+		{Image: img.String(), Verdict: attestor.Pass}, {Image: img.String(), BreakGlass: true},
+		{Image: img.String(), Verdict: attestor.Undecided},
+	} {
 		n := 0
 		for d, err := range s.Decisions(ctx, f) {
 			if err != nil {
 				return Attested{}, err
+			}
+
+			// Decisions are counted, not attestations: this bounds what is read from the database.
+			if n++; n > maxAttested {
+				break
+			}
+			if f.Verdict == attestor.Undecided && !attestedInPart(d) {
+				continue
 			}
 			for _, a := range d.Attestations {
 				if !named[a.Occurrence] {
@@ -59,12 +71,15 @@ func (s *Store) AttestedTo(ctx context.Context, img attestor.Image) (Attested, e
 					}
 				}
 			}
-
-			// Decisions are counted, not attestations: this bounds what is read from the database.
-			if n++; n >= maxAttested {
-				break
-			}
 		}
 	}
 	return out, nil
+}
+
+// attestedInPart reports whether a decision was to attest and could not store all: its attestations may admit a child
+// though the index was never admitted. One that attested nothing names what others had attested.
+func attestedInPart(d attestor.Decision) bool {
+	return !d.DryRun && len(d.Attestations) > 0 && slices.ContainsFunc(d.Checks, func(c attestor.Check) bool {
+		return c.Name == attestor.CheckAttest && c.Status == attestor.StatusError
+	})
 }

@@ -29,6 +29,17 @@ func TestAttestedTo(t *testing.T) {
 		finish(t, s, record(2, attestor.Deny, overridden, signed("occurrences/overridden")))
 		finish(t, s, record(3, attestor.Deny, signed("occurrences/refused")))
 
+		// A pass of which only a part was stored is an error; other errors name what stood before.
+		attest := func(status attestor.Status) func(*attestor.Record) {
+			return func(r *attestor.Record) {
+				r.Decision.Checks = append(r.Decision.Checks, attestor.Check{Name: attestor.CheckAttest, Status: status, Reasons: []attestor.Reason{}})
+			}
+		}
+		dry := func(r *attestor.Record) { r.Decision.DryRun = true }
+		finish(t, s, record(4, attestor.Undecided, index, signed("occurrences/part"), attest(attestor.StatusError)))
+		finish(t, s, record(5, attestor.Undecided, index, signed("occurrences/other"), attest(attestor.StatusSkipped)))
+		finish(t, s, record(6, attestor.Undecided, index, signed("occurrences/other"), attest(attestor.StatusError), dry))
+
 		image := func(n int) attestor.Image {
 			img, err := attestor.ParseImage("us-docker.pkg.dev/acme/prod/api@" + string(digest(n)))
 			if err != nil {
@@ -43,7 +54,10 @@ func TestAttestedTo(t *testing.T) {
 			occurrences []string
 		}{
 			{"an index", image(1), []attestor.Digest{digest(1), child}, []string{"occurrences/index"}},
-			{"a child", image(400), []attestor.Digest{child}, []string{"occurrences/index"}},
+			{"a child", image(400), []attestor.Digest{child}, []string{"occurrences/index", "occurrences/part"}},
+			{"attested in part", image(4), []attestor.Digest{digest(4), child}, []string{"occurrences/part"}},
+			{"an error that attested nothing", image(5), []attestor.Digest{digest(5)}, nil},
+			{"a dry run", image(6), []attestor.Digest{digest(6)}, nil},
 			{"overridden", image(2), []attestor.Digest{digest(2)}, []string{"occurrences/overridden"}},
 			{"refused", image(3), []attestor.Digest{digest(3)}, nil},
 			{"never judged", image(9), []attestor.Digest{digest(9)}, nil},
