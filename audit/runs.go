@@ -37,6 +37,11 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 	}
 
 	err := s.tx(ctx, doing, func(ctx context.Context, tx *txn) error {
+		// A scheduler may call twice at once. Two runs would each have the whole limit of revocations.
+		if err := s.lockName(ctx, tx, "runs "+callerKey(caller)); err != nil {
+			return err
+		}
+
 		now := s.now()
 		open, err := runRow(tx.QueryRowContext(ctx, runColumns+` WHERE kind = 'rejudge' AND caller = $1
 			AND ended IS NULL AND NOT stopped AND started > $2 AND started <= $3 ORDER BY started DESC LIMIT 1`,

@@ -27,7 +27,7 @@ func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 	}
 
 	return s.tx(ctx, "recording a tag", func(ctx context.Context, tx *txn) error {
-		if err := s.lockTag(ctx, tx, p); err != nil {
+		if err := s.lockName(ctx, tx, "base_tags "+p.Repository+":"+p.Tag); err != nil {
 			return err
 		}
 
@@ -57,20 +57,19 @@ func (s *Store) RecordTag(ctx context.Context, p attestor.TagPoint) error {
 	})
 }
 
-// lockTag serialises the transactions that record one tag, until tx ends. SQLite
-// has one writer anyway. In PostgreSQL a row lock does not suffice: two instances
-// that record the first observation of a tag have no row to lock.
+// lockName serialises the transactions that name the same, until tx ends. SQLite has one writer anyway. In PostgreSQL a
+// row lock does not suffice: two instances that record the first observation of a tag, or that start a caller's run, have
+// no row to lock.
 //
 // PostgreSQL, 13.3.5: advisory locks at transaction level "are automatically
 // released at the end of the transaction, and there is no explicit unlock
-// operation". Two tags whose hashes collide wait for each other, and nothing else.
-func (s *Store) lockTag(ctx context.Context, tx *txn, p attestor.TagPoint) error {
+// operation". Two names whose hashes collide wait for each other, and nothing else.
+func (s *Store) lockName(ctx context.Context, tx *txn, name string) error {
 	if s.engine.dialect() != goose.DialectPostgres {
 		return nil
 	}
 
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`,
-		"base_tags "+p.Repository+":"+p.Tag)
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1, 0))`, name)
 	return err
 }
 
