@@ -97,7 +97,9 @@ func TestInstancesShareARun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	killed := make(chan struct{})
 	kill := sync.OnceFunc(func() {
+		defer close(killed)
 		if err := doomed.Close(); err != nil {
 			t.Error(err)
 		}
@@ -130,7 +132,8 @@ func TestInstancesShareARun(t *testing.T) {
 		return w
 	}
 
-	alive := func(context.Context) error { return nil }
+	// On a loaded machine the others would be done before it has judged so many: they wait for it.
+	alive := func(context.Context) error { <-killed; return nil }
 	second := open(t, audit.Config{PostgreSQL: dsn, Now: c.now, Timeout: 10 * time.Minute})
 	a, b := instance(first, alive), instance(second, alive)
 	var started atomic.Int64
