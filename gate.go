@@ -264,6 +264,10 @@ func (p *attempt) attest(ctx context.Context, v Verdict) error {
 
 	// Without the intent in the record nothing was stored: the answer is an error, and nothing admits the image.
 	if notRecorded != nil {
+		// A record that says when to ask again is well: it has a reason of its own.
+		if e, ok := errors.AsType[*Error](notRecorded); ok && e.After > 0 {
+			return e
+		}
 		return &Error{
 			Kind: Unavailable,
 			Msg:  "the record cannot be written, so that nothing was attested",

@@ -216,6 +216,22 @@ func TestAnUnrecordedDecisionIsNoAnswer(t *testing.T) {
 	}
 }
 
+func TestARecordSaysWhyItWaits(t *testing.T) {
+	s := newStages(t)
+	s.begin = &attestor.Error{Kind: attestor.Unavailable, Msg: "attestations are just being deleted", After: time.Second}
+	if _, err := admit(t, s, nil); attestor.KindOf(err) != attestor.Unavailable ||
+		attestor.Message(err) != "attestations are just being deleted" || s.called("attest") != 0 || s.called("finish") != 0 {
+		t.Errorf("got %v", err)
+	}
+
+	// What names no time says only that nothing is recorded.
+	s = newStages(t)
+	s.begin = &attestor.Error{Kind: attestor.Unavailable, Msg: "the disk is full"}
+	if _, err := admit(t, s, nil); !strings.Contains(attestor.Message(err), "cannot be written") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTheCallerHangingUpDoesNotStopASignature(t *testing.T) {
 	s := newStages(t)
 	ctx, cancel := context.WithCancel(context.Background())

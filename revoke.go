@@ -78,13 +78,13 @@ type RecordedRevocation struct {
 // they were given has been made durable.
 type Revocations interface {
 	// BeginRevocation records what is about to be deleted. It returns the record with
-	// the decisions that had admitted the image and, for RevokedAtEnd, with the digests
-	// of the override that have another ground.
+	// the decisions that had admitted the image and, but for RevokedByPerson, with the
+	// digests that have another ground.
 	//
 	// For RevokedAtEnd it returns the record that was begun before, if there is one,
-	// and an [Error] of kind NotFound where the override is closed, or a pass of the
-	// image is just being attested. For RevokedByJudgment it returns NotFound where
-	// another decision has admitted the image since.
+	// and an [Error] of kind NotFound where the override is closed, or the image is
+	// just being attested. For RevokedByJudgment it returns NotFound where another
+	// decision has admitted the image since, or is just doing so.
 	BeginRevocation(ctx context.Context, r RevocationRecord) (RevocationRecord, error)
 	// FinishRevocation records what was deleted. Finishing again is no error, and
 	// changes nothing.

@@ -4,9 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/pressly/goose/v3"
 
 	"github.com/attestor-gate/attestor"
 )
@@ -57,7 +61,7 @@ func (s *Store) putGround(ctx context.Context, tx *txn, r row, state string) err
 	case r.ground.admits():
 		return s.admit(ctx, tx, r)
 	case r.verdict == string(attestor.Undecided): // a pass that was begun and is none
-		return s.unmark(ctx, tx, r.id)
+		return s.unmark(ctx, tx, r.id, false)
 	}
 	return nil
 }
@@ -67,6 +71,9 @@ func (s *Store) putGround(ctx context.Context, tx *txn, r row, state string) err
 func (s *Store) admit(ctx context.Context, tx *txn, r row) error {
 	if r.ground.override != nil {
 		if err := s.putOverride(ctx, tx, r); err != nil {
+			return err
+		}
+		if passed, err := s.overtaken(ctx, tx, r); passed || err != nil {
 			return err
 		}
 		return s.putAdmission(ctx, tx, r)
@@ -86,7 +93,7 @@ func (s *Store) admit(ctx context.Context, tx *txn, r row) error {
 		if err := s.closePassed(ctx, tx, r); err != nil {
 			return err
 		}
-		if err := s.unmark(ctx, tx, r.id); err != nil {
+		if err := s.unmark(ctx, tx, r.id, true); err != nil {
 			return err
 		}
 	}
@@ -134,14 +141,15 @@ const (
 	deleteAdmissionDigestsText = `DELETE FROM admission_digests WHERE repository = $1 AND image = $2`
 )
 
-// mark notes which open overrides a pass follows that is about to be attested.
+// mark notes which overrides a pass follows that is about to be attested. Attestations that exist are reused: neither a
+// pass nor an override is begun while those of its image are being deleted.
 func (s *Store) mark(ctx context.Context, tx *txn, r row) error {
-	if !r.ground.pass {
+	if !r.ground.pass && r.ground.override == nil {
 		return nil
 	}
 
-	// The update locks the rows: an override's end, which updates them too, is begun
-	// either before this, and is seen below, or after it, and then finds the mark.
+	// The update locks the rows: an override's end, which locks them too, is begun either before this, and is seen
+	// below, or after it, and then finds what is begun here.
 	marks, args := placeholders(r.digests, r.repository)
 	open := `closed_at IS NULL AND decision IN
 		(SELECT override FROM override_digests WHERE repository = $1 AND digest IN (` + marks + `))`
@@ -149,39 +157,143 @@ func (s *Store) mark(ctx context.Context, tx *txn, r row) error {
 	if err != nil {
 		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
-		return err
-	}
-
-	// Attestations that exist are reused, and these are being deleted.
-	var ending bool
-	err = tx.QueryRowContext(ctx,
-		`SELECT COUNT(*) > 0 FROM overrides WHERE revocation <> '' AND `+open, args...).Scan(&ending)
+	opened, err := res.RowsAffected()
 	if err != nil {
 		return err
 	}
-	if ending {
-		return &attestor.Error{
-			Kind: attestor.Unavailable,
-			Msg:  "an override of this image has reached its end, and its attestations are being deleted",
-			Fix:  "repeat the request in a minute",
-		}
+	if err := s.lockAdmission(ctx, tx, r.repository, r.digest); err != nil {
+		return err
 	}
 
 	args = append(args, r.id)
-	_, err = tx.ExecContext(ctx, fmt.Sprintf(`INSERT INTO override_passes (override, decision)
-		SELECT decision, CAST($%d AS TEXT) FROM overrides WHERE %s
-		ON CONFLICT (override, decision) DO NOTHING`, len(args), open), args...)
+	begun := fmt.Sprintf(`FROM `+begunDecisions+` d WHERE d.break_glass AND d.repository = $1 AND d.id <> $%d AND EXISTS
+		(SELECT 1 FROM decision_digests g WHERE g.decision = d.id AND g.digest IN (%s))`, len(args), marks)
+
+	// What was found to exist when the request began may be deleted since.
+	since := fmt.Sprintf(`EXISTS (SELECT 1 FROM revocations r WHERE r.repository = $1 AND r.digest = $%d
+		AND r.at > $%d AND r.at <= $%d)`, len(args)+1, len(args)+2, len(args)+3)
+	var revoking, overriding bool
+	err = tx.QueryRowContext(ctx, `SELECT `+revokingText(marks)+` OR `+since+`, EXISTS (SELECT 1 `+begun+`)`,
+		append(slices.Clone(args), r.digest, r.at, s.now().UnixMicro())...).Scan(&revoking, &overriding)
+	if err != nil {
+		return err
+	}
+	if revoking {
+		return &attestor.Error{
+			Kind: attestor.Unavailable,
+			Msg:  "the attestations of this image are just being deleted, as of an override that has reached its end",
+			Fix:  "repeat the request in a minute; if that does not help, the gate's log says why they cannot be deleted",
+
+			After: revokedIn,
+		}
+	}
+	if !r.ground.pass {
+		return nil
+	}
+
+	// An override that was only begun, and is finished by recovery perhaps, was before this pass as well.
+	put := fmt.Sprintf(`INSERT INTO override_passes (override, decision)
+		SELECT %%s, CAST($%d AS TEXT) %%s ON CONFLICT (override, decision) DO NOTHING`, len(args))
+	if opened > 0 {
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(put, "decision", `FROM overrides WHERE `+open), args...)
+	}
+	if err == nil && overriding {
+		_, err = tx.ExecContext(ctx, fmt.Sprintf(put, "d.id", begun), args...)
+	}
 	return err
 }
 
-// unmark removes the marks of a decision that is finished.
-func (s *Store) unmark(ctx context.Context, tx *txn, decision string) error {
-	_, err := s.exec(ctx, tx, unmarkText, decision)
+// revokedIn is how long a deletion usually takes at most.
+const revokedIn = 5 * time.Second
+
+// begunDecisions are the newest decisions that were begun and have not ended: few, but for those that nobody can finish.
+const begunDecisions = `(SELECT id, at, repository, verdict, break_glass FROM decisions
+		WHERE state = 'begun' AND NOT moved ORDER BY at DESC, id DESC LIMIT 1000)`
+
+// revokingText is the condition that a revocation was begun, and has not ended, of one of some digests in the
+// repository $1: of an image, or of one that it is a child of.
+func revokingText(marks string) string {
+	return `EXISTS (SELECT 1 FROM revocations r WHERE r.state = 'begun' AND r.repository = $1
+		AND (r.digest IN (` + marks + `) OR EXISTS (SELECT 1 FROM revocation_decisions m
+			JOIN decision_digests g ON g.decision = m.decision
+			WHERE m.revocation = r.id AND g.digest IN (` + marks + `))))`
+}
+
+// underwayFor is longer than any request takes. What was begun before is only left to be recovered, and is judged then
+// by the attestations that exist.
+const underwayFor = time.Hour
+
+// underway reports whether a decision was begun that may count on the attestations of some digests: an override or,
+// unless only overrides are asked for, a pass.
+func (s *Store) underway(
+	ctx context.Context, tx *txn, repository string, digests []string, onlyOverrides bool,
+) (begun bool, err error) {
+	kind := `(d.break_glass OR d.verdict = 'pass')`
+	if onlyOverrides {
+		kind = `d.break_glass`
+	}
+	now := s.now()
+	marks, args := placeholders(digests, repository, now.Add(-underwayFor).UnixMicro(), now.Add(ahead).UnixMicro())
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM `+begunDecisions+` d
+		WHERE `+kind+` AND d.repository = $1 AND d.at > $2 AND d.at <= $3 AND EXISTS
+			(SELECT 1 FROM decision_digests g WHERE g.decision = d.id AND g.digest IN (`+marks+`)))`, args...).Scan(&begun)
+	return begun, err
+}
+
+// lockAdmission makes what is begun about an admitted image follow each other, until tx ends. SQLite has one writer in
+// any case.
+func (s *Store) lockAdmission(ctx context.Context, tx *txn, repository, digest string) error {
+	if s.engine.dialect() != goose.DialectPostgres {
+		return nil
+	}
+	var one int
+	err := tx.QueryRowContext(ctx, `SELECT 1 FROM admissions WHERE repository = $1 AND digest = $2 FOR UPDATE`,
+		repository, digest).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // nothing is admitted, so that nothing is revoked
+	}
+	return err
+}
+
+// unmark removes the marks of a decision that is finished. Those of overrides that are begun stay, where it is a pass:
+// they are what says that it follows them.
+func (s *Store) unmark(ctx context.Context, tx *txn, decision string, passed bool) error {
+	text := unmarkText
+	if passed {
+		text += ` AND override NOT IN (SELECT id FROM decisions WHERE state = 'begun')`
+	}
+	_, err := s.exec(ctx, tx, text, decision)
 	return err
 }
 
 const unmarkText = `DELETE FROM override_passes WHERE decision = $1`
+
+// overtaken handles an override that is finished after a pass which was begun later, as after a crash: the pass is the
+// ground of what it stands for. It reports whether the pass stands for the override's own image.
+func (s *Store) overtaken(ctx context.Context, tx *txn, r row) (passed bool, err error) {
+	by, err := idRows(tx.QueryContext(ctx, `SELECT a.decision FROM override_passes p
+		JOIN admissions a ON a.decision = p.decision
+		WHERE p.override = $1 AND a.repository = $2 AND a.digest = $3 AND NOT a.break_glass`,
+		r.id, r.repository, r.digest))
+	if err != nil {
+		return false, err
+	}
+
+	// What has finished holds up the override's end no longer. A pass that is only begun closes it when it finishes.
+	_, err = tx.ExecContext(ctx, `DELETE FROM override_passes WHERE override = $1
+		AND decision NOT IN (SELECT id FROM decisions WHERE state = 'begun')`, r.id)
+	if err != nil || len(by) == 0 {
+		return false, err
+	}
+
+	// Closed only if the pass stands for every digest: the rest ends at its end.
+	_, err = tx.ExecContext(ctx, `UPDATE overrides SET closed = 'passed', closed_by = $1, closed_at = $2
+		WHERE decision = $3 AND closed_at IS NULL AND NOT EXISTS (SELECT 1 FROM override_digests m
+			WHERE m.override = $3 AND NOT EXISTS (SELECT 1 FROM admission_digests a
+				WHERE a.repository = $4 AND a.image = $5 AND a.digest = m.digest))`,
+		by[0], s.now().UnixMicro(), r.id, r.repository, r.digest)
+	return err == nil, err
+}
 
 // closePassed closes the overrides that a pass follows, where it stands for every
 // digest of theirs. Of the others, the part that it does not stand for ends later.

@@ -183,9 +183,12 @@ func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args
 // StatementsForTest are statements that no filter makes and that must not read a whole
 // table either, with arguments: on open overrides, and on admissions when a run starts.
 func StatementsForTest() (texts []string, args [][]any) {
-	return []string{overdueText, openOverridesText, forgetTriesText, forgetClaimsText}, [][]any{
-		{int64(1), int64(0), "", 100}, {"r.example/app", "sha256:0"}, {int64(2), int64(1)}, {int64(2), int64(1), int64(3)},
-	}
+	return []string{
+			overdueText, openOverridesText, forgetTriesText, forgetClaimsText, "SELECT " + revokingText("$2"), "SELECT id FROM " + begunDecisions + " d",
+		}, [][]any{
+			{int64(1), int64(0), "", 100}, {"r.example/app", "sha256:0"}, {int64(2), int64(1)}, {int64(2), int64(1), int64(3)},
+			{"r.example/app", "sha256:0"}, {},
+		}
 }
 
 // ReplicaForTest is the pool of the replica.

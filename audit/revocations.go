@@ -22,29 +22,70 @@ func (s *Store) BeginRevocation(
 		return r, nil
 	}
 
-	out := r
+	var out attestor.RevocationRecord
 	err := s.groupTx(ctx, "recording what is about to be revoked", &queuedWrite{rest: func(ctx context.Context,
-		tx *txn) error {
+		tx *txn) (err error) {
 		// The transaction may be tried again: it begins with the caller's record each time.
 		out = r
-		if r.Kind == attestor.RevokedAtEnd {
-			begun, err := s.endOverride(ctx, tx, r)
-			if err != nil || begun.ID != r.ID {
-				out = begun
+		switch r.Kind {
+		case attestor.RevokedAtEnd:
+			if out, err = s.endOverride(ctx, tx, r); err != nil || out.ID != r.ID {
 				return err
 			}
-			r = begun
-			out = r
+		case attestor.RevokedByJudgment:
+			if out.Kept, err = s.loseAdmission(ctx, tx, r); err != nil {
+				return err
+			}
 		}
 
-		admitted, err := s.admittedBy(ctx, tx, r)
-		if err != nil {
+		if out.Admitted, err = s.admittedBy(ctx, tx, r); err != nil {
 			return err
 		}
-		out.Admitted = admitted
 		return s.putRevocation(ctx, tx, out, stateBegun)
 	}})
-	return out, err
+
+	// Who gave up while it was written must not read what is written still.
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	return out, nil
+}
+
+// loseAdmission returns which digests of an admitted index have another ground, and keep their attestations when it is
+// revoked by a judgement: a child that stands by a pass of its own, or of another index, that was not found to be refused
+// since, or by an override in force.
+func (s *Store) loseAdmission(ctx context.Context, tx *txn, r attestor.RevocationRecord) ([]attestor.Digest, error) {
+	repository, digest := r.Image.Repository(), string(r.Image.Digest())
+	if err := s.lockAdmission(ctx, tx, repository, digest); err != nil {
+		return nil, err
+	}
+
+	// What is just being decided knows more, and counts on the attestations that exist.
+	begun, err := s.underway(ctx, tx, repository, []string{digest}, false)
+	if err != nil {
+		return nil, err
+	}
+	if begun {
+		return nil, &attestor.Error{Kind: attestor.NotFound, Msg: "another decision is just admitting the image"}
+	}
+
+	kept, err := idRows(tx.QueryContext(ctx, `SELECT m.digest FROM admission_digests m
+		WHERE m.repository = $1 AND m.image = $2 AND m.digest <> $2 AND (
+			EXISTS (SELECT 1 FROM admission_digests o
+				JOIN admissions a ON a.repository = o.repository AND a.digest = o.image
+				WHERE o.repository = $1 AND o.digest = m.digest AND o.image <> $2 AND a.verdict = 'pass')
+			OR EXISTS (SELECT 1 FROM override_digests v JOIN overrides o ON o.decision = v.override
+				WHERE v.repository = $1 AND v.digest = m.digest AND o.digest <> $2 AND o.closed_at IS NULL
+					AND (o.expires IS NULL OR o.expires > $3)))
+		ORDER BY m.digest`, repository, digest, s.now().UnixMicro()))
+	if err != nil {
+		return nil, err
+	}
+	var out []attestor.Digest
+	for _, d := range kept {
+		out = append(out, attestor.Digest(d))
+	}
+	return out, nil
 }
 
 // endOverride notes at an override that a revocation ends it. It returns the
@@ -52,7 +93,13 @@ func (s *Store) BeginRevocation(
 func (s *Store) endOverride(
 	ctx context.Context, tx *txn, r attestor.RevocationRecord,
 ) (attestor.RevocationRecord, error) {
-	// The update locks the row against a pass that is about to be attested; see mark.
+	// The first update locks the row against what is about to be attested; see mark. One statement is not enough.
+	// PostgreSQL, 13.2.1, of an update that waited for a row: "it does not see effects of those commands on other rows in
+	// the database", and so not the mark of a pass that it waited for.
+	_, err := tx.ExecContext(ctx, `UPDATE overrides SET revocation = revocation WHERE decision = $1`, r.Override)
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
 	res, err := tx.ExecContext(ctx, `UPDATE overrides SET revocation = $1
 		WHERE decision = $2 AND closed_at IS NULL AND revocation = ''
 			AND NOT EXISTS (SELECT 1 FROM override_passes p WHERE p.override = overrides.decision)`, r.ID, r.Override)
@@ -99,6 +146,22 @@ func (s *Store) endWithout(
 		return attestor.RevocationRecord{}, &attestor.Error{
 			Kind: attestor.NotFound,
 			Msg:  "all that the override admitted has another ground",
+		}
+	}
+
+	// An override that takes this one's place may have reused its attestations already, and is a ground in a moment.
+	texts := make([]string, 0, len(digests))
+	for _, d := range digests {
+		texts = append(texts, string(d))
+	}
+	begun, err := s.underway(ctx, tx, r.Image.Repository(), texts, true)
+	if err != nil {
+		return attestor.RevocationRecord{}, err
+	}
+	if begun {
+		return attestor.RevocationRecord{}, &attestor.Error{
+			Kind: attestor.NotFound,
+			Msg:  "the image is just being attested by another override",
 		}
 	}
 	return r, nil
