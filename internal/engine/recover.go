@@ -48,13 +48,16 @@ func (e *Engine) Recover(ctx context.Context) error {
 	if e.Store.Alone() {
 		age = min(age, time.Since(e.started))
 	}
+
+	// From here on it is a moment: what follows may take minutes, and what this process begins meanwhile is no crash's.
+	before := time.Now().Add(-age)
 	if _, err := e.Store.Fill(ctx); err != nil {
 		return errors.Join(replaced, err)
 	}
 
 	// An attestation that cannot be replaced yet keeps no revocation, which drops the intents for its own images first.
 	left := unfinished{errs: []error{replaced}}
-	for r, err := range e.Store.PendingRevocations(ctx, age) {
+	for r, err := range e.Store.PendingRevocations(ctx, time.Since(before)) {
 		if err != nil {
 			left.add(err) // one that cannot be read keeps no other
 			continue
@@ -72,7 +75,7 @@ func (e *Engine) Recover(ctx context.Context) error {
 		return left.err()
 	}
 
-	for r, err := range e.Store.Pending(ctx, age) {
+	for r, err := range e.Store.Pending(ctx, time.Since(before)) {
 		switch {
 		// One that cannot be read is an error beside those that can.
 		case err != nil:

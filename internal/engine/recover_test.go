@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/emulator"
@@ -97,6 +98,46 @@ func TestRevocationsAreFinishedBesideAnIntentThatFails(t *testing.T) {
 	w.ok(err)
 	if len(left) != 0 {
 		t.Errorf("%d revocations are left begun", len(left))
+	}
+}
+
+// What this process begins while it recovers is no crash's, however long the recovery of something else takes.
+func TestRecoveryLeavesWhatWasBegunMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{quiet: true})
+	w.push("base/debian", "12", baseImage(t))
+	image := w.push("app/mine", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "mine"}))
+	other := w.push("app/ordered", "v1", imageOn(t, baseImage(t), "65532:65532", entry{"app", "ordered"}))
+	w.scan(image, samples.Clean)
+	w.scan(other, samples.Clean)
+	w.post(other, false)
+	mine, err := w.engine.Store.Record(t.Context(), w.post(image, false).decision.ID)
+	w.ok(err)
+	img, err := attestor.ParseImage(other)
+	w.ok(err)
+	_, err = w.engine.Store.BeginRevocation(t.Context(), attestor.RevocationRecord{
+		ID: "ordered", Time: time.Now().Add(-time.Hour), Kind: attestor.RevokedByPerson, Image: img,
+		Reason: "it was built by a stolen account", Attestations: []attestor.Attestation{},
+	})
+	w.ok(err)
+
+	// The deletion takes longer than the process is old when it begins: an age would reach into the process's own time.
+	started := time.Now()
+	w.restart()
+	w.emulator().Inject(emulator.Fault{Method: "DeleteOccurrence", Count: 1, Mutate: func(_, _ proto.Message) {
+		mine.Decision.ID, mine.Decision.Time, mine.Decision.Log = "decision-mine", time.Now(), nil
+		if err := w.engine.Store.Begin(t.Context(), mine); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(min(2*time.Since(started), 5*time.Second))
+	}})
+	w.ok(w.engine.Recover(t.Context()))
+
+	if d, err := w.engine.Store.Decision(t.Context(), "decision-mine"); attestor.KindOf(err) != attestor.NotFound {
+		t.Errorf("what is just being attested was taken for a crash's: %+v, %v", d, err)
+	}
+	if left, err := collected(w.engine.Store.Pending(t.Context(), 0)); err != nil || len(left) != 1 || len(w.standing(other)) != 0 {
+		t.Errorf("%d decisions are begun, %v; the revocation left %d attestations", len(left), err, len(w.standing(other)))
 	}
 }
 
