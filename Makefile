@@ -26,7 +26,7 @@ test-all: test ## every test, the slow ones too, and fuzzing
 	$(MAKE) mutate MUTATE='-sample 40 -seed 1 -for 10m'
 
 # One batch after the other, each with the whole record verified after every ten kills and in its end. bin/kill.txt has the
-# batches that are done: after an interruption the others follow. Remove it to begin anew.
+# batches that are done: after an interruption the others follow. After a change of the code it begins anew.
 KILLS ?= 200
 kill: ## SIGKILL under load, 200 times on SQLite, on PostgreSQL and with two instances on it; goes on where it was interrupted
 	@GO=$(GO) tools/kill.sh $(KILLS)

@@ -260,6 +260,7 @@ func (k *killer) run(t *testing.T, kills int) {
 
 	k.verifyLog(t)
 	k.checkTold(t)
+	k.checkKept(t)
 	passes, interrupted := k.check(t)
 	t.Logf("%d kills, %d answers, %d images, %d passes recorded, %d interrupted", kills, len(k.told), len(k.images), passes, interrupted)
 	if len(k.told) <= len(k.images) {
