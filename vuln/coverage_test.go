@@ -208,7 +208,7 @@ func checkRow(t *testing.T, in vuln.Imported, err error, tt coverageRow) {
 func checkCoverage(t *testing.T, in vuln.Imported, tt coverageRow) {
 	t.Helper()
 	f := newFixture(t)
-	if _, err := vuln.Upload(t.Context(), vuln.UploadConfig{Client: f.client, Project: "acme"}, in); err != nil {
+	if _, err := vuln.Upload(t.Context(), patiently(f), in); err != nil {
 		t.Fatal(err)
 	}
 

@@ -77,6 +77,11 @@ func (f *fixture) scanner(t testing.TB, change func(*vuln.Config)) *vuln.Scanner
 	return s
 }
 
+// patiently is where imports go, on a machine that may take its time.
+func patiently(f *fixture) vuln.UploadConfig {
+	return vuln.UploadConfig{Client: f.client, Project: "acme", Limit: limit.Call(time.Hour)}
+}
+
 // put creates occurrences in a project, in order, and the notes that they need.
 func (f *fixture) put(t testing.TB, project string, occurrences ...*grafeaspb.Occurrence) []*grafeaspb.Occurrence {
 	t.Helper()

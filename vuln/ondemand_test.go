@@ -172,7 +172,7 @@ func TestOnDemandFailures(t *testing.T) {
 		for _, after := range []int{0, 1} {
 			t.Run(http.StatusText(tt.status), func(t *testing.T) {
 				t.Parallel()
-				c := vuln.OnDemandConfig{Service: serveScan(t, all, after, tt.status), Name: scanName, Limit: limit.Call(2 * time.Second)}
+				c := vuln.OnDemandConfig{Service: serveScan(t, all, after, tt.status), Name: scanName, Limit: limit.Call(time.Minute)}
 				d, err := vuln.NewOnDemand(c)
 				if err != nil {
 					t.Fatal(err)

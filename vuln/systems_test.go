@@ -117,7 +117,7 @@ func TestImportedSystemsEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			f := newFixture(t)
-			if _, err := vuln.Upload(t.Context(), vuln.UploadConfig{Client: f.client, Project: "acme"}, in); err != nil {
+			if _, err := vuln.Upload(t.Context(), patiently(f), in); err != nil {
 				t.Fatal(err)
 			}
 			needs := attestor.ScanNeeds{Trusted: []string{houseNote}}

@@ -27,7 +27,7 @@ func (f *fixture) upload(t *testing.T, file string, img attestor.Image, note str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return vuln.Upload(t.Context(), vuln.UploadConfig{Client: f.client, Project: "acme"}, in)
+	return vuln.Upload(t.Context(), patiently(f), in)
 }
 
 // left are those of occurrences that are still there.
@@ -193,8 +193,8 @@ func TestUploadOfNothing(t *testing.T) {
 		"no client":          {vuln.UploadConfig{Project: "acme"}, in},
 		"no project":         {vuln.UploadConfig{Client: f.client}, in},
 		"an empty project":   {vuln.UploadConfig{Client: f.client, Project: "projects/"}, in},
-		"no report":          {vuln.UploadConfig{Client: f.client, Project: "acme"}, vuln.Imported{}},
-		"a report of no one": {vuln.UploadConfig{Client: f.client, Project: "acme"}, vuln.Imported{Target: in.Target, Notes: in.Notes}},
+		"no report":          {patiently(f), vuln.Imported{}},
+		"a report of no one": {patiently(f), vuln.Imported{Target: in.Target, Notes: in.Notes}},
 	} {
 		if done, err := vuln.Upload(t.Context(), tt.c, tt.in); err == nil {
 			t.Errorf("%s: %+v", name, done)

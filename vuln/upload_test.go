@@ -98,7 +98,7 @@ func TestUploadHalfWay(t *testing.T) {
 
 func testHalfWay(t *testing.T, method string, lost, again bool) {
 	f, img := newFixture(t), api(t)
-	c := vuln.UploadConfig{Client: f.client, Project: "acme"}
+	c := patiently(f)
 	trusting := attestor.ScanRequest{Image: img, Needs: attestor.ScanNeeds{Trusted: []string{houseNote}}}
 	if again {
 		if _, err := vuln.Upload(t.Context(), c, imported(t, "osv-go.json", img)); err != nil {
@@ -149,7 +149,7 @@ func TestUploadRefused(t *testing.T) {
 		t.Run(tt.permission, func(t *testing.T) {
 			f, img := newFixture(t), api(t)
 			f.SetBehaviour(emulator.Behaviour{Denied: []emulator.Denial{{Permission: tt.permission, Resource: tt.resource}}})
-			_, err := vuln.Upload(t.Context(), vuln.UploadConfig{Client: f.client, Project: "acme"}, imported(t, "osv-go.json", img))
+			_, err := vuln.Upload(t.Context(), patiently(f), imported(t, "osv-go.json", img))
 			if attestor.KindOf(err) != attestor.Upstream || !strings.Contains(attestor.Message(err), tt.role) {
 				t.Errorf("%v, want one that names %s", err, tt.role)
 			}
