@@ -202,7 +202,9 @@ func TestLayerSlots(t *testing.T) {
 			var held []func()
 			take := func(registry string) {
 				t.Helper()
-				give, err := s.Take(t.Context(), registry)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				give, err := s.Take(ctx, registry)
 				if err != nil {
 					t.Fatal(err)
 				}
