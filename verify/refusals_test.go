@@ -257,7 +257,9 @@ func TestTypesOfArtifacts(t *testing.T) {
 	}
 
 	// Whatever some runtime takes for an image's config is one.
-	for _, config := range []string{"", "application/octet-stream", "application/json", "text/html", "text/plain", "application/vnd.docker.container.image.v1+json"} {
+	for _, config := range []string{
+		"", "application/octet-stream", "application/json", "text/html", "text/plain", "application/vnd.docker.container.image.v1+json",
+	} {
 		d := putManifest(t, host, "app", "x", ociManifest, raw(config, "", ociLayer))
 		if got, err := i.Artifact(t.Context(), must(attestor.ParseImage(host+"/app@"+string(d))), ""); err != nil || got != "" {
 			t.Errorf("config of %q: %q, %v; want an image", config, got, err)
