@@ -313,6 +313,11 @@ func (s *Store) VerifyBeside(ctx context.Context, r VerifyRequest, meanwhile fun
 // HashOf names a blob.
 func HashOf(b []byte) string { return hashOf(b) }
 
+// ProbedKind is the kind of what [Probe] says of an error of PostgreSQL.
+func ProbedKind(err error) attestor.Kind {
+	return attestor.KindOf(byDatabase(&attestor.Error{Kind: attestor.Unavailable, Err: err}))
+}
+
 // PostgresMessage is what is said of an error of PostgreSQL.
 func PostgresMessage(err error) string {
 	msg, _ := (&postgresEngine{}).message(err)

@@ -120,18 +120,12 @@ func (s *Store) commit(batch []*queuedWrite) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 
-	for tries := 0; len(batch) > 0; {
+	for len(batch) > 0 {
 		failed := -1
 		err := s.tx(ctx, doing, func(ctx context.Context, tx *txn) (err error) {
 			failed, err = s.writeAll(ctx, tx, batch)
 			return err
 		})
-
-		// The transaction was in another one's way, and wrote nothing.
-		if err != nil && s.engine.again(err) && tries < maxAttempts {
-			tries++
-			continue
-		}
 
 		// Either all are durable, or the commit itself failed, which concerns all
 		// of them alike.
@@ -148,9 +142,6 @@ func (s *Store) commit(batch []*queuedWrite) {
 		batch = slices.Delete(batch, failed, failed+1)
 	}
 }
-
-// maxAttempts is how often a transaction that was in another one's way is tried again.
-const maxAttempts = 3
 
 // writeAll runs the writes of a batch in tx. failed is the one that err is of, or -1
 // where it concerns all of them.

@@ -148,6 +148,7 @@ func (s *Store) indexSome(ctx context.Context) (n int, err error) {
 // indexNext enters at most so many decisions.
 func (s *Store) indexNext(ctx context.Context, most int) (n int, err error) {
 	err = s.tx(ctx, "indexing decisions", func(ctx context.Context, tx *txn) error {
+		n = 0
 		if err := s.lockIndex(ctx, tx); err != nil {
 			return err
 		}

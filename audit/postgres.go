@@ -5,7 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -88,6 +90,18 @@ func (e *postgresEngine) again(err error) bool {
 	return ok && (known.Code == stateDeadlock || known.Code == stateSerialization)
 }
 
+// ended is true where the server, or the network, closed a connection that was there. Where none could be made there is
+// nothing to take in its place.
+func (e *postgresEngine) ended(err error) bool {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+		return false
+	}
+	if known, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return away(known)
+	}
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 func (e *postgresEngine) dialect() goose.Dialect { return goose.DialectPostgres }
 
 func (e *postgresEngine) lost() error { return nil }
@@ -107,14 +121,29 @@ const (
 	stateNoDatabase  = "3D000"
 	stateCanceled    = "57014" // the gate's own deadline, or statement_timeout
 	classLogin       = "28"    // a user that does not exist, a wrong password, no line in pg_hba.conf
+	classConnection  = "08"    // the connection failed, as a proxy reports it
+	classStopping    = "57P"   // the server stops, has crashed, or starts: it ends connections, and refuses new ones
 
 	stateDeadlock      = "40P01"
 	stateSerialization = "40001"
 )
 
+// away reports whether PostgreSQL's words are about the connection alone: it ended one, or accepts none, and judged no
+// statement.
+func away(known *pgconn.PgError) bool {
+	return strings.HasPrefix(known.Code, classConnection) || strings.HasPrefix(known.Code, classStopping)
+}
+
+// postgresAnswer is what the database itself said of a statement or a login. There is no answer where it cannot be
+// reached, even where that is said by a server that stops or starts.
+func postgresAnswer(err error) (known *pgconn.PgError, answered bool) {
+	known, answered = errors.AsType[*pgconn.PgError](err)
+	return known, answered && !away(known)
+}
+
 func (e *postgresEngine) message(err error) (msg, fix string) {
 	// A statement that is cut off fails at the server or here, whichever is first.
-	known, answered := errors.AsType[*pgconn.PgError](err)
+	known, answered := postgresAnswer(err)
 	late := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	if answered && known.Code == stateCanceled || !answered && late {
 		return "the database of the decision store did not answer in time",
@@ -123,6 +152,8 @@ func (e *postgresEngine) message(err error) (msg, fix string) {
 
 	if answered {
 		switch known.Code {
+		case stateDeadlock, stateSerialization:
+			return "other transactions of the decision store were in the way", "try again"
 		case stateDiskFull:
 			return diskFull, "give the database more space, or remove old decisions with attestor decisions prune"
 		case stateReadOnly:

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 
@@ -87,7 +86,7 @@ func byDatabase(err error) error {
 		return err
 	}
 	_, fromSQLite := errors.AsType[*sqlite.Error](err)
-	_, fromPostgres := errors.AsType[*pgconn.PgError](err)
+	_, fromPostgres := postgresAnswer(err)
 	if fromSQLite || fromPostgres {
 		return &attestor.Error{Kind: attestor.Upstream, Msg: e.Msg, Fix: e.Fix, Err: e.Err}
 	}

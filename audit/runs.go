@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,10 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 		return attestor.Run{}, unsupported()
 	}
 
+	var run string
 	err := s.tx(ctx, doing, func(ctx context.Context, tx *txn) error {
+		run = id
+
 		// A scheduler may call twice at once. Two runs would each have the whole limit of revocations.
 		if err := s.lockName(ctx, tx, "runs "+callerKey(caller)); err != nil {
 			return err
@@ -47,7 +51,7 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 			AND ended IS NULL AND NOT stopped AND started > $2 AND started <= $3 ORDER BY started DESC LIMIT 1`,
 			callerKey(caller), now.Add(-runFor).UnixMicro(), now.Add(ahead).UnixMicro()))
 		if err == nil {
-			id = open.ID
+			run = open.ID
 			return nil
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
@@ -67,7 +71,7 @@ func (s *Store) StartRun(ctx context.Context, id string, caller attestor.CallerR
 	if err != nil {
 		return attestor.Run{}, err
 	}
-	return s.Run(ctx, id)
+	return s.Run(ctx, run)
 }
 
 // Each is found by an index: with OR, all admissions would be read.
@@ -202,6 +206,10 @@ func (s *Store) Looked(ctx context.Context, run attestor.Run, looks []attestor.R
 		return unsupported()
 	}
 
+	// In one order, so that instances wait for each other's rows, and stand in nobody's way.
+	looks = slices.SortedFunc(slices.Values(looks), func(a, b attestor.Rejudgement) int {
+		return strings.Compare(a.Admission.Image.String(), b.Admission.Image.String())
+	})
 	return s.tx(ctx, "recording what was judged again", func(ctx context.Context, tx *txn) error {
 		var covered, changed, failed int64
 		for _, l := range looks {

@@ -121,6 +121,9 @@ func (e *sqliteEngine) close() error {
 // again is always false: one connection writes, and waits for other processes.
 func (e *sqliteEngine) again(error) bool { return false }
 
+// ended is always false: a file has no server that could end connections.
+func (e *sqliteEngine) ended(error) bool { return false }
+
 func (e *sqliteEngine) dialect() goose.Dialect { return goose.DialectSQLite3 }
 
 var errFileGone = errors.New("the database's file was removed or replaced while it was open")

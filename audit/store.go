@@ -86,6 +86,8 @@ type engine interface {
 	// again reports whether a transaction failed because of another one, as in a
 	// deadlock, so that it can succeed when it is tried again.
 	again(err error) bool
+	// ended reports whether the database closed a connection of the pool.
+	ended(err error) bool
 	// message translates an error of the database into a public message and a fix.
 	message(err error) (msg, fix string)
 }

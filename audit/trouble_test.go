@@ -57,7 +57,8 @@ func run(t *testing.T, db *sql.DB, statement string) {
 	}
 }
 
-// A statement that a deadline cut off was not refused: the database is slow, and its log has no other cause.
+// A statement that a deadline cut off was not refused: the database is slow, and its log has no other cause. Nor was one
+// refused whose connection the server ended.
 func TestWhatIsSaidOfPostgreSQL(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -68,6 +69,12 @@ func TestWhatIsSaidOfPostgreSQL(t *testing.T) {
 		{&pgconn.PgError{Code: "42P01"}, "refused a statement"},
 		{&pgconn.PgError{Code: "25006"}, "read-only"},
 		{&pgconn.PgError{Code: "28P01"}, "does not accept the gate's user"},
+		{&pgconn.PgError{Code: "40P01"}, "in the way"},
+		{&pgconn.PgError{Code: "40001"}, "in the way"},
+		{&pgconn.PgError{Code: "57P01"}, "cannot be reached"}, // it was told to stop
+		{&pgconn.PgError{Code: "57P02"}, "cannot be reached"}, // it crashed
+		{&pgconn.PgError{Code: "57P03"}, "cannot be reached"}, // it starts
+		{&pgconn.PgError{Code: "08006"}, "cannot be reached"},
 		{errors.New("connection refused"), "cannot be reached"},
 	} {
 		if got := audit.PostgresMessage(tt.err); !strings.Contains(got, tt.says) {

@@ -36,9 +36,24 @@ func (t *txn) log(leaf translog.Leaf, index *int64) {
 	t.leaves, t.indexes = append(t.leaves, leaf), append(t.indexes, index)
 }
 
-// tx runs f in a transaction. It returns nil only if the writes of f are durable.
+// maxAttempts is how often a transaction that was in another one's way is tried again.
+const maxAttempts = 3
+
+// tx runs f in a transaction. It returns nil only if the writes of f are durable. f may run more than once, and must
+// keep nothing of the time before.
 func (s *Store) tx(ctx context.Context, doing string, f func(context.Context, *txn) error) error {
-	return s.txOn(ctx, doing, s.write, f)
+	// All attempts together have the time of one call.
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+
+	for tries := 0; ; tries++ {
+		err := s.txOn(ctx, doing, s.write, f)
+
+		// A transaction that was in another one's way was rolled back as a whole, so that nothing is written twice.
+		if err == nil || tries == maxAttempts || !s.engine.again(err) {
+			return err
+		}
+	}
 }
 
 // A beginner begins transactions: a pool, or one of its connections.
@@ -46,7 +61,7 @@ type beginner interface {
 	BeginTx(ctx context.Context, o *sql.TxOptions) (*sql.Tx, error)
 }
 
-// txOn is tx on a connection.
+// txOn is tx on a pool or a connection, and runs f once.
 func (s *Store) txOn(
 	ctx context.Context, doing string, on beginner, f func(context.Context, *txn) error,
 ) error {
@@ -61,7 +76,7 @@ func (s *Store) txOn(
 		return s.fail(doing, err)
 	}
 
-	tx, err := on.BeginTx(ctx, nil)
+	tx, err := s.beginTx(ctx, on)
 	if err != nil {
 		return s.fail(doing, err)
 	}
@@ -93,6 +108,18 @@ func (s *Store) txOn(
 		s.wakeCourier()
 	}
 	return nil
+}
+
+// beginTx begins a transaction. A restart of the database ends all connections of the pool, and each shows it when it is
+// used next. What failed there is only the beginning of a transaction, which changes nothing: another connection is
+// taken, at last a new one.
+func (s *Store) beginTx(ctx context.Context, on beginner) (*sql.Tx, error) {
+	for tries := 0; ; tries++ {
+		tx, err := on.BeginTx(ctx, nil)
+		if err == nil || tries == postgresConns || !s.engine.ended(err) {
+			return tx, err
+		}
+	}
 }
 
 // appendLeaves appends what the transaction has logged, and sets the indexes.
