@@ -12,8 +12,8 @@ import (
 type Needs struct {
 	Platforms    []string // nil: every runnable child
 	ResolveNames bool     // look user names up in the image's /etc/passwd
-	// ResolveMembers looks up in the image's /etc/passwd and /etc/group, too, which further groups a user by number has.
-	// It says so only where ResolveNames does, since it reads layers.
+	// ResolveMembers looks up in the image's /etc/passwd and /etc/group which further groups a user by number has, whether
+	// names are looked up or not: runtimes add these groups in any case.
 	ResolveMembers bool
 	System         bool // read the image's os-release from its layers
 	BaseRequired   bool

@@ -18,8 +18,9 @@ func userCheck() check {
 		needs: func(s *Spec, n *attestor.Needs) {
 			n.ResolveNames = s.User.NonRoot && s.User.Names == NamesResolve
 
-			// To look up the groups of a user by number costs reading layers, so that it is done where it may refuse.
-			n.ResolveMembers = n.ResolveNames && s.User.RootGroup == RespondDeny
+			// Runtimes give a user by number the groups that the image's files say, whatever names the policy accepts in USER.
+			// To look them up costs reading layers, so that it is done where it may refuse.
+			n.ResolveMembers = s.User.NonRoot && s.User.RootGroup == RespondDeny
 		},
 		lacks: func(_ *Policy, earlier, next attestor.Needs) lack {
 			switch {

@@ -45,6 +45,7 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 	})
 	unproven := on(func(e *attestor.PlatformEvidence) { e.Provenance = nil })
 	const membersDeny = "  user: {nonRoot: true, names: resolve, rootGroup: deny}"
+	const numbersDeny = "  user: {nonRoot: true, names: refuse, rootGroup: deny}"
 	memberByNumber := on(func(e *attestor.PlatformEvidence) {
 		e.Problems = []attestor.Problem{{Check: attestor.CheckUser, Status: attestor.StatusDeny,
 			Reason: attestor.Reason{Code: attestor.CodeGroupRoot, Message: "m"}}}
@@ -89,6 +90,12 @@ func TestSimulateKnowsWhatWasLookedUp(t *testing.T) {
 		{"groups of a number were not looked up", lines("  user: {nonRoot: true, names: resolve}"), lines(membersDeny),
 			func(*attestor.Evidence) {}, missing},
 		{"neither names nor groups of a number were looked up", same, lines(membersDeny), func(*attestor.Evidence) {}, missing},
+		{"groups of a number were not looked up, and names are refused", same, lines(numbersDeny), func(*attestor.Evidence) {},
+			missing},
+		{"groups of a number were looked up, and names were refused", lines(numbersDeny), lines(membersDeny),
+			func(*attestor.Evidence) {}, ""},
+		{"groups of a number were looked up, and names are refused", lines(numbersDeny), lines(numbersDeny), memberByNumber,
+			attestor.CodeGroupRoot},
 
 		{"the same scanners", same, lines("    maximumEPSS: 0.4"), critical, attestor.CodeFixableSeverityExceeded},
 		{"a scanner more", same, lines("    scan: {required: true, trusted: [projects/p/notes/n]}"), critical, missing},
@@ -195,7 +202,8 @@ func TestNeedsFollowTheSettings(t *testing.T) {
 		"  user: {nonRoot: true, names: resolve, rootGroup: deny}":  true,
 		"  user: {nonRoot: true, names: resolve, rootGroup: warn}":  false,
 		"  user: {nonRoot: true, names: resolve, rootGroup: allow}": false,
-		"  user: {nonRoot: true, names: refuse, rootGroup: deny}":   false,
+		"  user: {nonRoot: true, names: refuse, rootGroup: deny}":   true,
+		"  user: {nonRoot: true, names: refuse, rootGroup: warn}":   false,
 	} {
 		if needs(line).ResolveMembers != want {
 			t.Errorf("%s: groups of a number are looked up: %t, want %t", line, !want, want)

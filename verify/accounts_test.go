@@ -329,7 +329,9 @@ func TestGroupsAreReadOnlyForNames(t *testing.T) {
 // not be found out is no absence.
 func TestMembersByNumber(t *testing.T) {
 	good := tarLayer(append(etc(root1000), file{"etc/group", "root:x:0:\n"})...)
+	member := tarLayer(append(etc(root1000), file{"etc/group", "root:x:0:app\nstaff:x:50:\n"})...)
 	names, members := attestor.Needs{ResolveNames: true}, attestor.Needs{ResolveNames: true, ResolveMembers: true}
+	numbers := attestor.Needs{ResolveMembers: true}
 	for _, tt := range []struct {
 		name, user string
 		needs      attestor.Needs
@@ -339,7 +341,14 @@ func TestMembersByNumber(t *testing.T) {
 	}{
 		{"asked for", "1000:1000", members, good, true, nil},
 		{"not asked for", "1000:1000", names, good, false, nil},
-		{"names are not resolved", "1000:1000", attestor.Needs{ResolveMembers: true}, good, false, nil},
+		{"names are not resolved", "1000:1000", numbers, good, true, nil},
+		{"names are not resolved, of a member of group 0", "1000:1000", numbers, member, true,
+			[]attestor.Code{attestor.CodeGroupRoot}},
+		{"names are not resolved, and the group is one", "1000:staff", numbers, member, false, nil},
+		{"names are not resolved, and the user is one", "app", numbers, member, false,
+			[]attestor.Code{attestor.CodeUserNotNumeric}},
+		{"names are not resolved, group 0 by number", "1000:0", numbers, member, false, nil},
+		{"names are not resolved, root", "0:1000", numbers, member, false, nil},
 		{"group 0 by number", "1000:0", members, good, false, nil},
 		{"group 0 by name", "1000:root", members, good, false, nil},
 		{"group 0 since there is none", "1000", members, good, false, nil},

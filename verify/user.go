@@ -126,7 +126,8 @@ func wrapsToRoot(name string) bool {
 }
 
 // user decides whom an image runs as: from the config alone, unless the policy
-// wants names resolved and USER has one that could be another user than root.
+// wants names resolved and USER has one that could be another user than root, or
+// refuses group 0, which a user by number may have as a further group.
 func (i *Inspector) user(ctx context.Context, s subject, needs attestor.Needs) (attestor.User, []attestor.Problem) {
 	u, p := ParseUser(s.config.Config.User)
 
@@ -134,11 +135,20 @@ func (i *Inspector) user(ctx context.Context, s subject, needs attestor.Needs) (
 	byNumber := p == nil && *u.UID != 0
 	groupByName := byNumber && u.GID == nil
 
-	// A gid of 0 is judged as it is, whatever further groups there are.
-	members := byName || needs.ResolveMembers && byNumber && (groupByName || *u.GID != 0)
+	// A gid of 0 is judged as it is, whatever further groups there are, and so is a group's name that is not looked up:
+	// it proves nothing.
+	ofNumber := false
 	switch {
-	case needs.ResolveNames && (groupByName || members):
-		return i.resolve(ctx, s, u, members)
+	case !needs.ResolveMembers || !byNumber:
+	case groupByName:
+		ofNumber = needs.ResolveNames
+	default:
+		ofNumber = *u.GID != 0
+	}
+
+	switch {
+	case needs.ResolveNames && (byName || groupByName), ofNumber:
+		return i.resolve(ctx, s, u, byName || ofNumber)
 	case p != nil:
 		return u, []attestor.Problem{*p}
 	}

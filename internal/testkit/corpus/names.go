@@ -274,5 +274,27 @@ func names() []Case {
 		Mends: "names/a member of root's group" + refusedGroup, Arrange: func(p *Place) {
 			layer := TarLayer(Accounts(Root1000, "root:x:0:\nstaff:x:50:app\n")...)
 			p.Push(Image{User: "app", Layers: []Layer{layer}})
-		}})
+		}},
+		ofNumber("a number of a member of root's group", "1000:1000", "root:x:0:app\n", denied(attestor.CodeGroupRoot), ""),
+		ofNumber("a number of a member of another group", "1000:1000", "root:x:0:\nstaff:x:50:app\n", admitted(),
+			"a number of a member of root's group"),
+		ofNumber("a number with a group by name", "1000:staff", "root:x:0:\nstaff:x:50:\n",
+			denied(attestor.CodeGroupUnresolved), ""))
 }
+
+// ofNumber is a user by number, judged by a policy that refuses names and group 0: runtimes add the groups of the image's
+// files to the user all the same.
+func ofNumber(name, user, groups string, want Want, mends string) Case {
+	const refused = ", where the policy refuses names and group 0"
+	if mends != "" {
+		mends = "names/" + mends + refused
+	}
+	return Case{Name: "names/" + name + refused, Policy: strictNumbers, Want: want, Mends: mends, Arrange: func(p *Place) {
+		p.Push(Image{User: user, Layers: []Layer{TarLayer(Accounts(Root1000, groups)...)}})
+	}}
+}
+
+const strictNumbers = `
+  base: {required: false}
+  user: {nonRoot: true, names: refuse, rootGroup: deny}
+  vulnerabilities: {maximumFixableSeverity: MEDIUM, maximumUnfixableSeverity: HIGH}`
