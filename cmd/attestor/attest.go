@@ -239,7 +239,7 @@ func (f *attestFlags) decide(ctx context.Context, j *judge, refs []attestor.Refe
 // outputFlags are those of every command that prints decisions.
 type outputFlags struct {
 	format   string
-	file     string
+	file     outputFile
 	also     alsoFlag
 	exitZero bool
 	links    string // the service that has pages of the decisions; "": none
@@ -248,33 +248,34 @@ type outputFlags struct {
 
 func (o *outputFlags) register(c *cobra.Command) {
 	reportFlag(c, &o.format, report.OfDecisions, report.Text)
-	c.Flags().StringVar(&o.file, "output-file", "", "write the decisions as JSON to this `FILE` too")
+	c.Flags().Var(&o.file, "output-file", "write the decisions as JSON to this `FILE` too")
 	c.Flags().Var(&o.also, "also", "write the decisions in another format to a file, `FORMAT=FILE` (repeatable)")
 	c.Flags().BoolVar(&o.exitZero, "exit-zero", false, "end with 0 where 1 would say that an image was refused")
 }
 
 func (o *outputFlags) write(c *cobra.Command, decisions []attestor.Decision) error {
 	d := report.Decisions(decisions)
+
+	// A file that cannot be written hides no decision: the answer is printed all the same.
+	var written error
 	if o.file != "" {
-		var b strings.Builder
-		if err := report.Write(&b, report.JSON, d, report.Options{}); err != nil {
-			return err
-		}
-		if err := os.WriteFile(o.file, []byte(b.String()), 0o644); err != nil {
-			return fmt.Errorf("writing the decisions: %w", err)
-		}
+		written = writeFile(string(o.file), 0o644, func(w io.Writer) error {
+			return report.Write(w, report.JSON, d, report.Options{})
+		})
 	}
 
 	options := reportOptions(c.OutOrStdout())
 	options.Links, options.Explain = o.links, o.explain
 	if err := report.Write(c.OutOrStdout(), report.Format(o.format), d, options); err != nil {
-		return err
+		return errors.Join(written, err)
+	}
+	if written != nil {
+		return written
 	}
 
-	// The answer is out before any file is written: a directory that does not exist hides no decision.
 	options.Colour = false
 	for _, also := range o.also {
-		err := writeFile(also.file, func(w io.Writer) error { return report.Write(w, also.format, d, options) })
+		err := writeFile(also.file, 0o644, func(w io.Writer) error { return report.Write(w, also.format, d, options) })
 		if err != nil {
 			return err
 		}

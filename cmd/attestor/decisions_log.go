@@ -347,7 +347,10 @@ func (f *verifyLogFlags) keep(
 	if _, err := translog.OpenCheckpoint(signed, key); err != nil {
 		return err
 	}
-	return os.WriteFile(f.save, signed, 0o644) //nolint:gosec // a checkpoint is no secret
+	return writeFile(f.save, 0o644, func(w io.Writer) error { // a checkpoint is no secret
+		_, err := w.Write(signed)
+		return err
+	})
 }
 
 // findKey takes the public key from the configuration, unless it was given.

@@ -66,6 +66,20 @@ func (a *alsoFlag) Set(s string) error {
 	return nil
 }
 
+// An outputFile is what --output-file names; "" for none. What is wrong with it is found as for --also.
+type outputFile string
+
+func (o *outputFile) String() string { return string(*o) }
+
+// Type is what help calls the value.
+func (o *outputFile) Type() string { return "FILE" }
+
+// Set takes the name of a file that can be written.
+func (o *outputFile) Set(s string) error {
+	*o = outputFile(s)
+	return writable(s)
+}
+
 // writable is the error of a file that cannot be written whatever is written: the name of a directory, or one in a
 // directory that does not exist.
 func writable(name string) error {
@@ -83,26 +97,6 @@ func writable(name string) error {
 		}
 	}
 	return nil
-}
-
-// writeFile replaces a file whole.
-func writeFile(name string, write func(io.Writer) error) error {
-	if err := writable(name); err != nil {
-		return err
-	}
-
-	// In the directory of the file, so that the rename replaces it at once and an interruption leaves the earlier
-	// one.
-	f, err := os.CreateTemp(filepath.Dir(name), ".attestor-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // nothing is left where it was renamed
-
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return os.Rename(f.Name(), name)
 }
 
 // inputName is how messages call an input: a file by its name.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -131,25 +130,10 @@ func (f *simulateFlags) keep(kept keptSimulation) error {
 		return nil
 	}
 
-	b, err := json.Marshal(kept)
+	err := writeFile(f.resume, 0o600, func(w io.Writer) error { return json.NewEncoder(w).Encode(kept) })
 	if err != nil {
 		return fmt.Errorf("--resume: %w", err)
 	}
-
-	// In the directory of the file itself, so that the rename stays within one file system.
-	out, err := os.CreateTemp(filepath.Dir(f.resume), filepath.Base(f.resume)+".*")
-	if err != nil {
-		return fmt.Errorf("--resume: %w", err)
-	}
-
-	_, err = out.Write(b)
-	if err = errors.Join(err, out.Close()); err == nil {
-		err = os.Rename(out.Name(), f.resume)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("--resume: %w", err), os.Remove(out.Name()))
-	}
-
 	return nil
 }
 

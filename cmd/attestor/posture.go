@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -171,35 +170,17 @@ func fixFiles(c *cobra.Command, judge *posture.Judge, in posture.Input) (posture
 		fmt.Fprintf(c.ErrOrStderr(), "%s# fixed: %s\n", diff.Diff(f.Name, old, f.Name+" (fixed)", f.Text),
 			strings.Join(f.Fixed, ", "))
 
-		if err := replaceFile(f.Name, f.Text); err != nil {
+		err := writeFile(f.Name, 0o644, func(w io.Writer) error {
+			_, err := w.Write(f.Text)
+			return err
+		})
+		if err != nil {
 			return in, err
 		}
 		in.Definitions[i].Text = f.Text
 	}
 
 	return in, nil
-}
-
-// replaceFile writes a file whole or not at all, with the mode that it had.
-func replaceFile(name string, text []byte) error {
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-
-	// In the same directory, so that the rename stays within one file system and is atomic.
-	temp, err := os.CreateTemp(filepath.Dir(name), ".attestor-fix-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(temp.Name()) }() // after the rename there is nothing to remove
-
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Chmod(info.Mode().Perm()), temp.Close()); err != nil {
-		return err
-	}
-
-	return os.Rename(temp.Name(), name)
 }
 
 // approvedBases are the bases of the one policy in a file.

@@ -22,7 +22,7 @@ import (
 type reportFlags struct {
 	records  recordFlags
 	format   string
-	file     string
+	file     outputFile
 	title    string
 	groupBy  string
 	previous string
@@ -47,7 +47,7 @@ func reportCommand() *cobra.Command {
 func (f *reportFlags) register(c *cobra.Command) {
 	reportFlag(c, &f.format, report.OfRecord, report.HTML)
 	c.Flags().Lookup("output").Usage += "; without it, text on a terminal"
-	c.Flags().StringVar(&f.file, "output-file", "", "write to this `FILE` instead of stdout")
+	c.Flags().Var(&f.file, "output-file", "write to this `FILE` instead of stdout")
 	c.Flags().StringVar(&f.title, "title", "", "title of the report")
 	c.Flags().StringVar(&f.groupBy, "group-by", "", "group by this label instead of by repository")
 	c.Flags().StringVar(&f.previous, "previous", "", "say what changed since this earlier report, a JSON `FILE`")
@@ -188,7 +188,7 @@ func (f *reportFlags) put(c *cobra.Command, write func(io.Writer) error) error {
 	if f.file == "" {
 		return write(c.OutOrStdout())
 	}
-	return writeFile(f.file, write)
+	return writeFile(string(f.file), 0o644, write)
 }
 
 // collector takes records, newest first. It keeps a line for each image, and
