@@ -135,14 +135,15 @@ func images(ds []attestor.Decision) Part {
 	// passing: pipelines go by the part's verdict. [describe.Outcome] takes an
 	// unknown or absent verdict for a denial.
 	for _, d := range ds {
-		p.Subjects = append(p.Subjects, image(d))
-		switch outcome := describe.Outcome(d); outcome {
-		case attestor.Undecided:
-			p.Incomplete = true
-			if p.Verdict == attestor.Pass {
-				p.Verdict = outcome
-			}
-		case attestor.Deny:
+		s := image(d)
+		p.Subjects = append(p.Subjects, s)
+		outcome := describe.Outcome(d)
+		p.Incomplete = p.Incomplete || outcome == attestor.Undecided
+
+		// An override lets the pipeline go on.
+		switch {
+		case s.Excused != "":
+		case outcome == attestor.Deny, outcome == attestor.Undecided && p.Verdict == attestor.Pass:
 			p.Verdict = outcome
 		}
 	}
@@ -158,7 +159,7 @@ func image(d attestor.Decision) Subject {
 	s := Subject{
 		Name: describe.Name(d), Identity: describe.Repository(d), ID: d.ID, Verdict: describe.Outcome(d),
 		Words:    describe.Verdict(d),
-		Override: d.BreakGlass, Since: became(d), Context: context(d), Deploy: d.Deploy, Time: d.Time,
+		Override: d.BreakGlass, Excused: excused(d), Since: became(d), Context: context(d), Deploy: d.Deploy, Time: d.Time,
 		Duration: time.Duration(d.DurationMS) * time.Millisecond,
 	}
 	if d.Image.Requested != s.Name {
@@ -170,6 +171,18 @@ func image(d attestor.Decision) Subject {
 	}
 
 	return s
+}
+
+// excused says by which override an image is admitted now; "" where there is none. What ends the command well is an
+// override, by the one table of answers. One that has ended, or should have, admits nothing, and neither does what
+// somebody wrote into the record.
+func excused(d attestor.Decision) string {
+	ended := d.Revoked != nil || d.OverrideState != nil && (!d.OverrideState.Open || d.OverrideState.Overdue)
+	changed := d.Log != nil && d.Log.Changed != ""
+	if !describe.Overridden(d) || d.Answer().ExitCode != attestor.ExitPass || ended || changed {
+		return ""
+	}
+	return "admitted by break-glass, by " + d.BreakGlass.By + ": " + d.BreakGlass.Reason
 }
 
 // became says what became of what a decision admitted; "" where it stands.

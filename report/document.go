@@ -69,6 +69,7 @@ type Subject struct {
 	Verdict  attestor.Outcome // "" where subjects have none of their own
 	Words    string           // the verdict: refused, would be refused, …
 	Override *attestor.BreakGlass
+	Excused  string   // by which override it is admitted now, in a sentence, in spite of its verdict; "" for none
 	Since    string   // what became of what was admitted, in a sentence; ""
 	Asked    string   // the name that was asked for, or ""
 	Context  string   // what governed, and how to find the decision again

@@ -349,6 +349,70 @@ func TestJUnitFailsClosed(t *testing.T) {
 	}
 }
 
+// An override ends the command well, and so do the counts that CI systems go by. What it overrides stays in sight. An
+// override that admits nothing, or not any more, leaves the refusal red.
+func TestJUnitOfAnOverrideAgreesWithTheExitCode(t *testing.T) {
+	with := func(change func(*attestor.Decision)) attestor.Decision {
+		d := overridden(1)
+		change(&d)
+		return d
+	}
+	undecidedOverridden := undecided(1)
+	undecidedOverridden.BreakGlass, undecidedOverridden.Attestations = overridden(1).BreakGlass, overridden(1).Attestations
+	undecidedOverridden.Checks[3] = overridden(1).Checks[3]
+	emptied := overridden(1)
+	emptied.Checks = emptied.Checks[3:]
+
+	for name, tt := range map[string]struct {
+		d   attestor.Decision
+		red int
+	}{
+		"refused":                 {overridden(1), 0},
+		"not decided":             {undecidedOverridden, 0},
+		"refused without a check": {emptied, 0},
+		"open": {with(func(d *attestor.Decision) {
+			d.OverrideState = &attestor.OverrideState{Open: true}
+		}), 0},
+		"overdue": {with(func(d *attestor.Decision) {
+			d.OverrideState = &attestor.OverrideState{Open: true, Overdue: true}
+		}), 1},
+		"ended": {with(func(d *attestor.Decision) {
+			d.OverrideState = &attestor.OverrideState{Closed: attestor.ClosedExpired}
+		}), 1},
+		"revoked": {with(func(d *attestor.Decision) { d.Revoked = &attestor.RevocationRecord{} }), 1},
+		"changed in the record": {with(func(d *attestor.Decision) {
+			d.Log = &attestor.LogEntry{Changed: "it does not match its entry"}
+		}), 1},
+		"not attested":          {with(func(d *attestor.Decision) { d.Attestations = nil }), 1},
+		"an attestation failed": {with(func(d *attestor.Decision) { d.Checks[3].Status = attestor.StatusError }), 2},
+		"no override":           {with(func(d *attestor.Decision) { d.BreakGlass = nil }), 1},
+	} {
+		got := encode(t, report.JUnit, report.Options{}, tt.d)
+		var suites testSuites
+		if err := xml.Unmarshal([]byte(got), &suites); err != nil {
+			t.Fatal(err)
+		}
+		if red := suites.Failures + suites.Errors; red != tt.red {
+			t.Errorf("%s: %d red cases, want %d:\n%s", name, red, tt.red, got)
+		}
+		if told := strings.Contains(got, "admitted by break-glass, by oncall@example.com"); told != (tt.red == 0) {
+			t.Errorf("%s: that it is overridden is said: %t:\n%s", name, told, got)
+		}
+		if tt.red == 0 && name != "refused without a check" && !strings.Contains(got, string(tt.d.Refusals()[0].Code)) {
+			t.Errorf("%s: what it overrides is not in the report:\n%s", name, got)
+		}
+	}
+
+	// One that is refused beside it is as red as alone.
+	var suites testSuites
+	if err := xml.Unmarshal([]byte(encode(t, report.JUnit, report.Options{}, overridden(1), refused(2))), &suites); err != nil {
+		t.Fatal(err)
+	}
+	if suites.Failures != 1 {
+		t.Errorf("beside a refusal: %d failures, want 1", suites.Failures)
+	}
+}
+
 func TestZeroDecisionIsNeverGreen(t *testing.T) {
 	for _, f := range []report.Format{report.Text, report.Markdown, report.CSV} {
 		got := strings.ToLower(encode(t, f, report.Options{}, attestor.Decision{}))

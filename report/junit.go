@@ -54,7 +54,7 @@ type (
 func writeJUnit(w io.Writer, d Document, _ Options) error {
 	var all junitSuites
 	// CI systems go by the counts of failures and errors, never by a verdict. Each
-	// part and each subject that does not pass has at least one red case.
+	// part and each subject that does not pass, and is not overridden, has at least one red case.
 	for _, p := range d.Parts {
 		refused := false
 		for _, s := range p.Subjects {
@@ -132,8 +132,24 @@ func junitSubject(s Subject) junitSuite {
 		c := junitCase{Name: "verdict", Class: suite.Name, Failure: &junitDetail{Message: s.Words}}
 		suite.Cases = append(suite.Cases, c)
 	}
+	if s.Excused != "" {
+		for i := range suite.Cases {
+			suite.Cases[i].excuse(plain.Text(s.Excused))
+		}
+	}
 
 	return suite
+}
+
+// excuse makes a red case one that was skipped, with what it was red for: an override was granted so that the pipeline
+// goes on, and whoever reads the report sees in spite of what.
+func (c *junitCase) excuse(why string) {
+	refusal := cmp.Or(c.Failure, c.Error)
+	if refusal == nil {
+		return
+	}
+	c.Failure, c.Error = nil, nil
+	c.Skipped = &junitDetail{Message: why, Text: cmp.Or(refusal.Text, refusal.Message)}
 }
 
 func junitVerdict(class string, verdict attestor.Outcome, refused string) junitCase {

@@ -72,6 +72,12 @@ func (run sarifRun) finding(s Subject, f finding) {
 	if f.Fix != "" {
 		message += ". Fix: " + f.Fix
 	}
+
+	// An override does not excuse a finding: the alert stays, and says why the image runs.
+	if s.Excused != "" && f.Severity == attestor.Refuses {
+		message += " (" + s.Excused + ")"
+	}
+
 	// An image is its own location. A service is located in its file, so that the
 	// message has to name it.
 	if s.Kind != "" {
