@@ -3,8 +3,11 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/event"
 )
 
@@ -220,10 +223,14 @@ func narrowed(f event.Filter, where string, args []any) (string, []any) {
 }
 
 // Redrive has dead letters sent again, as if they were new, and returns how many there are.
-// They are sent by the instances that are at work.
+// They are sent by the instances that are at work. A receiver that is neither configured nor
+// waited for is an error of kind Invalid.
 func (s *Store) Redrive(ctx context.Context, f event.Filter) (n int64, err error) {
 	if s.none {
 		return 0, unsupported()
+	}
+	if err := s.checkReceiver(ctx, f.Receiver); err != nil {
+		return 0, err
 	}
 
 	err = s.tx(ctx, "sending events again", func(ctx context.Context, tx *txn) error {
@@ -238,6 +245,36 @@ func (s *Store) Redrive(ctx context.Context, f event.Filter) (n int64, err error
 		return err
 	})
 	return n, err
+}
+
+// checkReceiver is the error of a receiver's name that nobody has: a name that was mistyped must not look like a receiver
+// for which nothing is left to send. "" is every receiver.
+func (s *Store) checkReceiver(ctx context.Context, name string) error {
+	configured := make([]string, 0, len(s.receivers))
+	for _, r := range s.receivers {
+		configured = append(configured, r.Name)
+	}
+	if name == "" || slices.Contains(configured, name) {
+		return nil
+	}
+
+	// Of a receiver that was taken out of the configuration, events may be left.
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var waits bool
+	err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbox WHERE receiver = $1)`, text(name)).Scan(&waits)
+	if err != nil {
+		return s.fail("looking for a receiver", err)
+	}
+	if waits {
+		return nil
+	}
+
+	fix := "configure receivers under events in the configuration"
+	if len(configured) > 0 {
+		fix = "name one of " + strings.Join(configured, ", ") + ", or none for all"
+	}
+	return &attestor.Error{Kind: attestor.Invalid, Msg: fmt.Sprintf("no receiver of events is called %q", name), Fix: fix}
 }
 
 // After these times the watch is said to have stalled. They are those of the alerts.
