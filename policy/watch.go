@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/glance"
 )
 
 // WatcherConfig says what to watch. Paths is required.
 type WatcherConfig struct {
 	Paths    []string         // files and directories, as for [Load]
-	Interval time.Duration    // how often to read every file, whatever its time says; 0: 10 s
+	Interval time.Duration    // how often to read every file, whatever its time says, where that is cheap; 0: 10 s
 	Logger   *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now; for Status only
 
@@ -35,6 +36,9 @@ type Watcher struct {
 
 	// Reading and loading take their time, and hold up nobody who asks for a policy.
 	looking sync.Mutex
+	glance  *glance.Glance      // guarded by looking
+	took    time.Duration       // to read every file; guarded by looking
+	known   bool                // files are as they were read last, and could all be read; guarded by looking
 	files   map[string]readFile // as they were read last; guarded by looking
 	loader  loader              // guarded by looking
 	pending string              // the texts read last, where they are not the ones in force; guarded by looking
@@ -78,8 +82,8 @@ func NewWatcher(c WatcherConfig) (*Watcher, error) {
 		c.Now = time.Now
 	}
 
-	w := &Watcher{c: c, loader: loader{table: checks()}}
-	sources, err := w.read(true)
+	w := &Watcher{c: c, loader: loader{table: checks()}, glance: glance.New(c.Paths, isPolicyFile)}
+	sources, err := w.readFiles(true)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +127,8 @@ func (w *Watcher) Status() Status {
 func (w *Watcher) Err() error { return w.Status().Err }
 
 // Run looks for changes until ctx ends: often at the files' times, and every Interval into each file, since times lie
-// where disks are mounted or copied.
+// where disks are mounted or copied. Where there are so many that reading them takes more than a two-hundredth of that,
+// they are read more seldom.
 func (w *Watcher) Run(ctx context.Context) {
 	pause := min(w.c.Interval, statEvery)
 	timer := time.NewTimer(pause)
@@ -138,7 +143,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		}
 
 		// By the monotonic clock: a wall clock that is set back does not stop the reading of files.
-		due := time.Since(whole) >= w.c.Interval
+		due := time.Since(whole) >= w.wholeEvery()
 		if due {
 			whole = time.Now()
 		}
@@ -149,6 +154,18 @@ func (w *Watcher) Run(ctx context.Context) {
 			timer.Reset(pause)
 		}
 	}
+}
+
+const (
+	readShare = 200 // a process that has nothing to do spends at most this part of its time on reading every file
+	wholeMost = 10 * time.Minute
+)
+
+// wholeEvery is how often every file is read.
+func (w *Watcher) wholeEvery() time.Duration {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	return max(w.c.Interval, min(readShare*w.took, wholeMost))
 }
 
 // Reload reads every file once. It reports whether another set is in force than before.
@@ -163,7 +180,13 @@ func (w *Watcher) reload(ctx context.Context, whole bool) (changed, again bool) 
 	w.looking.Lock()
 	defer w.looking.Unlock()
 
-	sources, err := w.read(whole || w.pending != "")
+	// Everything that was read is in force, or reported, and no file looks otherwise than it did when it was read.
+	if !whole && w.known && w.pending == "" && w.glance.Same() {
+		return false, false
+	}
+
+	sources, err := w.readFiles(whole)
+	w.known = err == nil
 	if err != nil {
 		w.pending, w.current = "", "" // once it can be read again, it is judged anew
 		w.fail(ctx, err)
@@ -222,13 +245,17 @@ func (w *Watcher) fail(ctx context.Context, err error) {
 // A readFile is a file's text, and what its time and size were before it was read.
 type readFile struct {
 	Source
-	digest attestor.Digest
-	size   int64
-	at     time.Time
+	digest  attestor.Digest
+	size    int64
+	at      time.Time
+	once    bool      // the text was read once, and may be half of one
+	noticed time.Time // when it was seen to change
 }
 
-// read returns every file, and reads anew those whose time or size changed, or with whole each.
-func (w *Watcher) read(whole bool) ([]Source, error) {
+// readFiles returns every file. It reads anew those whose time or size changed, those that were read once, and those that
+// changed a moment ago, since a second change may leave the time of the first. With whole it reads each.
+func (w *Watcher) readFiles(whole bool) ([]Source, error) {
+	began := time.Now()
 	names, err := expand(w.c.Paths)
 	if err != nil {
 		return nil, err
@@ -243,18 +270,27 @@ func (w *Watcher) read(whole bool) ([]Source, error) {
 			return nil, fmt.Errorf("reading policies: %w", err)
 		}
 		f, known := w.files[name]
-		if whole || !known || f.size != info.Size() || !f.at.Equal(info.ModTime()) {
+		same := known && f.size == info.Size() && f.at.Equal(info.ModTime())
+		if whole || !same || f.once || began.Sub(f.noticed) < glance.Settle {
 			text, err := readBounded(name)
 			if err != nil {
 				return nil, err
 			}
-			f = readFile{Source: Source{Name: name, Text: text}, size: info.Size(), at: info.ModTime()}
-			f.digest = attestor.DigestOf(text)
+			next := readFile{Source: Source{Name: name, Text: text}, size: info.Size(), at: info.ModTime()}
+			next.digest, next.noticed = attestor.DigestOf(text), f.noticed
+			next.once = next.digest != f.digest
+			if next.once || !same {
+				next.noticed = began
+			}
+			f = next
 		}
 		files[name] = f
 		sources = append(sources, Source{Name: name, Text: f.Text, digest: f.digest})
 	}
 	w.files = files
+	if whole {
+		w.took = time.Since(began)
+	}
 	return sources, nil
 }
 

@@ -200,3 +200,66 @@ func TestWatcherRun(t *testing.T) {
 		<-done
 	})
 }
+
+// A change is in force within a second, long after the last one, and a moment after it, though the second one leaves the
+// file's size and time as they are: file systems keep times to two seconds at the worst. Every file is read once a day
+// here, so that only looking at files' times can tell.
+func TestAChangeIsInForceWithinASecond(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	behind := func(days string) string { return strings.Replace(strict, "maxBehind: 14d", "maxBehind: "+days, 1) }
+	put := func(t *testing.T, name, text string) {
+		t.Helper()
+		path, at := filepath.Join(dir, name), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, "p.yaml", behind("14d"))
+	long := time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC) // the kernel's clock for files is coarse, and this test is fast
+	if err := os.Chtimes(dir, long, long); err != nil {
+		t.Fatal(err)
+	}
+
+	synctest.Test(t, func(t *testing.T) {
+		w, err := policy.NewWatcher(policy.WatcherConfig{Paths: []string{dir}, Interval: 24 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx) }()
+		follows := func(change string, want bool) {
+			t.Helper()
+			before := w.Set().Digest()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if changed := w.Set().Digest() != before; changed != want {
+				t.Errorf("%s: after a second another set is in force: %t, want %t: %v", change, changed, want, w.Err())
+			}
+		}
+
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		put(t, "p.yaml", "apiVersion: attestor/v1\n")
+		follows("broken", false)
+		put(t, "p.yaml", behind("24d"))
+		follows("mended", true)
+		put(t, "p.yaml", behind("34d"))
+		follows("a moment after it, with the same size and time", true)
+
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		put(t, "q.yaml", strings.NewReplacer("name: strict", "name: other", "registry.example/acme/", "registry.example/q/").Replace(strict))
+		follows("a file more", true)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if err := os.Remove(filepath.Join(dir, "q.yaml")); err != nil {
+			t.Fatal(err)
+		}
+		follows("a file less", true)
+
+		cancel()
+		<-done
+	})
+}

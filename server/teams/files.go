@@ -33,17 +33,18 @@ func list(dir string) ([]string, error) {
 
 	var names []string
 	for _, e := range entries {
-		name := e.Name()
-		if strings.HasPrefix(name, ".") || e.IsDir() || !strings.HasSuffix(name, ".yaml") &&
-			!strings.HasSuffix(name, ".yml") {
-			continue
+		if !e.IsDir() && isTeamFile(e.Name()) {
+			names = append(names, e.Name())
 		}
-		names = append(names, name)
 	}
 	if len(names) > maxFiles {
 		return nil, fmt.Errorf("%d files, at most %d are allowed", len(names), maxFiles)
 	}
 	return names, nil
+}
+
+func isTeamFile(name string) bool {
+	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
 }
 
 // readIfChanged reads a team's file, or returns no text where its stamp is the one that was seen and it is not wanted

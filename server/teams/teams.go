@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
+	"github.com/attestor-gate/attestor/internal/glance"
 	"github.com/attestor-gate/attestor/server/identity"
 )
 
@@ -57,7 +58,9 @@ type Teams struct {
 	c        Config
 	reserved map[string]bool // callers that the configuration names
 
-	looking sync.Mutex // held by the one look at the directory; it guards the next three
+	looking sync.Mutex // held by the one look at the directory; it guards what follows, up to logged
+	glance  *glance.Glance
+	known   bool // every file is as it was read last
 	files   map[string]*file
 	looks   int
 	logged  string // what was logged last
@@ -70,6 +73,7 @@ type Teams struct {
 type file struct {
 	team    string
 	seen    stamp           // of the file when it was read last
+	noticed time.Time       // when it was seen to change
 	pending attestor.Digest // of a text that was read once
 	text    attestor.Digest // of the text that was judged last
 	parsed  []identity.Rule // of that text
@@ -102,7 +106,8 @@ func New(ctx context.Context, c Config) (*Teams, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 
-	t := &Teams{c: c, files: map[string]*file{}, reserved: map[string]bool{}}
+	t := &Teams{c: c, files: map[string]*file{}, reserved: map[string]bool{},
+		glance: glance.New([]string{c.Directory}, isTeamFile)}
 	for _, r := range c.Reserved {
 		t.reserved[r.Who()] = true
 	}
@@ -141,7 +146,13 @@ func (t *Teams) Reload(ctx context.Context) (again bool) {
 	t.looking.Lock()
 	t.looks++
 	whole := t.looks%wholeEvery == 0
+
+	// All that was read is in force, or reported, and no file looks otherwise than it did when it was read.
+	idle := !whole && t.known && t.glance.Same()
 	t.looking.Unlock()
+	if idle {
+		return false
+	}
 
 	// Times of files lie where disks are copied or mounted: from time to time every file is read.
 	return t.look(ctx, whole)
@@ -186,6 +197,7 @@ func (t *Teams) look(ctx context.Context, whole bool) (again bool) {
 	names, err := list(t.c.Directory)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		// Nobody removed anything: a disk that does not answer takes no rights away, and gives none.
+		t.known = false
 		t.note(ctx, Status{Teams: t.Status().Teams, Rules: t.Status().Rules, Broken: t.Status().Broken,
 			Err: fmt.Errorf("reading teams: %w; what was read before stays in force", err)})
 		return false
@@ -193,6 +205,7 @@ func (t *Teams) look(ctx context.Context, whole bool) (again bool) {
 
 	misnamed := t.assign(names)
 	changed := false
+	t.known = err == nil
 	for name, f := range t.files {
 		once, judged := false, false
 		if !f.gone {
@@ -205,6 +218,7 @@ func (t *Teams) look(ctx context.Context, whole bool) (again bool) {
 		}
 		again = again || once
 		changed = changed || judged || f.gone
+		t.known = t.known && !once && f.unread == nil
 	}
 	if changed {
 		t.resolveClashes()
@@ -214,12 +228,16 @@ func (t *Teams) look(ctx context.Context, whole bool) (again bool) {
 	for _, name := range slices.Sorted(maps.Keys(t.files)) {
 		f := t.files[name]
 		s.Teams = append(s.Teams, name)
-		s.Rules = append(s.Rules, f.good...)
+		if changed {
+			s.Rules = append(s.Rules, f.good...)
+		}
 		if wrong := cmp.Or(f.unread, f.wrong, f.clash); wrong != nil {
 			s.Broken[name] = wrong
 		}
 	}
-	if changed {
+	if !changed {
+		s.Rules = t.Status().Rules
+	} else {
 		t.c.Use(s.Rules)
 		t.c.Logger.InfoContext(ctx, "teams' callers are in force",
 			slog.Int("teams", len(s.Teams)), slog.Int("callers", len(s.Rules)))
@@ -267,7 +285,10 @@ func (t *Teams) read(f *file, whole bool) (once, judged bool) {
 		return false, false
 	}
 
-	text, seen, err := readIfChanged(t.c.Directory, f.team, f.seen, whole || f.pending != "")
+	// A second change a moment after the first may leave the time of that one.
+	now := time.Now()
+	lately := now.Sub(f.noticed) < glance.Settle
+	text, seen, err := readIfChanged(t.c.Directory, f.team, f.seen, whole || f.pending != "" || lately)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f.gone = true // since the directory was listed, or it is a link to nothing
@@ -281,6 +302,9 @@ func (t *Teams) read(f *file, whole bool) (once, judged bool) {
 	}
 
 	// A file that is being written may end anywhere, also in the middle of a pattern that would then cover more.
+	if !f.seen.same(seen) {
+		f.noticed = now
+	}
 	f.seen = seen
 	switch digest := attestor.DigestOf(text); digest {
 	case f.text:
@@ -289,7 +313,7 @@ func (t *Teams) read(f *file, whole bool) (once, judged bool) {
 	case f.pending:
 		f.pending, f.text = "", digest
 	default:
-		f.pending = digest
+		f.pending, f.noticed = digest, now
 		return true, false
 	}
 

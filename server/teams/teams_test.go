@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/server/identity"
@@ -284,6 +286,40 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 	if _, err := teams.New(t.Context(), missing); err == nil {
 		t.Error("a directory that does not exist is none at start")
 	}
+}
+
+// A second change counts within a second as well, where the file system keeps times so coarsely that it leaves the size
+// and the time of the first one.
+func TestASecondChangeWithTheSameTime(t *testing.T) {
+	h := newHouse(t, map[string]string{"pay.yaml": pay})
+	path, at := filepath.Join(h.dir, "pay.yaml"), time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	put := func(caller string) {
+		t.Helper()
+		err := errors.Join(os.WriteFile(path, []byte(caller+"@a.example attest r.example/acme/pay/**\n"), 0o600), os.Chtimes(path, at, at))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for range 3 {
+			h.looked()
+			time.Sleep(time.Second)
+		}
+		h.may("at first", []string{"pay@a.example"}, []string{})
+		put("one")
+		h.looked()
+		h.may("one change", []string{"one@a.example"}, []string{})
+		put("two")
+		h.looked()
+		h.may("a second one", []string{"two@a.example"}, []string{})
+
+		// An hour later no look reads anything, but for those that read every file: and the change is seen as before.
+		time.Sleep(time.Hour)
+		h.looked()
+		put("sixth")
+		h.looked()
+		h.may("an hour later", []string{"sixth@a.example"}, []string{})
+	})
 }
 
 // Only what changed is read and judged, and the others are put in force as they are.
