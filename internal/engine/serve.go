@@ -36,66 +36,31 @@ func (e *Engine) serve(ctx context.Context, ln net.Listener, open listen) (err e
 		return errors.Join(err, ln.Close())
 	}
 
-	// Ended with the service, whatever ends it.
-	background, stop := context.WithCancel(ctx)
-	defer stop()
-	go e.Policies.Run(background)
-	if e.teams != nil {
-		go e.teams.Run(background)
-	}
-	go func() {
-		if err := probe.Errors(e.probePolicies(background)); err != nil {
-			e.log.ErrorContext(
-				background,
-				"policies name unconfigured attestors or keys",
-				slog.String("error", err.Error()),
-			)
+	// Ended with the service, whatever ends it, and before the record and the clients of other services are closed.
+	work := newBackground(ctx)
+	defer func() {
+		if !work.end() {
+			e.log.WarnContext(ctx, "some work in the background did not end; what it had begun is finished at the next start")
 		}
 	}()
-	go func() {
-		if err := probe.Errors(s.who(background)); err != nil && background.Err() == nil {
-			e.log.ErrorContext(background, "issuers' keys cannot be read, and so their callers are refused",
-				slog.String("error", err.Error()))
-		}
-	}()
-
-	// A service without attestors has nothing to warm.
-	if e.Attester != nil {
-		go e.Attester.Warm(background)
-	}
-	go e.recoverUntilDone(background)
-	go e.refreshBases(background)
-	if e.Config.Store.SQLite != "" { // a file is for one instance
-		go e.expireOverrides(background, s.Server)
-	}
-	go e.keepLog(background)
-	go e.copyLog(background)
-	go e.witnessLog(background)
-	go e.enterLog(background)
-	if e.courier != nil {
-		go e.keepOutbox(background)
-		delivered := make(chan struct{})
-		go func() { defer close(delivered); e.courier.Run(background) }()
-		defer func() { stop(); <-delivered }() // what was sent is noted before the record is closed
-	}
-	go e.recordPolicies(background)
+	e.begin(work, s)
 
 	// A gate whose admission is gone answers no cluster, and says nothing of that to whoever asks whether it is ready: it
 	// ends, as it does without its other listener, so that it is started anew.
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	if e.Config.Admission != nil {
-		stopped, fault := e.serveAdmission(background, s.Server, open)
+		stopped, fault := e.serveAdmission(work, s.Server, open)
 		if fault != nil {
 			return errors.Join(fault, ln.Close())
 		}
 		ended := make(chan error, 1)
-		go func() {
+		work.do(func(context.Context) {
 			ended <- <-stopped
 			end()
-		}()
+		})
 		defer func() {
-			stop()
+			work.stop()
 			err = errors.Join(err, <-ended)
 		}()
 	}
@@ -103,6 +68,44 @@ func (e *Engine) serve(ctx context.Context, ln net.Listener, open listen) (err e
 	// Admission listens by now: a cluster that waits for this line can ask.
 	e.log.InfoContext(ctx, "listening", slog.String("listen", ln.Addr().String()), slog.String("version", e.o.Version))
 	return s.Serve(serving, ln)
+}
+
+// begin begins what is done beside requests.
+func (e *Engine) begin(work *background, s *service) {
+	work.do(e.Policies.Run)
+	if e.teams != nil {
+		work.do(e.teams.Run)
+	}
+	work.do(func(ctx context.Context) {
+		if err := probe.Errors(e.probePolicies(ctx)); err != nil {
+			e.log.ErrorContext(ctx, "policies name unconfigured attestors or keys", slog.String("error", err.Error()))
+		}
+	})
+	work.do(func(ctx context.Context) {
+		if err := probe.Errors(s.who(ctx)); err != nil && ctx.Err() == nil {
+			e.log.ErrorContext(ctx, "issuers' keys cannot be read, and so their callers are refused",
+				slog.String("error", err.Error()))
+		}
+	})
+
+	// A service without attestors has nothing to warm.
+	if e.Attester != nil {
+		work.do(e.Attester.Warm)
+	}
+	work.do(e.recoverUntilDone)
+	work.do(e.refreshBases)
+	if e.Config.Store.SQLite != "" { // a file is for one instance
+		work.do(func(ctx context.Context) { e.expireOverrides(ctx, s.Server) })
+	}
+	work.do(e.keepLog)
+	work.do(e.copyLog)
+	work.do(e.witnessLog)
+	work.do(e.enterLog)
+	if e.courier != nil {
+		work.do(e.keepOutbox)
+		work.do(e.courier.Run)
+	}
+	work.do(e.recordPolicies)
 }
 
 // ServeOnly answers on ln as [Engine.Serve] does, without admission and without any
@@ -171,9 +174,9 @@ func (e *Engine) newService() (*service, error) {
 	return &service{s, who.issuers}, err
 }
 
-// serveAdmission answers AdmissionReviews on their own listener until ctx ends;
-// the channel says when it has stopped, and why where that is not ctx's end.
-func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server, open listen) (<-chan error, error) {
+// serveAdmission answers AdmissionReviews on their own listener until the work ends;
+// the channel says when it has stopped, and why where that is not this end.
+func (e *Engine) serveAdmission(work *background, srv *server.Server, open listen) (<-chan error, error) {
 	c := e.Config.Admission
 	conf := admission.Config{
 		Mode: admission.Mode(c.Mode), Policies: e.Policies, Attestations: attestations{e},
@@ -195,7 +198,7 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server, open li
 
 	if c.UnsafeOpen {
 		e.log.WarnContext(
-			ctx,
+			work.ctx,
 			"admission answers whoever can reach it: admission.unsafeOpen is set",
 			slog.String("listen", c.Listen),
 		)
@@ -209,13 +212,13 @@ func (e *Engine) serveAdmission(ctx context.Context, srv *server.Server, open li
 	}
 
 	stopped := make(chan error, 1)
-	go func() {
+	work.do(func(ctx context.Context) {
 		err := srv.ServeHandler(ctx, ln, h)
 		if err != nil {
 			err = fmt.Errorf("admission: %w", err)
 		}
 		stopped <- err
-	}()
+	})
 	return stopped, nil
 }
 
