@@ -255,6 +255,23 @@ func TestRegistryHangs(t *testing.T) {
 	}
 }
 
+// The time that the configuration gives registries is that of every answer's header, and a sixth of a layer's.
+func TestOneSettingIsTheTimeOfRegistries(t *testing.T) {
+	for given, want := range map[time.Duration]time.Duration{
+		0: 10 * time.Second, 3 * time.Second: 3 * time.Second, 30 * time.Second: 30 * time.Second,
+	} {
+		i, err := verify.New(verify.Config{
+			Registries: verify.Registries{Hosts: []string{"registry.example"}}, FetchTimeout: given,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header, layer := i.Timeouts(); header != want || layer != 6*want {
+			t.Errorf("of %s: %s for a header and %s for a layer, want %s and %s", given, header, layer, want, 6*want)
+		}
+	}
+}
+
 // A caller who hangs up fails nobody who asked for the same thing.
 func TestGivenUpRequestFailsNobodyElse(t *testing.T) {
 	s := newScene(t)

@@ -252,3 +252,8 @@ func ApprovalOf(ab attestor.ApprovedBase, index, manifest attestor.Digest, tags 
 	a := c.approval(ab, &baseImage{repository: ab.Repository, index: index, manifest: manifest}, now)
 	return Approval{Listed: a.listed, Current: a.current, Unseen: a.unseen, Superseded: a.superseded, Newest: a.newest}
 }
+
+// Timeouts are how long a registry has for the header of an answer, and for a layer.
+func (i *Inspector) Timeouts() (header, layer time.Duration) {
+	return i.fetch.closer.ResponseHeaderTimeout, i.limits.LayerTimeout
+}

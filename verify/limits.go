@@ -19,8 +19,8 @@ type limits struct {
 	UncompressedBytes int64         // one layer unpacked
 	LayerEntries      int           // files in one layer
 	PasswdBytes       int64         // each of /etc/passwd and /etc/group
-	FetchTimeout      time.Duration // one manifest or config
-	LayerTimeout      time.Duration // one layer
+	FetchTimeout      time.Duration // one manifest or config, and the header of any answer
+	LayerTimeout      time.Duration // one layer; six times as long unless it is set
 	LayerReads        int           // layers that are read at once in the whole process; three of four from one registry
 	CacheBytes        int64         // manifests and configs in memory
 	LayerFacts        int           // layers whose size, compression and diffID are in memory
@@ -39,6 +39,7 @@ type limits struct {
 
 // withDefaults returns l with the product's limits in place of zeros.
 func (l limits) withDefaults() limits {
+	fetch := cmp.Or(l.FetchTimeout, 10*time.Second)
 	return limits{
 		ManifestBytes:     cmp.Or(l.ManifestBytes, 4<<20),
 		ConfigBytes:       cmp.Or(l.ConfigBytes, 1<<20),
@@ -49,8 +50,8 @@ func (l limits) withDefaults() limits {
 		UncompressedBytes: cmp.Or(l.UncompressedBytes, 4<<30),
 		LayerEntries:      cmp.Or(l.LayerEntries, 1_000_000),
 		PasswdBytes:       cmp.Or(l.PasswdBytes, 1<<20),
-		FetchTimeout:      cmp.Or(l.FetchTimeout, 10*time.Second),
-		LayerTimeout:      cmp.Or(l.LayerTimeout, time.Minute),
+		FetchTimeout:      fetch,
+		LayerTimeout:      cmp.Or(l.LayerTimeout, 6*fetch),
 		LayerReads:        cmp.Or(l.LayerReads, 4),
 		CacheBytes:        cmp.Or(l.CacheBytes, 32<<20),
 		LayerFacts:        cmp.Or(l.LayerFacts, 100_000),

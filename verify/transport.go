@@ -62,7 +62,7 @@ func newGuard(r Registries, h *hosts, limits limits) (*guard, *http.Transport) {
 		MaxIdleConnsPerHost:    32,
 		IdleConnTimeout:        90 * time.Second,
 		TLSHandshakeTimeout:    5 * time.Second,
-		ResponseHeaderTimeout:  10 * time.Second,
+		ResponseHeaderTimeout:  limits.FetchTimeout, // also of a layer: it begins as soon as a manifest is there
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		// Manifests and layers are hashed as they come; a transport that
 		// unpacks would change the bytes, and could be bombed.

@@ -10,8 +10,8 @@ import (
 // own that is shorter.
 const leaveAfter = 30 * time.Second
 
-// A background is the work of a service beside requests. It ends before what it works with is closed: a step that was begun is
-// recorded, and does not meet a closed record.
+// A background is the work of a service beside requests. It ends before what it works with is closed: a step that was
+// begun is recorded, and does not meet a closed record.
 type background struct {
 	ctx  context.Context //nolint:containedctx // of all of its work
 	stop context.CancelFunc
@@ -19,20 +19,20 @@ type background struct {
 }
 
 func newBackground(ctx context.Context) *background {
-	c := &background{}
-	c.ctx, c.stop = context.WithCancel(ctx)
-	return c
+	b := &background{}
+	b.ctx, b.stop = context.WithCancel(ctx)
+	return b
 }
 
 // do begins a piece of work, which ends with its context.
-func (c *background) do(f func(context.Context)) { c.work.Go(func() { f(c.ctx) }) }
+func (b *background) do(f func(context.Context)) { b.work.Go(func() { f(b.ctx) }) }
 
 // end has all of it end, and waits for that. It reports whether all ended in time.
-func (c *background) end() bool {
-	c.stop()
+func (b *background) end() bool {
+	b.stop()
 	ended := make(chan struct{})
 	go func() {
-		c.work.Wait()
+		b.work.Wait()
 		close(ended)
 	}()
 
