@@ -299,21 +299,21 @@ func (r *armorRule) holds(e ast.Expr, q request) bool {
 
 // questions are what the expressions of a policy ask about besides attacks and addresses. Those of rules that deny or
 // limit come first.
-func (a armor) questions() []string {
-	var guards, others []string
+func (a armor) questions() []question {
+	var guards, others []question
 	for i := range a {
 		r := &a[i]
-		add := func(question string) {
+		add := func(q question) {
 			if r.denies() || r.limits {
-				guards = append(guards, question)
+				guards = append(guards, q)
 			} else {
-				others = append(others, question)
+				others = append(others, q)
 			}
 		}
 
 		// A text that does not parse is a question as a whole: whether it holds is not known.
 		if r.condition.root == nil && r.text != "" {
-			add(r.text)
+			add(question{text: r.text})
 			continue
 		}
 
@@ -323,7 +323,7 @@ func (a armor) questions() []string {
 				name = e.AsCall().FunctionName()
 			}
 			if !strings.HasPrefix(name, "evaluatePreconfigured") && name != "inIpRange" {
-				add(written(e))
+				add(questionOf(e))
 			}
 
 			return sometimes
@@ -331,10 +331,10 @@ func (a armor) questions() []string {
 	}
 
 	// Each question is kept once, however many rules ask it: every one doubles the trials.
-	var out []string
-	for _, question := range append(guards, others...) {
-		if !slices.Contains(out, question) {
-			out = append(out, question)
+	var out []question
+	for _, q := range append(guards, others...) {
+		if !slices.ContainsFunc(out, func(known question) bool { return known.text == q.text }) {
+			out = append(out, q)
 		}
 	}
 

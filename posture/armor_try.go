@@ -86,11 +86,15 @@ func (a armor) effective(try func(request) (concerned, guarded bool)) bool {
 			n--
 		}
 
-		works, open := false, false
+		works, open, impossible := false, false, contradictions(questions[:n])
 		for answers := range 1 << n {
+			// No request is of this kind: a rule that would guard against it guards nothing.
+			if !possible(impossible, answers) {
+				continue
+			}
 			q := request{facts: map[string]bool{}}
 			for i := range n {
-				q.facts[questions[i]] = answers>>i&1 == 1
+				q.facts[questions[i].text] = answers>>i&1 == 1
 			}
 
 			all, guarded := 0.0, 0.0

@@ -68,6 +68,7 @@ var brokenDockerfile = []struct {
 	{"a secret variable of a builder", "SECRET_FOUND", []string{"RUN go", "ENV DB_PASSWORD hunter2\nRUN go"}, "ENV DB_PASSWORD"},
 	{"a secret by its form", "SECRET_FOUND", []string{"RUN go", "RUN git clone https://user:hunter22@git.example/x && go"}, "password in a URL"},
 	{"a header", "SECRET_FOUND", []string{"RUN go", "RUN curl -H 'Authorization: Bearer hunter2hunter2' https://x.example/ && go"}, "a command "},
+	{"a password of a client", "SECRET_FOUND", []string{"RUN go", "RUN mysql -uroot -phunter2 < a.sql && go"}, "passes a password to mysql"},
 	{"an assignment", "SECRET_FOUND", []string{"RUN go", "RUN NPM_TOKEN=hunter2 go"}, "sets NPM_TOKEN"},
 	{"a here-document", "SECRET_FOUND", []string{"RUN go", "RUN <<EOF\nexport DB_PASSWORD=hunter2\nEOF\nRUN go"}, "sets DB_PASSWORD"},
 	{"a copied key", "SECRET_FOUND", []string{"RUN go", "COPY deploy/server.key /k\nRUN go"}, `"deploy/server.key"`},

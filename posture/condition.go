@@ -67,9 +67,12 @@ func (c condition) value(known func(ast.Expr) truth) truth {
 // byCases is the value of a condition whose questions are answered with yes and no in turn: "a || !a" always holds.
 // With many questions it is sometimes.
 func (c condition) byCases() truth {
-	var questions []string
+	var questions []question
+	index := func(text string) int {
+		return slices.IndexFunc(questions, func(q question) bool { return q.text == text })
+	}
 	c.value(func(e ast.Expr) truth {
-		if q := written(e); !slices.Contains(questions, q) {
+		if q := questionOf(e); index(q.text) < 0 {
 			questions = append(questions, q)
 		}
 		return sometimes
@@ -81,10 +84,13 @@ func (c condition) byCases() truth {
 		return sometimes
 	}
 
-	holds, fails := false, false
+	holds, fails, impossible := false, false, contradictions(questions)
 	for answers := range 1 << len(questions) {
+		if !possible(impossible, answers) {
+			continue
+		}
 		t := c.value(func(e ast.Expr) truth {
-			i := slices.Index(questions, written(e))
+			i := index(written(e))
 			return truthOf(i >= 0 && answers>>i&1 == 1)
 		})
 		holds, fails = holds || t != never, fails || t != always

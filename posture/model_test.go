@@ -77,6 +77,9 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 	const pass, deny = attestor.StatusPass, attestor.StatusDeny
 	guards := []string{armorRule("10", "deny(403)", sqli), armorRule("11", "deny(403)", xss), armorRule("20", "throttle", `"*"`)}
 	with := func(rules ...string) []string { return append(rules, guards...) }
+	scoped := func(to string) []string {
+		return []string{armorRule("10", "deny(403)", to+" && "+sqli), guards[1], guards[2]}
+	}
 	for _, tt := range []struct {
 		name      string
 		rules     []string
@@ -131,6 +134,26 @@ func TestArmorRulesInTheirOrder(t *testing.T) {
 		{"a limit of one range alone", []string{guards[0], guards[1], armorRule("20", "throttle", `"192.0.2.0/24"`)}, pass, deny},
 		{"a limit on one path", []string{guards[0], guards[1], armorRule("20", "throttle", "request.path.startsWith('/login')")}, pass, pass},
 		{"scoped to one host", []string{armorRule("10", "deny(403)", "request.headers['host'] == 'a' && "+sqli), guards[1], guards[2]}, pass, pass},
+		{"scoped to two paths at once", scoped("request.path == '/a' && request.path == '/b'"), deny, pass},
+		{"scoped to a path and to a beginning that it lacks", scoped("request.path == '/a' && request.path.startsWith('/b')"), deny, pass},
+		{"scoped to two beginnings at once", scoped("request.path.startsWith('/a') && request.path.startsWith('/b')"), deny, pass},
+		{"scoped to two ends at once", scoped("request.path.endsWith('.php') && request.path.endsWith('.html')"), deny, pass},
+		{"scoped to a path and not to its beginning", scoped("request.path.startsWith('/a/b') && !request.path.startsWith('/a')"), deny, pass},
+		{"scoped to a path and not to its part", scoped("request.path.startsWith('/a/b') && !request.path.contains('a/')"), deny, pass},
+		{"scoped to a path and not to its end", scoped("request.path == '/a.php' && !request.path.endsWith('php')"), deny, pass},
+		{"scoped to two countries at once", scoped("origin.region_code == 'US' && 'CA' == origin.region_code"), deny, pass},
+		{"scoped to a country that is another", scoped("origin.region_code == 'US' && !(origin.region_code != 'CA')"), deny, pass},
+		{"scoped to a beginning within another", scoped("request.path.startsWith('/a') && request.path.startsWith('/a/b')"), pass, pass},
+		{"scoped to a beginning and not to a longer one", scoped("request.path.startsWith('/a') && !request.path.startsWith('/a/b')"), pass, pass},
+		{"scoped to a beginning and an end", scoped("request.path.startsWith('/a') && request.path.endsWith('/b')"), pass, pass},
+		{"scoped to a part and not to another", scoped("request.path.contains('a') && !request.path.contains('ab')"), pass, pass},
+		{"scoped to either of two paths", scoped("(request.path == '/a' || request.path == '/b')"), pass, pass},
+		{"scoped to a path and a host", scoped("request.path == '/a' && request.headers['host'] == '/b'"), pass, pass},
+		{"scoped to two numbers", scoped("int(request.headers['n']) == 1 && int(request.headers['n']) == 2"), pass, pass},
+		{"a limit on two paths at once", []string{guards[0], guards[1], armorRule("20", "throttle",
+			"request.path == '/a' && request.path == '/b'")}, pass, deny},
+		{"everybody allowed but who is in two countries", with(armorRule("5", "allow",
+			"origin.region_code != 'US' || origin.region_code != 'CA'")), deny, deny},
 		{"an order that is not known", []string{strings.Replace(guards[0], `"priority": 10`, `"priority": null`, 1), guards[1], guards[2]}, deny, pass},
 		{"every field excluded",
 			[]string{strings.Replace(guards[0], `"match"`, `"preconfigured_waf_config": [{"exclusion": `+

@@ -160,5 +160,5 @@ func commandSecret(text string) string {
 		}
 	}
 
-	return ""
+	return clientPassword(shellWords(text))
 }

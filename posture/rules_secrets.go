@@ -2,6 +2,7 @@ package posture
 
 import (
 	"cmp"
+	"regexp"
 	"strings"
 )
 
@@ -109,8 +110,8 @@ func argumentSecrets(words []string) []string {
 		switch {
 		case dashed && joined:
 			why = looksSecret(strings.TrimLeft(name, "-"), value)
-		case dashed && i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") &&
-			secretive(strings.TrimLeft(word, "-")):
+		case dashed && i+1 < len(words) && secretive(strings.TrimLeft(word, "-")) &&
+			(!strings.HasPrefix(words[i+1], "-") || takesValue(word) && !isFlag(words[i+1])):
 			// Only a name of a secret makes the next word a value: after a switch it is
 			// an argument of its own.
 			why = looksSecret(strings.TrimLeft(word, "-"), words[i+1])
@@ -123,13 +124,48 @@ func argumentSecrets(words []string) []string {
 		}
 	}
 
-	// "curl -u NAME:PASSWORD": no word of it says by itself that it is a password.
+	// "curl -u NAME:PASSWORD": no word of it says by itself that it is a password. Which words do depends on the program,
+	// which a shell may run.
+	commands := [][]string{words}
+	for _, word := range words {
+		if strings.ContainsAny(word, " \t\n") {
+			commands = append(commands, shellWords(word))
+		}
+	}
 	if why := shaped(strings.Join(words, " ") + " "); why != "" && len(out) == 0 {
 		out = append(out, why)
+	}
+	for _, command := range commands {
+		if why := clientPassword(command); why != "" && len(out) == 0 {
+			out = append(out, why)
+		}
 	}
 
 	return out
 }
+
+// takesValue reports whether a flag is named for the secret itself, as --token and --api-key are. --use-token and
+// --password-stdin are switches.
+func takesValue(flag string) bool {
+	parts := wordsOf.FindAllString(flag, -1)
+	if len(parts) == 0 {
+		return false
+	}
+	switch strings.ToLower(parts[0]) {
+	case "no", "use", "with", "without", "enable", "disable", "skip", "show", "print", "require", "allow", "ask",
+		"prompt", "ignore", "read", "insecure":
+		return false
+	}
+
+	return secretive(parts[len(parts)-1]) || secretive(strings.Join(parts[max(0, len(parts)-2):], "_")) &&
+		strings.EqualFold(parts[len(parts)-1], "key")
+}
+
+var flagForm = regexp.MustCompile(`^(-|--.*|-[A-Za-z]|-[a-z-]+=.*)$`)
+
+// isFlag reports whether a word that begins with a dash is a flag of its own. After a flag that takes a value, a program
+// takes any word for that value; -h and --all are left, since the flag before may ask for the secret.
+func isFlag(word string) bool { return flagForm.MatchString(word) }
 
 // headerSecret judges a header by name and value. The headers that carry
 // credentials by definition count whatever their value is.

@@ -1,6 +1,7 @@
 package posture_test
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -139,5 +140,61 @@ func TestSecretsByTheLibrary(t *testing.T) {
 	in := posture.Input{Definitions: []posture.Source{source(replace(t, sample(t, "hardened.yaml"), "value: info", "value: "+token))}}
 	if f := finding(t, mustJudge(t, excused, nil, in), "SECRETS_BY_REFERENCE"); f.Status != attestor.StatusPass || len(f.Exceptions) != 1 {
 		t.Errorf("with an exception for the variable: %s: %s", f.Status, f.Message)
+	}
+}
+
+// TestPasswordsOfKnownClients: a password whose argument only its program's manual names, in the words of a command and
+// in the text that a shell is given. Beside each is a command alike that has none.
+func TestPasswordsOfKnownClients(t *testing.T) {
+	for _, tt := range []struct {
+		secret, none []string
+	}{
+		{[]string{"redis-cli", "-a", "hunter2", "ping"}, []string{"redis-cli", "-h", "cache", "ping"}},
+		{[]string{"mysqladmin", "-uroot", "-phunter2", "ping"}, []string{"mysql", "-uroot", "-p", "orders"}},
+		{[]string{"mariadb", "-phunter2"}, []string{"migrate", "-driver", "mysql", "-path", "sql"}},
+		{[]string{"sshpass", "-p", "hunter2", "ssh", "host"}, []string{"sshpass", "-f", "/run/secrets/ssh", "ssh", "-p", "2222", "host"}},
+		{[]string{"sshpass", "-phunter2", "ssh", "host"}, []string{"sshpass", "-e", "ssh", "-p", "2222", "host"}},
+		{[]string{"sshpass", "-e", "mysqldump", "-phunter2"}, []string{"ssh", "-p", "2222", "host"}},
+		{[]string{"/usr/bin/mongosh", "-u", "root", "-p", "hunter2"}, []string{"mongosh", "-u", "root", "--port", "27017"}},
+		{[]string{"ldapsearch", "-x", "-w", "hunter2"}, []string{"ldapsearch", "-x", "-y", "/run/secrets/ldap"}},
+		{[]string{"sqlcmd", "-U", "sa", "-Phunter2"}, []string{"sqlcmd", "-E", "-S", "db"}},
+		{[]string{"cqlsh", "-u", "app", "-p", "hunter2"}, []string{"cqlsh", "-u", "app", "db"}},
+		{[]string{"mosquitto_sub", "-P", "hunter2"}, []string{"mosquitto_sub", "-p", "1883"}},
+		{[]string{"unzip", "-P", "hunter2", "a.zip"}, []string{"unzip", "-o", "a.zip"}},
+		{[]string{"7z", "x", "-phunter2", "a.7z"}, []string{"7z", "x", "a.7z"}},
+		{[]string{"docker", "login", "-u", "ci", "-p", "hunter2"}, []string{"docker", "run", "-p", "8080:80", "app"}},
+		{[]string{"helm", "registry", "login", "-p", "hunter2"}, []string{"docker", "login", "-u", "ci", "--password-stdin"}},
+		{[]string{"curl", "-u", "ci:hunter2", "http://127.0.0.1/"}, []string{"curl", "-u", "ci", "http://127.0.0.1/"}},
+		{[]string{"curl", "-uci:hunter2"}, []string{"curl", "-H", "Accept: text/plain", "http://127.0.0.1/"}},
+		{[]string{"curl", "--proxy-user", "ci:hunter2"}, []string{"curl", "--proxy", "http://proxy:3128"}},
+		{[]string{"smbclient", "-U", "ci%hunter2"}, []string{"smbclient", "-U", "ci", "//host/share"}},
+		{[]string{"openssl", "rsa", "-passin", "pass:hunter2"}, []string{"openssl", "rsa", "-passin", "file:/run/secrets/key"}},
+		{[]string{"rabbitmqctl", "add_user", "ci", "hunter2"}, []string{"rabbitmqctl", "add_user", "ci"}},
+		{[]string{"rabbitmqctl", "change_password", "-q", "ci", "hunter2"}, []string{"rabbitmqctl", "delete_user", "ci"}},
+		{[]string{"timeout", "-k", "1s", "5s", "redis-cli", "-a", "hunter2"}, []string{"timeout", "5s", "redis-server", "-a", "any"}},
+		{[]string{"env", "A=b", "gosu", "redis", "redis-cli", "-a", "hunter2"}, []string{"echo", "redis-cli", "-a", "hunter2"}},
+		{[]string{"sh", "-c", "sleep 1 && exec redis-cli -h cache -a 'hunter2' ping"}, []string{"sh", "-c", "redis-cli -a \"$REDIS\" ping"}},
+		{[]string{"sh", "-c", "A=b \\\n mysql -p\"hunter2\" < a.sql"}, []string{"sh", "-c", "mysql -p$(cat /run/secrets/db) < a.sql"}},
+		{[]string{"sh", "-c", "for i in 1 2; do redis-cli -a hunter2; done"}, []string{"sh", "-c", "true # redis-cli -a hunter2"}},
+		{[]string{"app", "--token", "-x9value"}, []string{"app", "--token", "--verbose"}},
+		{[]string{"app", "--token", "-value"}, []string{"app", "--use-token", "-value"}},
+		{[]string{"app", "--api-key", "-value"}, []string{"app", "--password-stdin", "-value"}},
+		{[]string{"app", "-password", "-value"}, []string{"app", "--password", "-h", "db"}},
+		{[]string{"app", "--token", "-X9=value"}, []string{"app", "--token", "-config=value"}},
+	} {
+		for _, c := range []struct {
+			words  []string
+			secret bool
+		}{{tt.secret, true}, {tt.none, false}} {
+			args, err := json.Marshal(c.words)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := `{"template": {"containers": [{"args": ` + string(args) + `}]}}`
+			f := finding(t, mustJudge(t, builtin(t, "baseline"), nil, posture.Input{Definitions: []posture.Source{source(text)}}), "SECRETS_BY_REFERENCE")
+			if (f.Status == attestor.StatusDeny) != c.secret || (f.Status == attestor.StatusPass) == c.secret || strings.Contains(f.Message, "hunter2") {
+				t.Errorf("%q: %s: %s", c.words, f.Status, f.Message)
+			}
+		}
 	}
 }

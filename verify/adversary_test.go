@@ -261,7 +261,7 @@ func TestOneSettingIsTheTimeOfRegistries(t *testing.T) {
 		0: 10 * time.Second, 3 * time.Second: 3 * time.Second, 30 * time.Second: 30 * time.Second,
 	} {
 		i, err := verify.New(verify.Config{
-			Registries: verify.Registries{Hosts: []string{"registry.example"}}, FetchTimeout: given,
+			Registries: verify.Registries{Hosts: []verify.Registry{{Host: "registry.example"}}}, FetchTimeout: given,
 		})
 		if err != nil {
 			t.Fatal(err)
