@@ -12,10 +12,6 @@ import (
 	"github.com/attestor-gate/attestor/internal/google"
 )
 
-// keptNowhere is what whoever starts a gate is told of a log without a checkpoint elsewhere.
-const keptNowhere = "no checkpoint of the record's log is kept outside of its database: after the database was put back, " +
-	"the gate would sign a second history, and nothing would show it; set log.bucket or log.witnesses"
-
 func serveCommand() *cobra.Command {
 	var path string
 	var checkOnly, remoteEmulator bool
@@ -57,14 +53,14 @@ func serveCommand() *cobra.Command {
 					return err
 				}
 				if conf.Log.KeptNowhere() {
-					fmt.Fprintf(c.ErrOrStderr(), "attestor: %s\n", keptNowhere)
+					fmt.Fprintf(c.ErrOrStderr(), "attestor: %s\n", engine.LogKeptNowhere)
 				}
 				_, err := fmt.Fprintln(c.OutOrStdout(), "configuration, policies and attestors are good")
 				return err
 			}
 
 			if conf.Log.KeptNowhere() {
-				log.WarnContext(c.Context(), keptNowhere)
+				log.WarnContext(c.Context(), engine.LogKeptNowhere)
 			}
 
 			// The port is opened only now, when the engine is complete: a request is never answered by half of it.

@@ -50,6 +50,7 @@ func (e *Engine) checks(who func(context.Context) []probe.Result) []check {
 		{name: "identity", start: true, ask: who},
 		{name: "admission", start: true, ask: e.probeAdmission},
 		{name: "log", ask: e.probeLogKey},
+		{name: "log's checkpoints", ask: e.probeLogKept},
 		{name: "attestations", ask: e.probeAttestationProjects},
 		{name: "scans", ask: e.probeScans},
 		{name: "registries", ask: e.probeRegistries},

@@ -132,6 +132,32 @@ func (e *Engine) probeLogKey(ctx context.Context) []probe.Result {
 	return out
 }
 
+const (
+	keptNowhere = "no checkpoint of the record's log is kept outside of its database: after the database was put back, " +
+		"the gate would sign a second history, and nothing would show it"
+	keepElsewhere = "set log.bucket or log.witnesses"
+
+	// LogKeptNowhere is what whoever starts a gate is told where [config.Log.KeptNowhere].
+	LogKeptNowhere = keptNowhere + "; " + keepElsewhere
+)
+
+// probeLogKept reports whether somebody could show that the record was put back.
+func (e *Engine) probeLogKept(context.Context) []probe.Result {
+	l := e.Config.Log
+	if l == nil {
+		return nil
+	}
+	r := probe.Ask("log", l.Origin, "a checkpoint of it is kept outside of its database", 0, func() error {
+		if l.KeptNowhere() {
+			return &attestor.Error{Kind: attestor.Invalid, Msg: keptNowhere, Fix: keepElsewhere}
+		}
+		return nil
+	})
+	r.Informational = true // images are decided on all the same
+
+	return []probe.Result{r}
+}
+
 // probeAttestationProjects asks which rights there are on the projects that attestations are stored in. No call of
 // Container Analysis answers that; Resource Manager does, where its API is enabled.
 func (e *Engine) probeAttestationProjects(ctx context.Context) []probe.Result {

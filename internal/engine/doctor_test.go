@@ -95,7 +95,10 @@ func newPatient(t *testing.T, keys *corpus.Issuer) *patient {
 			Audience: corpus.Audience, Issuers: []config.Issuer{{Issuer: corpus.Google, JWKS: p.issuer.URL}},
 			Callers: []config.Caller{{Email: "a@b.example", Actions: []string{"attest"}, Images: []string{"**"}}},
 		}
-		c.Log = &config.Log{Key: "gcpkms://" + logKeyVersion, Origin: "gate.example/decisions"}
+		c.Log = &config.Log{
+			Key: "gcpkms://" + logKeyVersion, Origin: "gate.example/decisions",
+			Witnesses: []config.Witness{{URL: "https://witness.example"}},
+		}
 		c.Rejudge.Topic, c.Rejudge.Subscription = ownTopic, ownSubscription
 		c.Telemetry.OTLP = &config.OTLP{Endpoint: p.collector.Addr().String(), Plaintext: true}
 		c.Dependencies.Timeouts = each(time.Minute)
@@ -180,6 +183,7 @@ var everyRow = []string{
 	"identity issuer: its keys can be read",
 	"log key: cloudkms.cryptoKeyVersions.viewPublicKey",
 	"log key: cloudkms.cryptoKeyVersions.useToSign",
+	"log: a checkpoint of it is kept outside of its database",
 	"registry: it answers",
 	"clock: its time is that of REGISTRY",
 	"base image: its tag can be read",
@@ -240,6 +244,10 @@ func TestDoctor(t *testing.T) {
 			p.key("other", kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256)
 			p.config.Attestors[0].KMS = strings.Replace(samples.Key, "cryptoKeys/gate", "cryptoKeys/other", 1)
 		}, map[string]probe.State{"Binary Authorization: the attestor has the public half of the signing key": probe.Fault}, "public-keys add"},
+
+		{"nothing of the log is kept elsewhere", func(p *patient) { p.config.Log.Witnesses = nil }, map[string]probe.State{
+			"log: a checkpoint of it is kept outside of its database": probe.Warning,
+		}, "log.bucket"},
 
 		{"may not read the attestor", deny("binaryauthorization.attestors.get"), map[string]probe.State{
 			"Binary Authorization: binaryauthorization.attestors.get": probe.Fault,
