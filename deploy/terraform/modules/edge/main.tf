@@ -51,6 +51,19 @@ resource "google_compute_region_network_endpoint_group" "other" {
   }
 }
 
+locals {
+  # How both backends leave out a region that fails. Serverless backends have no health checks: a region that answers ten
+  # requests in a row with 502, 503 or 504 gets none for a minute, and never more than half of the regions. The gate's own
+  # 503, while it waits for a scan, counts too; the other region answers the same.
+  outlier = {
+    failures         = 10
+    most_percent     = 50
+    every_seconds    = 10
+    left_out_seconds = 60
+  }
+  outliers = length(var.other_regions) > 0 ? [local.outlier] : []
+}
+
 resource "google_compute_backend_service" "api" {
   project               = var.project
   name                  = "gate-api"
@@ -69,23 +82,20 @@ resource "google_compute_backend_service" "api" {
     }
   }
 
-  # Serverless backends have no health checks: a region that answers ten requests in a row with 502, 503 or 504 gets none for
-  # a minute, and never more than half of the regions. The gate's own 503, while it waits for a scan, counts too; the
-  # other region answers the same.
   dynamic "outlier_detection" {
-    for_each = length(var.other_regions) > 0 ? [1] : []
+    for_each = local.outliers
     content {
-      consecutive_gateway_failure           = 10
+      consecutive_gateway_failure           = outlier_detection.value.failures
       enforcing_consecutive_gateway_failure = 100
       enforcing_consecutive_errors          = 0
       enforcing_success_rate                = 0
-      max_ejection_percent                  = 50
+      max_ejection_percent                  = outlier_detection.value.most_percent
 
       interval {
-        seconds = 10
+        seconds = outlier_detection.value.every_seconds
       }
       base_ejection_time {
-        seconds = 60
+        seconds = outlier_detection.value.left_out_seconds
       }
     }
   }
@@ -114,23 +124,20 @@ resource "google_compute_backend_service" "pages" {
     }
   }
 
-  # Serverless backends have no health checks: a region that answers ten requests in a row with 502, 503 or 504 gets none for
-  # a minute, and never more than half of the regions. The gate's own 503, while it waits for a scan, counts too; the
-  # other region answers the same.
   dynamic "outlier_detection" {
-    for_each = length(var.other_regions) > 0 ? [1] : []
+    for_each = local.outliers
     content {
-      consecutive_gateway_failure           = 10
+      consecutive_gateway_failure           = outlier_detection.value.failures
       enforcing_consecutive_gateway_failure = 100
       enforcing_consecutive_errors          = 0
       enforcing_success_rate                = 0
-      max_ejection_percent                  = 50
+      max_ejection_percent                  = outlier_detection.value.most_percent
 
       interval {
-        seconds = 10
+        seconds = outlier_detection.value.every_seconds
       }
       base_ejection_time {
-        seconds = 60
+        seconds = outlier_detection.value.left_out_seconds
       }
     }
   }
