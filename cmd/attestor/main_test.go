@@ -99,6 +99,7 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 
 	self, err := exec.LookPath("attestor")
 	ts.Check(err)
+	ts.Value(devSlot{}).(*devState).ports.release()
 	p := &devProcess{stderr: &locked.Buffer{}, done: make(chan error, 1)}
 	p.cmd = exec.Command(self, append([]string{"dev", "--listen", "127.0.0.1:0", "--registry-listen", "127.0.0.1:0",
 		"--google-listen", "127.0.0.1:0"}, args...)...)
@@ -162,7 +163,10 @@ func startDev(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // devState is where a script's commands find the process it started.
-type devState struct{ p *devProcess }
+type devState struct {
+	p     *devProcess
+	ports heldPorts
+}
 
 type devSlot struct{}
 
@@ -187,6 +191,9 @@ func stopDev(ts *testscript.TestScript, _ bool, args []string) {
 	case <-time.After(time.Minute):
 		ts.Fatalf("attestor dev did not stop: %s", p.stderr)
 	}
+
+	// From here on nobody is there, whatever else the machine starts.
+	ts.Value(devSlot{}).(*devState).ports.hold(ts)
 }
 
 // doHTTP is `http METHOD URL [BODY] [HEADER: VALUE]…`; the script's stdout is
