@@ -338,7 +338,7 @@ func TestOldDecisionsAreRead(t *testing.T) {
 	}
 
 	if err := json.Unmarshal([]byte(`{"checks": [{"name": 1}]}`), &d); err == nil {
-		t.Error("a check that is none was read")
+		t.Error("an invalid check was read")
 	}
 }
 

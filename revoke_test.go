@@ -217,7 +217,7 @@ func TestOldRevocationsAreRead(t *testing.T) {
 		}
 	}
 
-	// Denials are none, with a policy or without.
+	// Denials admitted nothing, with a policy or without.
 	judged, ungoverned, unresolved := old("x"), old("x"), old("x")
 	judged.Policy = &attestor.PolicyRef{Name: "p"}
 	ungoverned.Checks[0] = attestor.Check{Name: attestor.CheckPolicy, Status: attestor.StatusDeny, Reasons: []attestor.Reason{{Code: attestor.CodeNoPolicy}}}

@@ -43,7 +43,7 @@ func TestPagesOfEverySizeAcrossProcesses(t *testing.T) {
 		added := n
 
 		for _, size := range []int{1, 99, 100, 101, 204, 205, 206, 1000} {
-			// The period ends where the first decisions were all made: those that are added meanwhile are none of the list.
+			// The period ends where the first decisions were all made: those that are added meanwhile are not in the list.
 			start := c.now()
 			var got []int
 			pages := 0

@@ -165,7 +165,7 @@ func TestCatalogsThatAreNotRead(t *testing.T) {
 		}, "no answer that can be read"},
 		{"the next page at another host", page(other.URL+"/v2/_catalog", `{"repositories":["acme/a"]}`), "could not be listed"},
 		{"the same in the body", page("", `{"repositories":["acme/a"],"next":"`+other.URL+`/v2/_catalog"}`), "not allowed"},
-		{"a name that is none", page("", `{"repositories":["acme/a","acme/A B"]}`), "cannot be the name"},
+		{"an invalid name", page("", `{"repositories":["acme/a","acme/A B"]}`), "cannot be the name"},
 		{"a name with a tag", page("", `{"repositories":["acme/a:v1"]}`), "cannot be the name"},
 		{"a second page that fails", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Get("last") != "" {

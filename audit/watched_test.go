@@ -35,7 +35,7 @@ func TestWatchedSaysHowWellTheRecordIsKeptUp(t *testing.T) {
 		c.set(day.Add(2 * time.Hour))
 		check("two images", audit.Watched{Admissions: true, Oldest: 2*time.Hour - time.Minute, Expired: 2 * time.Hour})
 
-		// One is looked at. A look without an answer is none.
+		// One is looked at. A look without an answer does not count.
 		looked := func(r attestor.Record, answered bool) {
 			t.Helper()
 			a, err := s.AdmittedWith(t.Context(), imageOf(t, r))

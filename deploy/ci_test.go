@@ -250,8 +250,8 @@ func TestActionlint(t *testing.T) {
 	uses := regexp.MustCompile(`uses: acme/attestor-ci@\S+`)
 	for _, tt := range []struct{ name, from, to, want string }{
 		{"as documented", "", "", ""},
-		{"an input that is none", "server: https", "sever: https", `input "sever" is not defined`},
-		{"an output that is none", "steps.gate.outputs.decision", "steps.gate.outputs.decisions", `property "decisions" is not defined`},
+		{"an unknown input", "server: https", "sever: https", `input "sever" is not defined`},
+		{"an unknown output", "steps.gate.outputs.decision", "steps.gate.outputs.decisions", `property "decisions" is not defined`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := uses.ReplaceAllString(strings.Replace(string(m[1]), tt.from, tt.to, 1), "uses: ./action")

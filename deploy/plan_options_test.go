@@ -80,7 +80,7 @@ func TestSeveralRegions(t *testing.T) {
 		before := p.instances["module.database.google_sql_database_instance.replica[0]"]
 		if before.text("master_instance_name") != "gate" || before.text("instance_type") != "READ_REPLICA_INSTANCE" ||
 			before.text("settings.0.backup_configuration.0.enabled") != "" {
-			t.Errorf("%s: the replica is none", root)
+			t.Errorf("%s: the second database does not follow the first", root)
 		}
 		if replica.text("master_instance_name") != "" || replica.text("instance_type") != "CLOUD_SQL_INSTANCE" ||
 			replica.text("settings.0.backup_configuration.0.enabled") != "true" {

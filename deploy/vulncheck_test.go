@@ -34,7 +34,7 @@ func TestVulncheck(t *testing.T) {
 			program("curl", "exit 0\n")
 			program("go", "cat <<'END'\n"+tt.output+"END\nexit "+tt.status+"\n")
 
-			// The justifications are none, so that they are not stale.
+			// Without justifications none of them is stale.
 			root := t.TempDir()
 			for file, content := range map[string]string{"docs/vulnerabilities.md": "# Vulnerabilities\n", "tools/vulncheck.sh": string(text)} {
 				path := filepath.Join(root, file)

@@ -42,7 +42,7 @@ func TestRESTOfOtherClients(t *testing.T) {
 		{"Python's True", "POST", "/v1/" + keyRing + "/cryptoKeys?cryptoKeyId=empty&skipInitialVersionCreation=True",
 			`{"purpose":"ASYMMETRIC_SIGN","versionTemplate":{"algorithm":"EC_SIGN_P256_SHA256"}}`, 200, "EC_SIGN_P256_SHA256"},
 		{"Python's False", "GET", "/v1/projects/p/occurrences?returnPartialSuccess=False", "", 200, ""},
-		{"a boolean that is none", "GET", "/v1/projects/p/occurrences?returnPartialSuccess=Yes", "", 400, ""},
+		{"an invalid boolean", "GET", "/v1/projects/p/occurrences?returnPartialSuccess=Yes", "", 400, ""},
 		{"True in a field of text", "GET", "/v1/projects/p/occurrences?filter=True", "", 400, "filter"},
 
 		{"a mask in snake case", "PATCH", "/v1/" + note + "?updateMask=short_description,long_description",

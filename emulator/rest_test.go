@@ -36,7 +36,7 @@ func TestRESTErrors(t *testing.T) {
 		{"a digest for an id", "GET", "/v1/projects/p/occurrences/sha256:abc", "", 404, "NOT_FOUND", "sha256:abc"},
 		{"there already", "POST", "/v1/projects/p/notes?noteId=gate", `{"attestation":{}}`, 409, "ALREADY_EXISTS", "already exists"},
 		{"not allowed", "GET", "/v1/projects/p/attestors/a", "", 403, "PERMISSION_DENIED", "binaryauthorization.attestors.get"},
-		{"a filter that is none", "GET", "/v1/projects/p/occurrences?filter=x", "", 400, "INVALID_ARGUMENT", "invalid list filter"},
+		{"an invalid filter", "GET", "/v1/projects/p/occurrences?filter=x", "", 400, "INVALID_ARGUMENT", "invalid list filter"},
 		{"broken JSON", "POST", "/v1/projects/p/occurrences", `{`, 400, "INVALID_ARGUMENT", ""},
 		{"an unknown field", "POST", "/v1/projects/p/occurrences", `{"nope":1}`, 400, "INVALID_ARGUMENT", "nope"},
 		{"a wrong type", "POST", "/v1/projects/p/occurrences", `{"resourceUri":1}`, 400, "INVALID_ARGUMENT", ""},

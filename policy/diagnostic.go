@@ -68,7 +68,7 @@ func (e Errors) As(target any) bool {
 	return ok
 }
 
-// file is the first file with an error; FILE where a text was sent that is none.
+// file is the first file with an error; FILE where a text was sent that is not a file.
 func (e Errors) file() string {
 	if len(e) > 0 && strings.HasSuffix(e[0].File, ".yaml") {
 		return e[0].File

@@ -106,7 +106,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 			`expires: 2026-12-31}]`), "spec.vulnerabilities.allowedCves[0].owner", []string{"is empty"}},
 		{"an allowed id without a reason", lines(`    allowedCves: [{id: CVE-1-1, owner: o, reason: "", ` +
 			`expires: 2026-12-31}]`), "spec.vulnerabilities.allowedCves[0].reason", []string{"is empty"}},
-		{"a project that is none", lines("    scan: {projects: [UPPER]}"), "spec.vulnerabilities.scan.projects[0]",
+		{"an invalid project", lines("    scan: {projects: [UPPER]}"), "spec.vulnerabilities.scan.projects[0]",
 			[]string{`"UPPER" is malformed: want a Google Cloud project id`}},
 		{"a package type without a name", lines(`    scan: {packageTypes: [OS, ""]}`),
 			"spec.vulnerabilities.scan.packageTypes[1]",

@@ -227,7 +227,7 @@ func TestWaysIn(t *testing.T) {
 	}
 }
 
-// TestConditionsByContent: a condition that always holds is none.
+// TestConditionsByContent: a condition that always holds restricts nothing.
 func TestConditionsByContent(t *testing.T) {
 	for condition, want := range map[string]attestor.Status{
 		"assertion.repository_owner == 'acme'": attestor.StatusPass, "assertion['repository_owner'] == 'acme'": attestor.StatusPass,
@@ -268,7 +268,7 @@ func TestProvidersOfTokens(t *testing.T) {
 	}
 }
 
-// TestOrganizationPoliciesInBothForms: what is denied restricts as well as what is allowed, and an exception for everything is none.
+// TestOrganizationPoliciesInBothForms: what is denied restricts as well as what is allowed, and an exception for everything restricts nothing.
 func TestOrganizationPoliciesInBothForms(t *testing.T) {
 	policy := func(name, rules string) string {
 		return resource("google_org_policy_policy", strings.ReplaceAll(name, ".", "_"),

@@ -240,7 +240,7 @@ func TestAnnotationsThatAreNotRead(t *testing.T) {
 		{"a list of builds", inYAML("", annotation("build-config", `[{"serviceAccount": "x"}]`), ""), run + "build-config must be a JSON map"},
 		{"two documents", inYAML("", annotation("build-config", "a: {}\n---\nb: {}"), ""), run + "build-config must be a JSON map"},
 		{"a build that is no mapping", inYAML("", annotation("build-config", `{"a": "x"}`), ""), run + "build-config.a must be a mapping"},
-		{"variables of a build that are none", inYAML("", annotation("build-config", `{"a": {"environmentVariables": "TOKEN=x"}}`), ""),
+		{"variables of a build in a wrong form", inYAML("", annotation("build-config", `{"a": {"environmentVariables": "TOKEN=x"}}`), ""),
 			"environmentVariables must be a mapping"},
 		{"variables", inYAML(annotation("build-environment-variables", `{"TOKEN": `), "", ""), run + "build-environment-variables must be a JSON map"},
 		{"a variable that is no text", inYAML(annotation("build-environment-variables", `{"TOKEN": {"value": "x"}}`), "", ""),

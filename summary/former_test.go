@@ -67,7 +67,7 @@ func TestAFormerKey(t *testing.T) {
 	}
 }
 
-// A file of former keys that cannot be used is refused, and a private key is none.
+// A file of former keys that cannot be used is refused, and so is a private key.
 func TestFormerKeyFiles(t *testing.T) {
 	w := newWorld(t, registries.Kinds()["referrers API"](t, true))
 	good := w.p256()

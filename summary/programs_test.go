@@ -245,7 +245,7 @@ func (w *world) refer(img attestor.Image, bundle any) {
 	w.Must(remote.Put(w.Repo.Digest(string(attestor.DigestOf(raw))), with))
 }
 
-// TestSLSAVerifier has slsa-verifier accept a pass, and refuse what is none.
+// TestSLSAVerifier has slsa-verifier accept a pass, and refuse everything else.
 func TestSLSAVerifier(t *testing.T) {
 	slow.Skip(t)
 	tool := built(t, "slsaverifier", "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier")

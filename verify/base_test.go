@@ -136,8 +136,8 @@ func TestLongestBaseWins(t *testing.T) {
 	}
 }
 
-// One Inspector serves every policy: a base that one of them approves is none
-// for another.
+// One Inspector serves every policy: a base that one of them approves does not
+// count for another.
 func TestBaseOfAnotherPolicy(t *testing.T) {
 	host := newRegistry(t, nil)
 	d := pushRaw(t, host, "base", "1", rawImage{Layers: layersOf("a")})
@@ -268,7 +268,7 @@ func TestBaseOfAnOlderVariant(t *testing.T) {
 	}
 }
 
-// Bases that every image would match are none.
+// Bases that every image would match do not count.
 func TestBasesOfNothingAreRefused(t *testing.T) {
 	zeros := rawLayer{Blob: make([]byte, 1024)}
 	for name, base := range map[string]rawImage{

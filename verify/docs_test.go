@@ -59,7 +59,7 @@ func TestDocumentedReasonsExist(t *testing.T) {
 		}
 		for _, code := range found {
 			if !slices.ContainsFunc(attestor.Codes(), func(c attestor.CodeInfo) bool { return string(c.Code) == code }) {
-				t.Errorf("%s names %s, which is none", name, code)
+				t.Errorf("%s names %s, which is not a code", name, code)
 			}
 		}
 	}

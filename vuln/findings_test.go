@@ -101,7 +101,7 @@ func TestFinding(t *testing.T) {
 		{"a score above the highest", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.CvssScore, v.Cvssv3 = 10.1, &grafeaspb.CVSS{BaseScore: 9.8}
 		}), want(func(v *attestor.Vulnerability) { v.CVSS = new(9.8) })},
-		{"a score that is none", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = float32(math.NaN()) }), base},
+		{"an invalid score", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) { v.CvssScore = float32(math.NaN()) }), base},
 		{"exploited", change(func(v *grafeaspb.VulnerabilityOccurrence, _ *issue) {
 			v.Risk = &grafeaspb.Risk{CisaKev: &grafeaspb.CISAKnownExploitedVulnerabilities{}, Epss: &grafeaspb.ExploitPredictionScoringSystem{Score: 0.97}}
 		}), want(func(v *attestor.Vulnerability) { v.EPSS, v.KnownExploited = new(0.97), new(true) })},
@@ -121,7 +121,7 @@ func TestFinding(t *testing.T) {
 				v.Path, v.DiffIDs = "/usr/bin/x", []attestor.Digest{"sha256:8a271324e30f2db078751809a026839101047220c6154378e87121673ec43fbd"}
 			})},
 		{"layer in full", at("/x", string(digest(3))), want(func(v *attestor.Vulnerability) { v.Path, v.DiffIDs = "/x", []attestor.Digest{digest(3)} })},
-		{"a layer that is none", at("/x", "0xyz"), want(func(v *attestor.Vulnerability) { v.Path = "/x" })},
+		{"an invalid layer", at("/x", "0xyz"), want(func(v *attestor.Vulnerability) { v.Path = "/x" })},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -30,7 +30,7 @@ type group struct {
 	projects  []string // the same for all
 	wait      time.Duration
 
-	// filter lists all that may be a finding, by leaving out the kinds that are none; known lists the kinds that are
+	// filter lists all that may be a finding, by leaving out the kinds that are not; known lists the kinds that are
 	// judged, for a service that does not take the other form.
 	filter, known string
 }

@@ -54,7 +54,7 @@ func TestSecretStatus(t *testing.T) {
 		{"invalid, and of tomorrow at one time", []*status{day(1, invalid), day(1, 4)}, "STATUS_4"},
 		{"valid, and of tomorrow at one time", []*status{day(1, 4), day(1, valid)}, "STATUS_4"},
 		{"valid, then unknown", []*status{day(1, valid), day(2, unknown)}, "UNKNOWN"},
-		{"at a time that is none", []*status{{Status: valid, UpdateTime: &timestamppb.Timestamp{Nanos: -1}}, day(1, invalid)}, "VALID"},
+		{"at an invalid time", []*status{{Status: valid, UpdateTime: &timestamppb.Timestamp{Nanos: -1}}, day(1, invalid)}, "VALID"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			img := api(t)

@@ -84,7 +84,7 @@ func TestScanState(t *testing.T) {
 		}, attestor.ScanComplete},
 		{"finished, with an error of no text", nil, occurrences{complete(u, erred(codes.Internal, ""))}, attestor.ScanFailed},
 		{"finished, with an error of no code", nil, occurrences{complete(u, erred(0, "no layer"))}, attestor.ScanFailed},
-		{"finished, with an error that is none", nil, occurrences{complete(u, erred(0, ""))}, attestor.ScanComplete},
+		{"finished, with an empty error", nil, occurrences{complete(u, erred(0, ""))}, attestor.ScanComplete},
 		{"runs again after an error", nil, occurrences{
 			discovery(u, grafeaspb.DiscoveryOccurrence_SCANNING, erred(codes.Internal, "no layer"))}, attestor.ScanRunning},
 		{"Google cannot, a trusted scanner can", []string{houseNote}, occurrences{

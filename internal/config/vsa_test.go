@@ -8,7 +8,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/config"
 )
 
-// Keys of summaries that are none, two at once, or one for two uses keep the gate from starting.
+// Invalid keys of summaries, two at once, or one for two uses keep the gate from starting.
 func TestSummariesAreChecked(t *testing.T) {
 	t.Parallel()
 	const kms = "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1"

@@ -11,7 +11,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/testkit/standin"
 )
 
-// A witness without a key that cosigns, at an address that is none, or that is the log itself keeps the gate from starting.
+// A witness without a key that cosigns, at an invalid address, or that is the log itself keeps the gate from starting.
 func TestWitnessesAreChecked(t *testing.T) {
 	t.Parallel()
 	key := func(name string, seed byte) string {

@@ -139,7 +139,7 @@ func TestFromOSRelease(t *testing.T) {
 		"an open quote of ID": {"ID=\"debian\nVERSION_ID=12\n", ""},
 		"a distroless image":  {"PRETTY_NAME=\"Distroless\"\nNAME=\"Debian GNU/Linux\"\nID=\"debian\"\nVERSION_ID=\"12\"\n", "debian 12"},
 		"empty values":        {"ID=\"\"\nVERSION_ID=\"\"\n", ""},
-		"an ID that is none":  {"ID=\"../x y\"\n", ""},
+		"an invalid ID":       {"ID=\"../x y\"\n", ""},
 		"nothing":             {"", ""},
 		"binary":              {"\x00\x01ID", ""},
 		"a long version":      {"ID=debian\nVERSION_ID=" + strings.Repeat("1", 5000), "debian " + strings.Repeat("1", 64)},
@@ -155,20 +155,20 @@ func TestFromOSRelease(t *testing.T) {
 func TestTableThatCannotBeRead(t *testing.T) {
 	const head = "date,2026-01-02\nsource,the house\nid,version,end\n"
 	for name, text := range map[string]string{
-		"nothing":             "",
-		"no systems":          head,
-		"no head":             "debian,12,2028-06-30\n",
-		"no date":             "date,soon\nsource,x\nid,version,end\ndebian,12,2028-06-30\n",
-		"no source":           "date,2026-01-02\nsource,\nid,version,end\ndebian,12,2028-06-30\n",
-		"other columns":       "date,2026-01-02\nsource,x\nid,end,version\ndebian,12,2028-06-30\n",
-		"a date that is none": head + "debian,12,2028-06-31\n",
-		"a word":              head + "debian,12,never\n",
-		"a version rolling":   head + "debian,12,rolling\n",
-		"two fields":          head + "debian,12\n",
-		"an id of capitals":   head + "Debian,12,2028-06-30\n",
-		"twice":               head + "debian,12,2028-06-30\ndebian,12,2030-06-30\n",
-		"too large":           head + "debian,12,2028-06-30\n" + strings.Repeat("# \n", 1<<20),
-		"one long line":       head + strings.Repeat("x", 1<<20),
+		"nothing":           "",
+		"no systems":        head,
+		"no head":           "debian,12,2028-06-30\n",
+		"no date":           "date,soon\nsource,x\nid,version,end\ndebian,12,2028-06-30\n",
+		"no source":         "date,2026-01-02\nsource,\nid,version,end\ndebian,12,2028-06-30\n",
+		"other columns":     "date,2026-01-02\nsource,x\nid,end,version\ndebian,12,2028-06-30\n",
+		"an invalid date":   head + "debian,12,2028-06-31\n",
+		"a word":            head + "debian,12,never\n",
+		"a version rolling": head + "debian,12,rolling\n",
+		"two fields":        head + "debian,12\n",
+		"an id of capitals": head + "Debian,12,2028-06-30\n",
+		"twice":             head + "debian,12,2028-06-30\ndebian,12,2030-06-30\n",
+		"too large":         head + "debian,12,2028-06-30\n" + strings.Repeat("# \n", 1<<20),
+		"one long line":     head + strings.Repeat("x", 1<<20),
 	} {
 		if _, err := eol.Parse(strings.NewReader(text)); err == nil {
 			t.Errorf("%s is read", name)

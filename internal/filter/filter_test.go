@@ -114,7 +114,7 @@ func TestPeriodsThatEndBeforeTheyBegin(t *testing.T) {
 }
 
 // Filters with one field more select another list, so that a page token of the one
-// is none of the other.
+// is not accepted for the other.
 func TestFingerprintsDiffer(t *testing.T) {
 	seen := map[string]string{filter.Filter{}.Fingerprint(): "the zero value"}
 	for name, tt := range samples() {

@@ -18,7 +18,7 @@ import (
 	"github.com/attestor-gate/attestor/internal/probe"
 )
 
-// TestState: what was found to be wrong is a fault, what could not be found out is none and no success either.
+// TestState: what was found to be wrong is a fault, what could not be found out is neither a fault nor a success.
 func TestState(t *testing.T) {
 	t.Parallel()
 	wrapped := func(err error) error {

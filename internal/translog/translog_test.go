@@ -384,7 +384,7 @@ func TestCheckpointIsOfOneLogAndKey(t *testing.T) {
 		}
 	}
 
-	// The text is signed as it is: what does not have the form of a checkpoint is none.
+	// The text is signed as it is: what does not have the form of a checkpoint is refused.
 	for _, bad := range []string{
 		origin + "\n010\n" + head(t, 10).Root().String() + "\n",
 		origin + "\n-1\n" + head(t, 10).Root().String() + "\n",

@@ -284,7 +284,7 @@ func TestADirectoryThatCannotBeRead(t *testing.T) {
 	missing := teams.Config{Directory: filepath.Join(h.dir, "none"), Parse: h.parse, Check: func(identity.Rule) []error { return nil },
 		Most: func(string) ([]attestor.Grant, error) { return nil, nil }, Use: func([]identity.Rule) {}}
 	if _, err := teams.New(t.Context(), missing); err == nil {
-		t.Error("a directory that does not exist is none at start")
+		t.Error("the gate starts without a directory of teams")
 	}
 }
 

@@ -118,7 +118,7 @@ func TestWhyAListFailed(t *testing.T) {
 	}
 }
 
-// TestNoImage: without an image, or with one that is none, nothing is asked and nothing found.
+// TestNoImage: without an image, or with an invalid one, nothing is asked and nothing found.
 func TestNoImage(t *testing.T) {
 	img, list := occurrences(t, sample)
 	for _, images := range [][]attestor.Image{nil, {}, {{}}, {img, {}}, {{}, img}} {

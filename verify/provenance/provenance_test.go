@@ -118,7 +118,7 @@ func TestRealSamples(t *testing.T) {
 			signed := signedBytes(list)
 			for _, p := range got {
 				if !signed[p.Statement] {
-					t.Errorf("the statement %q is none of the file's", p.Statement)
+					t.Errorf("the statement %q is not in the file", p.Statement)
 				}
 			}
 			if len(problems) != tt.problems {

@@ -39,7 +39,7 @@ func TestDocumentsThatSyftWrote(t *testing.T) {
 		}
 		got, err := sbom.Read(b, sbom.MaxPackages)
 
-		// Syft's own form is none that is read, and must not read as a document without packages.
+		// Syft's own form is not read, and must not read as a document without packages.
 		if form == "" {
 			if e, ok := errors.AsType[*sbom.Error](err); !ok || e.Fault != sbom.Unsupported {
 				t.Errorf("%s: %+v, %v", file, got, err)

@@ -177,7 +177,7 @@ func TestDocuments(t *testing.T) {
 		"two package URLs": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl",` +
 			`"referenceLocator":"pkg:npm/b@2"},{"referenceType":"purl","referenceLocator":"pkg:npm/%40a/a@1"}]}]`),
 			ok, []string{"pkg:npm/@a/a@1", "pkg:npm/b@2"}},
-		"a package URL that is none": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl",` +
+		"an invalid package URL": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":"purl",` +
 			`"referenceLocator":"deb:a"}]}]`), ok, []string{"x"}},
 		"what is described is left": {spdx(`"packages":[{"SPDXID":"SPDXRef-i","name":"image"},` +
 			`{"SPDXID":"SPDXRef-a","name":"a"}],"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT",` +

@@ -84,7 +84,7 @@ func TestBundlesThatLackAPart(t *testing.T) {
 		"without a key or a certificate": {corpus.Edit(good, func(b *protobundle.Bundle) {
 			b.VerificationMaterial.Content = nil
 		}), "malformed bundle"},
-		"with a certificate that is none": {corpus.Edit(good, func(b *protobundle.Bundle) {
+		"with an invalid certificate": {corpus.Edit(good, func(b *protobundle.Bundle) {
 			b.VerificationMaterial.Content = &protobundle.VerificationMaterial_Certificate{
 				Certificate: &protocommon.X509Certificate{RawBytes: []byte("none")},
 			}

@@ -94,7 +94,7 @@ func TestRulesThatLeaveOpenWhoSigned(t *testing.T) {
 		"a pattern":                  {attestor.SignedBy{SubjectRegexp: ".*"}, "a subject without an issuer"},
 		"an issuer":                  {attestor.SignedBy{Issuer: issuer}, "an issuer without a subject"},
 		"a subject and a pattern":    {attestor.SignedBy{Issuer: issuer, Subject: subject, SubjectRegexp: ".*"}, "both subject and subjectRegexp"},
-		"a pattern that is none":     {attestor.SignedBy{Issuer: issuer, SubjectRegexp: "("}, "is not a regular expression"},
+		"an invalid pattern":         {attestor.SignedBy{Issuer: issuer, SubjectRegexp: "("}, "is not a regular expression"},
 		"a pattern only if anchored": {attestor.SignedBy{Issuer: issuer, SubjectRegexp: "a)|(b"}, "is not a regular expression"},
 	} {
 		tt.rule.TrustedRoot = trusted

@@ -52,7 +52,7 @@ func TestSatisfied(t *testing.T) {
 					t.Fatalf("got %q, %v; want %q", got, err, tt.want)
 				}
 
-				// The same signature is none of another image's.
+				// The same signature does not count for another image.
 				got, err = h.check(h.Push(), tt.rule)
 				refused(t, got, err, "it has none")
 			})

@@ -75,8 +75,8 @@ func envelopeIn(t *testing.T, b []byte) (env dsse.Envelope) {
 	return env
 }
 
-// A refused statement is none of any type: neither of the one that it claims, nor of the
-// empty one, which it has once it is refused.
+// A refused statement has no type: neither the one that it claims, nor the empty one, which
+// it has once it is refused.
 func TestRefusedStatementsAreOfNoType(t *testing.T) {
 	key, stranger := newKey(t), newKey(t)
 	for name, tt := range map[string]struct {

@@ -202,7 +202,7 @@ func TestTrap06WrongPredicate(t *testing.T) {
 		refused(t, got, err, "REJECTED")
 	}
 
-	// An attestation under the signature's tag is none either.
+	// An attestation under the signature's tag is not a signature either.
 	h.attach(h.image, "sig", key.envelope(statement(h.image, signPredicate)))
 	got, err := h.check(h.image, key.rule())
 	refused(t, got, err, `dsse.envelope.v1+json", not a signature`)

@@ -165,7 +165,7 @@ func Attested(t *testing.T, look interface {
 		t.Errorf("of the image without attestation: %t, %v", ok, err)
 	}
 
-	// False without an error would be a finding; an outage is none.
+	// False without an error would be a finding, and an outage finds nothing out.
 	if ok, err := look.Attested(gone(t), unattested); ok || err == nil {
 		t.Errorf("asked with an ended context: %t, %v", ok, err)
 	}

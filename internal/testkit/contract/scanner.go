@@ -57,7 +57,7 @@ func Scanner(t *testing.T, w Scanning) {
 	w.together(t)
 }
 
-// together asks about several images at once, among them one twice and one that is none.
+// together asks about several images at once, among them one twice and one that is not an image.
 func (w Scanning) together(t *testing.T) {
 	if n := len(w.Scans(t.Context(), nil)); n != 0 {
 		t.Errorf("asked about nothing, it answers about %d", n)

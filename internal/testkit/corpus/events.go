@@ -164,7 +164,7 @@ spec:
 				`signedBy: {key: /k, keyless: {issuer: "https://i", subject: s}}}]}`), "has both key and keyless"},
 		{"an identity without an issuer", edit("{required: false}", `{required: true, approved: [{name: b, `+
 			`repository: registry.example/b, tags: ["1"], signedBy: {keyless: {subject: s}}}]}`), "issuer"},
-		{"a pattern that is none", edit("registry.example/**", "registry.example/a**b"),
+		{"an invalid pattern", edit("registry.example/**", "registry.example/a**b"),
 			"must be a whole path segment"},
 		{"a pattern without a registry", edit("registry.example/**", "nginx"), "has no path"},
 		{"an exception without an owner", good + "  exceptions: [{check: user, subject: x, reason: r, expires: " +

@@ -67,7 +67,7 @@ func Indexes() []IndexCase {
 			Codes: []attestor.Code{attestor.CodePlatformMissing}},
 		{Name: "empty platform", Entries: []string{Desc(OCIManifest, amdManifest, `"platform":{}`)},
 			Codes: []attestor.Code{attestor.CodePlatformMissing}},
-		{Name: "a platform that is none",
+		{Name: "an invalid platform",
 			Entries: []string{Desc(OCIManifest, amdManifest, `"platform":{"os":"linux","architecture":"amd64\n"}`)},
 			Codes:   []attestor.Code{attestor.CodePlatformMissing}},
 		{Name: "duplicate platform", Entries: []string{amd.Entry(), amd.Entry()}, Children: []string{"linux/amd64"},

@@ -48,7 +48,7 @@ func reviewed(body string) Request {
 	return r
 }
 
-// reviews are pods and what is none. $GOOD stands for an image that was
+// reviews are pods and other resources. $GOOD stands for an image that was
 // attested a moment ago, $BAD for one that was not.
 func reviews() []Case {
 	var out []Case

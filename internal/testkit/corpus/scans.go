@@ -228,7 +228,7 @@ func findings() []Case {
 			}))),
 		scanned(group+"likely to be exploited", policyOf(", maximumEPSS: 0.5"), denied(attestor.CodeEPSSExceeded),
 			with(medium, epss(0.97))),
-		scanned(group+"with a probability that is none", policyOf(", maximumEPSS: 0.5"),
+		scanned(group+"with an invalid probability", policyOf(", maximumEPSS: 0.5"),
 			denied(attestor.CodeEPSSExceeded), with(medium, epss(math.NaN()))),
 		scanned(group+"without a probability", policyOf(", maximumEPSS: 0.5"),
 			withAdvice(admitted(), attestor.CodeNotReported), with(medium)),

@@ -213,7 +213,7 @@ func signatures() []Case {
 			s := based(p)
 			s.attach("sig", k.key.Entry(s.simple()))
 		}},
-		{Name: "signatures/a key that is none", Policy: signedByKey, Want: undecided(attestor.CodeBaseSignatureUnknown), Arrange: func(p *Place) {
+		{Name: "signatures/an invalid key", Policy: signedByKey, Want: undecided(attestor.CodeBaseSignatureUnknown), Arrange: func(p *Place) {
 			p.Files["key.pub"] = []byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n")
 			s := based(p)
 			s.attach("sig", k.key.Entry(s.simple()))
