@@ -128,7 +128,7 @@ const (
 	stateSerialization = "40001"
 )
 
-// away reports whether PostgreSQL's words are about the connection alone: it ended one, or accepts none, and judged no
+// away reports whether PostgreSQL speaks of the connection alone: it ended one, or takes no new one, and judged no
 // statement.
 func away(known *pgconn.PgError) bool {
 	return strings.HasPrefix(known.Code, classConnection) || strings.HasPrefix(known.Code, classStopping)

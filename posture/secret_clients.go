@@ -16,7 +16,7 @@ type client struct {
 	mark     string   // the password is what follows this in the value: a name and a colon, for example
 	only     string   // the flag is a password's only where one of the first words is this
 	after    string   // the word after which the password stands by its place
-	place    int      // the how manieth word after it, flags not counted
+	place    int      // which of the words after it, from 1 on; flags are not counted
 }
 
 // clients are those that images and probes are seen to use, by their manuals.
@@ -120,7 +120,7 @@ func (c client) isPassword(value string) bool {
 
 var (
 	assigning = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
-	duration  = regexp.MustCompile(`^[0-9.]+[smhd]?$`)
+	howLong   = regexp.MustCompile(`^[0-9.]+[smhd]?$`)
 )
 
 // commandsOf are the commands of a shell's words, each from its program on: without assignments before it, and without
@@ -165,7 +165,7 @@ func withoutWrappers(words []string) []string {
 			words = words[1:]
 
 			// Its own flags, and how long.
-			for len(words) > 0 && (strings.HasPrefix(words[0], "-") || duration.MatchString(words[0])) {
+			for len(words) > 0 && (strings.HasPrefix(words[0], "-") || howLong.MatchString(words[0])) {
 				words = words[1:]
 			}
 		default:
