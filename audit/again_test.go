@@ -73,9 +73,9 @@ func TestConnectionsThatEndedFailNoTransaction(t *testing.T) {
 func TestADeadlockIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	dsn := shared.database(t)
-	s := open(t, audit.Config{PostgreSQL: dsn, Now: clockAt(day).now})
-	finish(t, s, record(1, attestor.Pass))
-	finish(t, s, record(2, attestor.Pass))
+	s := open(t, audit.Config{PostgreSQL: dsn, Now: clockAt(day.Add(time.Hour)).now})
+	finish(t, s, record(1, attestor.Pass, stored))
+	finish(t, s, record(2, attestor.Pass, stored))
 	started, err := s.StartRun(t.Context(), "run", attestor.CallerRef{Subject: "scheduler", Issuer: "test"})
 	if err != nil {
 		t.Fatal(err)
