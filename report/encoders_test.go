@@ -374,7 +374,8 @@ func TestJUnitOfAnOverrideAgreesWithTheExitCode(t *testing.T) {
 			d.OverrideState = &attestor.OverrideState{Open: true}
 		}), 0},
 		"overdue": {with(func(d *attestor.Decision) {
-			d.OverrideState = &attestor.OverrideState{Open: true, Overdue: true}
+			end := day
+			d.BreakGlass.Expires, d.OverrideState = &end, &attestor.OverrideState{Open: true, Overdue: true}
 		}), 1},
 		"ended": {with(func(d *attestor.Decision) {
 			d.OverrideState = &attestor.OverrideState{Closed: attestor.ClosedExpired}
