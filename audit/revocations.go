@@ -26,7 +26,6 @@ func (s *Store) BeginRevocation(
 	err := s.groupTx(ctx, "recording what is about to be revoked", &queuedWrite{rest: func(ctx context.Context,
 		tx *txn) (err error) {
 		// The transaction may be tried again: it begins with the caller's record each time.
-		r := r
 		out = r
 		switch r.Kind {
 		case attestor.RevokedAtEnd:
