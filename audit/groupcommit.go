@@ -39,15 +39,10 @@ type queuedWrite struct {
 func (s *Store) groupTx(ctx context.Context, doing string, w *queuedWrite) error {
 	// PostgreSQL commits many transactions at once by itself, if they need not take turns.
 	if !w.logs && s.write == s.read {
-		for tries := 0; ; tries++ {
-			err := s.tx(ctx, doing, func(ctx context.Context, tx *txn) error {
-				_, err := s.writeAll(ctx, tx, []*queuedWrite{w})
-				return err
-			})
-			if err == nil || !s.engine.again(err) || tries == maxAttempts {
-				return err
-			}
-		}
+		return s.tx(ctx, doing, func(ctx context.Context, tx *txn) error {
+			_, err := s.writeAll(ctx, tx, []*queuedWrite{w})
+			return err
+		})
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/glance"
+	"github.com/attestor-gate/attestor/internal/filestat"
 )
 
 // WatcherConfig says what to watch. Paths is required.
@@ -36,7 +36,7 @@ type Watcher struct {
 
 	// Reading and loading take their time, and hold up nobody who asks for a policy.
 	looking sync.Mutex
-	glance  *glance.Glance      // guarded by looking
+	stats   *filestat.Stats     // guarded by looking
 	took    time.Duration       // to read every file; guarded by looking
 	known   bool                // files are as they were read last, and could all be read; guarded by looking
 	files   map[string]readFile // as they were read last; guarded by looking
@@ -82,7 +82,7 @@ func NewWatcher(c WatcherConfig) (*Watcher, error) {
 		c.Now = time.Now
 	}
 
-	w := &Watcher{c: c, loader: loader{table: checks()}, glance: glance.New(c.Paths, isPolicyFile)}
+	w := &Watcher{c: c, loader: loader{table: checks()}, stats: filestat.New(c.Paths, isPolicyFile)}
 	sources, err := w.readFiles(true)
 	if err != nil {
 		return nil, err
@@ -181,7 +181,7 @@ func (w *Watcher) reload(ctx context.Context, whole bool) (changed, again bool) 
 	defer w.looking.Unlock()
 
 	// Everything that was read is in force, or reported, and no file looks otherwise than it did when it was read.
-	if !whole && w.known && w.pending == "" && w.glance.Same() {
+	if !whole && w.known && w.pending == "" && w.stats.Same() {
 		return false, false
 	}
 
@@ -271,7 +271,7 @@ func (w *Watcher) readFiles(whole bool) ([]Source, error) {
 		}
 		f, known := w.files[name]
 		same := known && f.size == info.Size() && f.at.Equal(info.ModTime())
-		if whole || !same || f.once || began.Sub(f.noticed) < glance.Settle {
+		if whole || !same || f.once || began.Sub(f.noticed) < filestat.Settle {
 			text, err := readBounded(name)
 			if err != nil {
 				return nil, err

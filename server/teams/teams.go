@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/attestor-gate/attestor"
-	"github.com/attestor-gate/attestor/internal/glance"
+	"github.com/attestor-gate/attestor/internal/filestat"
 	"github.com/attestor-gate/attestor/server/identity"
 )
 
@@ -59,7 +59,7 @@ type Teams struct {
 	reserved map[string]bool // callers that the configuration names
 
 	looking sync.Mutex // held by the one look at the directory; it guards what follows, up to logged
-	glance  *glance.Glance
+	stats   *filestat.Stats
 	known   bool // every file is as it was read last
 	files   map[string]*file
 	looks   int
@@ -107,7 +107,7 @@ func New(ctx context.Context, c Config) (*Teams, error) {
 	}
 
 	t := &Teams{c: c, files: map[string]*file{}, reserved: map[string]bool{},
-		glance: glance.New([]string{c.Directory}, isTeamFile)}
+		stats: filestat.New([]string{c.Directory}, isTeamFile)}
 	for _, r := range c.Reserved {
 		t.reserved[r.Who()] = true
 	}
@@ -148,7 +148,7 @@ func (t *Teams) Reload(ctx context.Context) (again bool) {
 	whole := t.looks%wholeEvery == 0
 
 	// All that was read is in force, or reported, and no file looks otherwise than it did when it was read.
-	idle := !whole && t.known && t.glance.Same()
+	idle := !whole && t.known && t.stats.Same()
 	t.looking.Unlock()
 	if idle {
 		return false
@@ -287,7 +287,7 @@ func (t *Teams) read(f *file, whole bool) (once, judged bool) {
 
 	// A second change a moment after the first may leave the time of that one.
 	now := time.Now()
-	lately := now.Sub(f.noticed) < glance.Settle
+	lately := now.Sub(f.noticed) < filestat.Settle
 	text, seen, err := readIfChanged(t.c.Directory, f.team, f.seen, whole || f.pending != "" || lately)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

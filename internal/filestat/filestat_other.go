@@ -1,6 +1,6 @@
 //go:build !linux
 
-package glance
+package filestat
 
 // same is never known.
 func (p *place) same(func(name string) bool, bool) bool { return false }

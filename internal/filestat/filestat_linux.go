@@ -1,4 +1,4 @@
-package glance
+package filestat
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 )
 
 // same compares a place with what is there now, and remembers that. It is false where something cannot be looked at.
-// settled says that nothing has changed lately.
-func (p *place) same(keep func(name string) bool, settled bool) bool {
+// quiet says that nothing has changed lately.
+func (p *place) same(keep func(name string) bool, quiet bool) bool {
 	var st unix.Stat_t
 	if err := unix.Stat(p.path, &st); err != nil {
 		return false
@@ -37,7 +37,7 @@ func (p *place) same(keep func(name string) bool, settled bool) bool {
 	same := p.self == before
 
 	// A directory whose time is as it was has the same names, where the file system keeps that time.
-	if !same || !settled || !keepsTimes(fd) {
+	if !same || !quiet || !keepsTimes(fd) {
 		names, err := dir.Readdirnames(-1)
 		if err != nil {
 			return false

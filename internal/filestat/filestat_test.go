@@ -1,6 +1,6 @@
 //go:build linux
 
-package glance_test
+package filestat_test
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/attestor-gate/attestor/internal/glance"
+	"github.com/attestor-gate/attestor/internal/filestat"
 )
 
 // A tree is a directory whose files were written long ago.
@@ -47,7 +47,7 @@ func (tr tree) age(names ...string) {
 
 func yaml(name string) bool { return strings.HasSuffix(name, ".yaml") && !strings.HasPrefix(name, ".") }
 
-// TestEveryChangeIsSeen: each is seen at the next look, and until it has settled. Nothing else is.
+// TestEveryChangeIsSeen: each is seen at the next look, and until it has been quiet for long enough. Nothing else is.
 func TestEveryChangeIsSeen(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -104,14 +104,14 @@ func TestEveryChangeIsSeen(t *testing.T) {
 
 			synctest.Test(t, func(t *testing.T) {
 				tr := tree{t, tr.dir}
-				g := glance.New([]string{tr.dir, tr.at("../single")}, yaml)
+				g := filestat.New([]string{tr.dir, tr.at("../single")}, yaml)
 				if g.Same() {
 					t.Fatal("the first look has nothing to compare with")
 				}
 				if g.Same() {
 					t.Error("what was seen a moment ago may still change")
 				}
-				time.Sleep(glance.Settle)
+				time.Sleep(filestat.Settle)
 				for range 3 {
 					if !g.Same() {
 						t.Fatal("nothing changed")
@@ -146,21 +146,21 @@ func TestAChangeSettles(t *testing.T) {
 	tr.age("a.yaml")
 	synctest.Test(t, func(t *testing.T) {
 		tr := tree{t, tr.dir}
-		g := glance.New([]string{tr.dir}, yaml)
+		g := filestat.New([]string{tr.dir}, yaml)
 		g.Same()
-		time.Sleep(glance.Settle)
+		time.Sleep(filestat.Settle)
 		tr.write("a.yaml", "other")
 		tr.write("b.yaml", "more")
 		if g.Same() {
 			t.Error("the change is not seen")
 		}
-		time.Sleep(glance.Settle - 1)
+		time.Sleep(filestat.Settle - 1)
 		if g.Same() {
-			t.Error("the change has settled too soon")
+			t.Error("the change is taken for old too soon")
 		}
 		time.Sleep(1)
 		if !g.Same() {
-			t.Error("the change has not settled")
+			t.Error("the change is not taken for old")
 		}
 	})
 }
@@ -170,12 +170,12 @@ func TestWhatCannotBeSeenIsNotTheSame(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "none")
 	synctest.Test(t, func(t *testing.T) {
-		g := glance.New([]string{path}, yaml)
+		g := filestat.New([]string{path}, yaml)
 		for range 3 {
 			if g.Same() {
 				t.Error("a directory that does not exist is the same")
 			}
-			time.Sleep(glance.Settle)
+			time.Sleep(filestat.Settle)
 		}
 	})
 }
@@ -188,9 +188,9 @@ func BenchmarkSame(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	g := glance.New([]string{dir}, yaml)
+	g := filestat.New([]string{dir}, yaml)
 	g.Same()
-	time.Sleep(glance.Settle)
+	time.Sleep(filestat.Settle)
 	for b.Loop() {
 		if !g.Same() {
 			b.Fatal("nothing changed")

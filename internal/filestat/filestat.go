@@ -1,6 +1,6 @@
-// Package glance tells at little cost that no file changed. It knows nothing of contents: whoever asks reads the files
+// Package filestat tells at little cost that no file changed. It knows nothing of contents: whoever asks reads the files
 // where something changed, and from time to time anyhow, since times lie where disks are copied or mounted.
-package glance
+package filestat
 
 import "time"
 
@@ -8,8 +8,8 @@ import "time"
 // seconds, so that a second change within them leaves the time that the first one left.
 const Settle = 3 * time.Second
 
-// A Glance remembers what files looked like. It is not safe for concurrent use.
-type Glance struct {
+// Stats remember what files looked like. They are not safe for concurrent use.
+type Stats struct {
 	keep    func(name string) bool
 	places  []place
 	changed time.Time // when a difference was found last; zero: nothing was looked at yet
@@ -32,8 +32,8 @@ type stamp struct {
 }
 
 // New looks at files, and at those files of directories whose names are to be kept.
-func New(paths []string, keep func(name string) bool) *Glance {
-	g := &Glance{keep: keep}
+func New(paths []string, keep func(name string) bool) *Stats {
+	g := &Stats{keep: keep}
 	for _, path := range paths {
 		g.places = append(g.places, place{path: path})
 	}
@@ -42,17 +42,17 @@ func New(paths []string, keep func(name string) bool) *Glance {
 
 // Same reports whether all files look as they did at the call before, and for [Settle]. It is false where that is not
 // known: at the first call, where something cannot be looked at, and on systems other than Linux.
-func (g *Glance) Same() bool {
+func (g *Stats) Same() bool {
 	now := time.Now() // before the files: a change meanwhile is younger
-	settled := !g.changed.IsZero() && now.Sub(g.changed) >= Settle
+	quiet := !g.changed.IsZero() && now.Sub(g.changed) >= Settle
 
 	same := true
 	for i := range g.places {
 		// Each is looked at, so that the next call compares with what was there at this one.
-		same = g.places[i].same(g.keep, settled) && same
+		same = g.places[i].same(g.keep, quiet) && same
 	}
 	if !same || g.changed.IsZero() {
 		g.changed = now
 	}
-	return same && settled
+	return same && quiet
 }
