@@ -3,6 +3,7 @@ package attestor_test
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -151,5 +152,28 @@ func TestModuleCanBeZipped(t *testing.T) {
 
 	if checked.SizeError != nil {
 		t.Error(checked.SizeError)
+	}
+}
+
+// maxFile is the size of the largest file that may be committed, in bytes; the largest that belongs here has 0.7 MB.
+const maxFile = 1 << 20
+
+// No file that is committed is so large that it must be something built: a program of 27 MB was, once.
+func TestNoBuiltFiles(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
+	if err != nil {
+		t.Skipf("this is no clone, and has no list of what is committed: %v", err)
+	}
+
+	names := strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
+	if len(names) < 1000 {
+		t.Errorf("%d files are committed: this test would prove nothing", len(names))
+	}
+
+	for _, name := range names {
+		info, err := os.Lstat(name)
+		if err == nil && info.Size() > maxFile {
+			t.Errorf("%s has %d bytes, and the limit is %d: if it is built, .gitignore should name it", name, info.Size(), maxFile)
+		}
 	}
 }
