@@ -81,9 +81,6 @@ func held[T any](lists []long, field string, list *[]T, encode func(io.Writer, [
 	})
 }
 
-// EncodeFindings writes what json.Marshal returns of findings, one by one.
-func EncodeFindings(w io.Writer, findings []Vulnerability) error { return encodeList(w, findings) }
-
 func encodeList[T any](w io.Writer, list []T) error {
 	if list == nil {
 		_, err := io.WriteString(w, "null")
