@@ -77,6 +77,10 @@ func key(parts ...string) string {
 		parts[i] = Part(p)
 	}
 
+	// Nearly all parts are plain, and a line has a hundred keys.
+	if plain, ok := plainKey(parts); ok {
+		return plain
+	}
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -84,6 +88,29 @@ func key(parts ...string) string {
 		panic("tally: strings do not encode")
 	}
 	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// plainKey joins parts that JSON has as they are. No parts are null there.
+func plainKey(parts []string) (string, bool) {
+	size := len("[]")
+	for _, p := range parts {
+		for i := range len(p) {
+			if c := p[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+				return "", false
+			}
+		}
+		size += len(p) + len(`"",`)
+	}
+	if len(parts) == 0 {
+		return "", false
+	}
+
+	b := make([]byte, 0, size)
+	for i, p := range parts {
+		b = append(b, "[,"[min(i, 1)], '"')
+		b = append(append(b, p...), '"')
+	}
+	return string(append(b, ']')), true
 }
 
 // partsOf is how many parts the key of each kind has.

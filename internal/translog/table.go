@@ -16,6 +16,19 @@ import (
 type Leaf struct {
 	Entry Entry
 	Salt  []byte // of the entry's commitments
+
+	encoded, short []byte // forms of Entry; nil: not made yet
+}
+
+// Prepared returns the leaf with the forms of its entry, which an append then need not make. The entry must not change
+// any more.
+func (l Leaf) Prepared() (Leaf, error) {
+	encoded, err := l.Entry.Encode()
+	if err != nil {
+		return l, err
+	}
+	l.encoded, l.short = encoded, l.Entry.short(encoded)
+	return l, nil
 }
 
 // A Stored leaf is one that the database has.
@@ -128,16 +141,17 @@ func (t *Table) appendTo(
 	rows := make([]Stored, len(leaves))
 	after = before
 	for i, l := range leaves {
-		entry, err := l.Entry.Encode()
-		if err != nil {
-			return Head{}, false, err
+		if l.encoded == nil {
+			if l, err = l.Prepared(); err != nil {
+				return Head{}, false, err
+			}
 		}
-		rows[i] = Stored{Index: after.Size, Kind: l.Entry.Kind, ID: l.Entry.ID, Entry: entry, Salt: l.Salt}
+		rows[i] = Stored{Index: after.Size, Kind: l.Entry.Kind, ID: l.Entry.ID, Entry: l.encoded, Salt: l.Salt}
 
 		// The tree is of the entry itself, whatever its row has.
-		after, rows[i].Hashes = after.Add(entry)
+		after, rows[i].Hashes = after.Add(l.encoded)
 		if t.Whole == nil || !t.Whole() {
-			rows[i].Entry = l.Entry.short(entry)
+			rows[i].Entry = l.short
 		}
 	}
 
