@@ -83,6 +83,7 @@ type row struct {
 	breakGlass        bool
 	attested          bool     // there are attestations, so that Begin may have written the row
 	digests           []string // of the image and of its platforms' manifests
+	evidence          []part   // of outline
 	blobs             []blob
 	ground            ground
 	events            []event.Event // about it, published once it is finished
@@ -169,7 +170,7 @@ func (r *row) split(rec attestor.Record, c *packed.Codec, last *lastFindings) er
 	if err != nil {
 		return fmt.Errorf("encoding evidence: %w", err)
 	}
-	r.outline = string(b)
+	r.outline, r.evidence = string(b), o.Parts
 	return nil
 }
 

@@ -104,6 +104,13 @@ func (s *Store) Bulk(ctx context.Context, records iter.Seq[attestor.Record]) err
 // HeldBy reports whether stored findings have one with an id and of a package.
 func HeldBy(cve, pkg string, stored []byte) (bool, error) { return finding{cve, pkg}.heldBy(stored) }
 
+// Lacks reports whether the summary of stored findings says that they have none with an id and of a package; plain is
+// false where they have no summary.
+func Lacks(cve, pkg string, stored []byte) (lacks, plain bool) {
+	sum, plain := summaryOf(stored)
+	return sum.lacks(finding{cve, pkg}), plain
+}
+
 // IndexAll brings the search index up to date.
 func (s *Store) IndexAll(ctx context.Context) error { return s.indexAll(ctx) }
 
@@ -178,6 +185,19 @@ func (s *Store) KeysForTest(ctx context.Context, f Filter) (texts []string, args
 		}
 	}
 	return texts, args, nil
+}
+
+// NarrowestForTest is the table that the narrowest source of a filter is of.
+func (s *Store) NarrowestForTest(ctx context.Context, f Filter) (string, error) {
+	p, err := s.plan(ctx, f)
+	if err != nil {
+		return "", err
+	}
+	src, err := s.narrowest(ctx, p, position{at: 1 << 60, id: "x"})
+	if err != nil {
+		return "", err
+	}
+	return src[0].from, nil
 }
 
 // StatementsForTest are statements that no filter makes and that must not read a whole

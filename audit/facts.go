@@ -25,11 +25,16 @@ type factKey struct {
 // factSums are what a transaction adds to image_sums.
 type factSums map[factKey]*tally.Numbers
 
-// add adds the line of a decision as the table images has it, or takes it away where
+// factsOf are what the sums have of a line.
+func factsOf(l tally.Line) []tally.Fact {
+	return append(tally.Facts(l), tally.GroupFact(l, l.Row.Repository))
+}
+
+// add adds the facts of a decision as the table images has it, or takes them away where
 // sign is -1.
-func (s factSums) add(at int64, l tally.Line, sign int64) {
+func (s factSums) add(at int64, facts []tally.Fact, sign int64) {
 	day := floorDiv(at, dayMicros)
-	for _, f := range append(tally.Facts(l), tally.GroupFact(l, l.Row.Repository)) {
+	for _, f := range facts {
 		key := factKey{day, f.Kind, f.Key}
 		n := s[key]
 		if n == nil {
@@ -43,7 +48,7 @@ func (s factSums) add(at int64, l tally.Line, sign int64) {
 // take takes an image out of the sums, if it is in them.
 func (s factSums) take(i storedImage) {
 	if i.rank >= 0 {
-		s.add(i.at, i.line, -1)
+		s.add(i.at, factsOf(i.line), -1)
 	}
 }
 
@@ -191,7 +196,7 @@ func (s *Store) sumImages(ctx context.Context) (n int, err error) {
 
 		facts := factSums{}
 		for _, i := range batch {
-			facts.add(i.at, i.line, 1)
+			facts.add(i.at, factsOf(i.line), 1)
 			_, err := tx.ExecContext(ctx, `UPDATE images SET rank = $1, warned = $2 WHERE name = $3`,
 				tally.Rank(i.line.Row), len(i.line.Upcoming) > 0, i.name)
 			if err != nil {
@@ -233,7 +238,7 @@ func (s *Store) facts(ctx context.Context, f Filter, yield func(tally.Fact) bool
 			if err != nil {
 				return err
 			}
-			for _, f := range append(tally.Facts(l), tally.GroupFact(l, l.Row.Repository)) {
+			for _, f := range factsOf(l) {
 				if !yield(f) {
 					return nil
 				}

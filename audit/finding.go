@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/attestor-gate/attestor/internal/lru"
 )
 
 // A finding is what a decision's evidence must have.
@@ -124,42 +126,61 @@ func (f finding) among(stored []byte) (held, known bool) {
 	return false, known
 }
 
-// Limits of what one step reads of findings, so that a page is answered soon: it may be shorter, and says that the list
-// goes on.
+// Limits of what one step does to look for findings, so that a page is answered soon: it may be shorter, and says that
+// the list goes on. Work is counted and not timed, so that a page has the same decisions on every machine.
 const (
-	maxFindings     = 256      // images
-	maxFindingBytes = 16 << 20 // of their findings; those of one image may be ten megabytes
-	firstFindings   = 8        // images, by the first statement: how large they are is not known yet
-	findingsAt      = 64       // images, by one statement
+	maxWork       = 1000    // a decision that is looked at is 1: some 20 us of CPU
+	workOfBlob    = 2       // of an image's findings that are read, and one more for each
+	workBytes     = 4 << 10 // of them; they may be ten megabytes
+	firstFindings = 1       // images, by the first statement: how large they are is not known yet
+	findingsAt    = 16      // images, by one statement
+	findingChunk  = 200     // decisions, by one statement
 )
 
 // A look is what one step has found out about findings.
 type look struct {
-	held  map[string]bool // by the hash of their blob
-	bytes int             // that were read
-	at    int             // images of the next statement
+	finding   finding
+	summaries *lru.Cache[string, termSet]
+	held      map[string]bool // by the hash of their blob
+	work      int
+	read      int // blobs
+	bytes     int // of them
+	at        int // images of the next statement
 }
 
-// enough reports whether a step has read as much as it may.
-func (l *look) enough() bool { return len(l.held) >= maxFindings || l.bytes >= maxFindingBytes }
+// newLook is that of a step that has found out nothing.
+func (s *Store) newLook(p *plan) *look {
+	return &look{finding: p.finding, summaries: s.summaries, held: map[string]bool{}, at: firstFindings}
+}
+
+// enough reports whether a step has done as much as it may.
+func (l *look) enough() bool { return l.work >= maxWork }
 
 // next is of how many images the next statement reads: of no more than there is room for, if they are as large as
 // those before.
 func (l *look) next() int {
 	n := l.at
 	l.at = min(2*l.at, findingsAt)
-	if l.bytes > 0 {
-		n = min(n, max(1, (maxFindingBytes-l.bytes)*len(l.held)/l.bytes))
+	if l.read > 0 {
+		n = min(n, max(1, (maxWork-l.work)/workOf(l.bytes/l.read)))
 	}
 	return n
 }
 
-// unknown are the blobs of a row's findings that were not looked at.
+// workOf is the work of findings that are read.
+func workOf(bytes int) int { return workOfBlob + bytes/workBytes }
+
+// unknown are the blobs of a row's findings that must be read. Of the others it is known whether they have the finding.
 func (l *look) unknown(h head) (hashes []string) {
 	for _, part := range h.evidence.Parts {
-		if _, known := l.held[part.Findings]; !known && part.Findings != "" {
-			hashes = append(hashes, part.Findings)
+		if _, known := l.held[part.Findings]; known || part.Findings == "" {
+			continue
 		}
+		if sum, ok := l.summaries.Get(part.Findings); ok && sum.lacks(l.finding) {
+			l.held[part.Findings] = false
+			continue
+		}
+		hashes = append(hashes, part.Findings)
 	}
 	return hashes
 }
@@ -168,6 +189,7 @@ func (l *look) unknown(h head) (hashes []string) {
 // that of the first is not known. seen has what was found in blobs that were read
 // before, and is added to.
 func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen *look) error {
+	seen.work++
 	hashes := seen.unknown(next[0])
 	if len(hashes) == 0 {
 		return nil
@@ -193,7 +215,8 @@ func (s *Store) lookUp(ctx context.Context, p *plan, next []head, seen *look) er
 			return fmt.Errorf("decoding findings %s: %w", hash, err)
 		}
 		seen.held[hash] = held
-		seen.bytes += len(data)
+		seen.read, seen.bytes, seen.work = seen.read+1, seen.bytes+len(data), seen.work+workOf(len(data))
+		s.summarize(hash, data)
 		return nil
 	})
 }

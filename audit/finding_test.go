@@ -1,7 +1,9 @@
 package audit_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -58,6 +60,11 @@ func TestFindingsAreFoundWithoutDecoding(t *testing.T) {
 				for form, stored := range map[string][]byte{"compact": compact, "indented": indented} {
 					if got, err := audit.HeldBy(cve, pkg, stored); got != want || err != nil {
 						t.Errorf("%s, %s: %q in %q: %v, %v, want %v", name, form, cve, pkg, got, err, want)
+					}
+
+					// What has the finding is never passed over.
+					if lacks, plain := audit.Lacks(cve, pkg, stored); lacks && plain && want {
+						t.Errorf("%s, %s: the summary says that %q in %q is lacking", name, form, cve, pkg)
 					}
 				}
 			}
@@ -137,26 +144,74 @@ func BenchmarkFindings(b *testing.B) {
 	}
 }
 
-// A search for a finding reads a bounded number of images, and of bytes, for a page, and says that it goes on.
+// A summary tells of most findings that they lack what is searched for, and has none where it could be wrong.
+func TestSummariesOfFindings(t *testing.T) {
+	t.Parallel()
+	of := func(findings ...attestor.Vulnerability) []byte {
+		b, err := json.Marshal(findings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	two := of(attestor.Vulnerability{ID: "CVE-2026-1", Package: "OpenSSL"}, attestor.Vulnerability{ID: "CVE-2026-2", Package: "libz"})
+	for _, tt := range []struct {
+		cve, pkg     string
+		stored       []byte
+		lacks, plain bool
+	}{
+		{"CVE-2026-3", "", two, true, true},
+		{"", "curl", two, true, true},
+		{"CVE-2026-3", "openssl", two, true, true},
+		{"CVE-2026-1", "curl", two, true, true},
+		{"cve-2026-1", "", two, false, true},
+		{"", "OPENSSL", two, false, true},
+		{"CVE-2026-2", "openssl", two, false, true}, // of two findings: only these themselves tell
+		{"", "open\u017fsl", two, false, true},      // equal to openssl in another case
+		{"", `a\b`, two, false, true},
+		{"CVE-2026-3", "", of(attestor.Vulnerability{ID: "CVE-2026-1", Package: "a<b"}), false, false},
+		{"CVE-2026-3", "", of(attestor.Vulnerability{ID: "CVE-2026-1", Package: "lib\u017f"}), false, false},
+		{"CVE-2026-3", "", []byte(`[{"id": "CVE-2026-3", "package": "libz"}]`), false, false},
+		{"CVE-2026-3", "", []byte(`[{"id":"CVE-2026-1"}]`), false, false},
+		{"CVE-2026-3", "", nil, false, false},
+	} {
+		lacks, plain := audit.Lacks(tt.cve, tt.pkg, tt.stored)
+		if plain != tt.plain || plain && lacks != tt.lacks {
+			t.Errorf("%q in %q in %s: lacks %v, plain %v, want %v, %v", tt.cve, tt.pkg, tt.stored, lacks, plain, tt.lacks, tt.plain)
+		}
+	}
+}
+
+// A search for a finding looks at a bounded number of decisions, of images and of bytes for a page, and says that it
+// goes on. What it has seen it does not read again, and then gets further.
 func TestSearchesForFindingsAreBounded(t *testing.T) {
 	for name, tt := range map[string]struct {
-		images int
-		size   int // of one finding's text
+		decisions  int
+		perImage   int
+		size       int // of one finding's text
+		cold, warm int // pages, at least and at most
+		counted    int
 	}{
-		"images": {300, 1},
-		"bytes":  {30, 1 << 20},
+		"decisions": {1600, 1600, 1, 2, 2, -1},
+		"images":    {700, 1, 1, 2, 1, 1},
+		"bytes":     {30, 1, 1 << 20, 2, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := openSQLite(t, migratedFile(t), clockAt(day))
-			err := s.Bulk(t.Context(), func(yield func(attestor.Record) bool) {
-				for n := range tt.images {
+			conf := audit.Config{SQLite: migratedFile(t), Now: clockAt(day).now, Timeout: 5 * time.Minute}
+			filled, err := audit.Open(t.Context(), conf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = filled.Load(t.Context(), func(yield func(attestor.Record) bool) {
+				for n := range tt.decisions {
 					r := record(n, attestor.Deny, func(r *attestor.Record) {
 						f := &r.Evidence.Platforms[0].Scan.Findings[0]
-						f.Version = fmt.Sprintf("%d-%s", n, strings.Repeat("v", tt.size))
+						image := (n + tt.perImage - 1) / tt.perImage
+						f.Version = fmt.Sprintf("%d-%s", image, strings.Repeat("v", tt.size))
 
 						// The oldest one is what is looked for.
 						if n > 0 {
-							f.ID = fmt.Sprintf("CVE-2026-%d", 5000+n)
+							f.ID = fmt.Sprintf("CVE-2026-%d", 5000+image)
 						}
 					})
 					if !yield(r) {
@@ -164,24 +219,75 @@ func TestSearchesForFindingsAreBounded(t *testing.T) {
 					}
 				}
 			})
-			if err != nil {
+			if err := errors.Join(err, filled.Close()); err != nil {
 				t.Fatal(err)
 			}
 
-			pages, found := 0, 0
-			for token := ""; pages == 0 || token != ""; pages++ {
-				page, err := s.List(t.Context(), audit.Filter{CVE: "CVE-2026-1234"}, 10, token)
-				if err != nil {
-					t.Fatal(err)
-				}
-				found += len(page.Decisions)
-				if token = page.Next; pages > tt.images {
-					t.Fatal("the pages do not end")
-				}
+			// A process that has read nothing yet.
+			s := open(t, conf)
+			if pages := searched(t, s, "CVE-2026-1234", tt.decisions); pages < tt.cold {
+				t.Errorf("%d pages at first, want %d or more", pages, tt.cold)
 			}
-			if found != 1 || pages < 2 {
-				t.Errorf("%d found on %d pages; want one, on more than one page", found, pages)
+			if pages := searched(t, s, "CVE-2026-1234", tt.decisions); pages > tt.warm {
+				t.Errorf("%d pages once more, want %d at most", pages, tt.warm)
+			}
+
+			// What no page knows is not counted either.
+			n, exact, err := s.CountUpTo(t.Context(), audit.Filter{CVE: "CVE-2026-1234"}, 10)
+			if n != tt.counted || exact != (n >= 0) || err != nil {
+				t.Errorf("%d counted, exact %v, %v, want %d", n, exact, err, tt.counted)
 			}
 		})
 	}
+}
+
+// searched looks through all pages for a finding that one of so many decisions has, and returns how many there were.
+func searched(t *testing.T, s *audit.Store, cve string, most int) (pages int) {
+	t.Helper()
+	found := 0
+	for token := ""; pages == 0 || token != ""; pages++ {
+		page, err := s.List(t.Context(), audit.Filter{CVE: cve}, 10, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found += len(page.Decisions)
+		if token = page.Next; pages > most {
+			t.Fatal("the pages do not end")
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d found, want one", found)
+	}
+	return pages
+}
+
+// Evidence that was changed after it was searched once explains nothing: what has the finding is read again, and is
+// compared with its hash again.
+func TestASummaryShowsNothing(t *testing.T) {
+	s := openSQLite(t, migratedFile(t), clockAt(day))
+	finish(t, s, record(1, attestor.Deny))
+	if pages := searched(t, s, "CVE-2026-1234", 1); pages != 1 {
+		t.Fatalf("%d pages", pages)
+	}
+	hash := audit.HashOf(findingsOf(t, record(1, attestor.Deny)))
+	res, err := s.Writer().ExecContext(t.Context(), `UPDATE blobs SET data = (SELECT data FROM blobs WHERE hash <> $1 LIMIT 1) WHERE hash = $1`, hash)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := res.RowsAffected(); n != 1 || err != nil {
+		t.Fatalf("%d blobs changed, %v", n, err)
+	}
+	if page, err := s.List(t.Context(), audit.Filter{CVE: "CVE-2026-1234"}, 10, ""); err == nil {
+		t.Errorf("%d decisions are shown by findings that were changed", len(page.Decisions))
+	}
+}
+
+// findingsOf are the findings of a record, as they are stored.
+func findingsOf(t *testing.T, r attestor.Record) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := attestor.EncodeFindings(&b, r.Evidence.Platforms[0].Scan.Findings); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -18,14 +18,12 @@ import (
 // indexImages keeps the newest decision on each image of a batch.
 func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error {
 	newest := map[string]queued{}
-	names := map[string]string{} // of decisions
 	for _, q := range batch {
 		if q.decision == nil {
 			continue // a decision that does not decode is in no report
 		}
 
 		name := imageName(*q.decision)
-		names[q.id] = name
 		if old, ok := newest[name]; !ok || q.position().before(old.position()) {
 			newest[name] = q
 		}
@@ -45,27 +43,23 @@ func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error 
 			continue // there is a newer decision on the image
 		}
 
-		l, err := s.lineOf(ctx, q)
-		if err != nil {
-			return err
-		}
-		line, err := stored(&l)
-		if err != nil {
-			return fmt.Errorf("encoding the line of %s: %w", q.id, err)
+		l := q.line
+		if l == nil {
+			line, err := s.lineOf(ctx, q)
+			if err != nil {
+				return err
+			}
+			if l, err = s.imageLine(q, line); err != nil {
+				return err
+			}
 		}
 
 		// The sums have one part for each image, at its newest decision: what the older one added is taken out again.
 		if known {
 			facts.take(before)
 		}
-		facts.add(q.at, l, 1)
-		var packed any
-		if s.packs() {
-			line, packed = "", s.codec.Two(line, "")
-		}
-		rows = append(rows, []any{
-			name, q.repository, q.at, q.id, line, packed, tally.Rank(l.Row), len(l.Upcoming) > 0,
-		})
+		facts.add(q.at, l.facts, 1)
+		rows = append(rows, []any{name, q.repository, q.at, q.id, l.text, l.packed, l.rank, l.warned})
 	}
 
 	columns := []string{"name", "repository", "at", "decision", "line", "packed", "rank", "warned"}
@@ -76,6 +70,28 @@ func (s *Store) indexImages(ctx context.Context, tx *txn, batch []queued) error 
 		return err
 	}
 	return facts.write(ctx, tx)
+}
+
+// An imageLine is what the table images and the sums have of the newest decision on an image.
+type imageLine struct {
+	text   string
+	packed any // nil, or the text compressed, which is "" then
+	rank   int
+	warned bool
+	facts  []tally.Fact
+}
+
+func (s *Store) imageLine(q queued, l tally.Line) (*imageLine, error) {
+	text, err := stored(&l)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the line of %s: %w", q.id, err)
+	}
+
+	out := &imageLine{text: text, rank: tally.Rank(l.Row), warned: len(l.Upcoming) > 0, facts: factsOf(l)}
+	if s.packs() {
+		out.text, out.packed = "", s.codec.Two(text, "")
+	}
+	return out, nil
 }
 
 // stored is a line as the table has it. l becomes what is read from there, so that what
@@ -94,10 +110,6 @@ func stored(l *tally.Line) (string, error) {
 // lineOf is the line of a decision, which must decode. One whose evidence is lost counts all the same, by
 // what it says itself.
 func (s *Store) lineOf(ctx context.Context, q queued) (tally.Line, error) {
-	if q.loaded != nil {
-		return tally.Project(attestor.Record{Decision: *q.decision, Evidence: *q.loaded}), nil
-	}
-
 	// A database that does not answer says nothing of the evidence: the batch stays in the queue. Otherwise the line
 	// would lack its findings for good, and a report would show the image as clean.
 	known, err := s.blobsOf(ctx, q.head)

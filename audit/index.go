@@ -169,7 +169,10 @@ type queued struct {
 	head
 	recorded bool
 	decision *attestor.Decision // nil: it is not recorded, or does not decode
-	loaded   *attestor.Evidence // nil: it is read where it is needed
+
+	// What is made of a decision ahead, where it is recorded in bulk.
+	line  *imageLine // nil: it is made where it is needed
+	found [][]string // terms of the findings of each part
 }
 
 // queuedDecisions reads the newest of a queue, by their ids, at most so many.
@@ -312,11 +315,34 @@ func insert(ctx context.Context, tx *txn, table string, columns []string, rows [
 // upsert inserts rows, of which no two have the same key. conflict is what follows ON
 // CONFLICT.
 func upsert(ctx context.Context, tx *txn, table string, columns []string, rows [][]any, conflict string) error {
-	for some := range slices.Chunk(rows, maxRows) {
-		st := statement{anonymous: tx.anonymous}
-		st.values(table, columns, some)
-		st.add(" ON CONFLICT " + conflict)
-		if _, err := tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
+	return insertRows(ctx, tx, table, columns, rows, maxRows, " ON CONFLICT "+conflict)
+}
+
+// insertRows inserts rows, so many in one statement, which has an end.
+func insertRows(
+	ctx context.Context, tx *txn, table string, columns []string, rows [][]any, most int, end string,
+) (err error) {
+	// SQLite parses thousands of parameters as long as it inserts their rows: what is run several times is parsed once.
+	// PostgreSQL's driver remembers what it has prepared.
+	var whole *sql.Stmt
+	if tx.anonymous && len(rows) >= 2*most {
+		st := statement{anonymous: true}
+		st.values(table, columns, rows[:most])
+		if whole, err = tx.PrepareContext(ctx, st.text.String()+end); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, whole.Close()) }()
+	}
+
+	for some := range slices.Chunk(rows, most) {
+		if whole != nil && len(some) == most {
+			_, err = whole.ExecContext(ctx, slices.Concat(some...)...)
+		} else {
+			st := statement{anonymous: tx.anonymous}
+			st.values(table, columns, some)
+			_, err = tx.ExecContext(ctx, st.text.String()+end, st.args...)
+		}
+		if err != nil {
 			return err
 		}
 	}

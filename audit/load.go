@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/lru"
+	"github.com/attestor-gate/attestor/internal/tally"
 	"github.com/attestor-gate/attestor/internal/translog"
 )
 
@@ -68,7 +68,7 @@ func (s *Store) Load(ctx context.Context, records iter.Seq[attestor.Record]) (n 
 	return n, nil
 }
 
-// A loadable is a decision with its entry in the log, and what the search index reads of it.
+// A loadable is a decision with its entry in the log, and what the search index has of it.
 type loadable struct {
 	row
 	leaf   translog.Leaf
@@ -136,6 +136,7 @@ func chunks[T any](values iter.Seq[T], n int) iter.Seq[[]T] {
 func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 	out := make([]loadable, 0, len(records))
 	var last lastFindings
+	var terms lastTerms
 	for _, rec := range records {
 		r, err := newRow(rec, s.codec, &last)
 		if err != nil {
@@ -149,24 +150,65 @@ func (s *Store) encode(records []attestor.Record) ([]loadable, error) {
 		}
 
 		leaf, err := r.leaf(time.Time{})
+		if err == nil {
+			leaf, err = leaf.Prepared()
+		}
 		if err != nil {
 			return nil, err
 		}
-		q, err := queuedRow(r, rec)
-		if err != nil {
-			return nil, err
+		q := queuedRow(r, rec)
+		for i, p := range r.evidence {
+			q.found = append(q.found, terms.of(p.Findings, rec.Evidence.Platforms[i].Scan.Findings))
 		}
 		r.columns = s.columns(r, stateFinished)
 		out = append(out, loadable{r, leaf, q, termsOf(q.decision)})
 	}
-	return out, nil
+	return out, s.addLines(out, records)
+}
+
+// addLines makes the lines of those decisions of a batch that are the newest on their images.
+func (s *Store) addLines(batch []loadable, records []attestor.Record) error {
+	newest := map[string]int{}
+	for i, r := range batch {
+		if r.queued.decision == nil {
+			continue
+		}
+		name := imageName(*r.queued.decision)
+		if old, ok := newest[name]; !ok || r.queued.position().before(batch[old].queued.position()) {
+			newest[name] = i
+		}
+	}
+
+	for _, i := range newest {
+		q := &batch[i].queued
+		line, err := s.imageLine(*q, tally.Project(attestor.Record{Decision: *q.decision, Evidence: records[i].Evidence}))
+		if err != nil {
+			return err
+		}
+		q.line = line
+	}
+	return nil
+}
+
+// lastTerms are the terms of the findings that were looked at last: decisions that follow each other have the same.
+type lastTerms struct {
+	findings string // hash of the blob
+	terms    []string
+}
+
+// of are the terms of findings, whose blob has the hash; "" and none: there are none.
+func (l *lastTerms) of(hash string, findings []attestor.Vulnerability) []string {
+	if l.findings != hash {
+		*l = lastTerms{hash, slices.Collect(maps.Keys(termsIn(findings)))}
+	}
+	return l.terms
 }
 
 // queuedRow is what the search index has of a row, whose record is at hand.
-func queuedRow(r row, rec attestor.Record) (queued, error) {
+func queuedRow(r row, rec attestor.Record) queued {
 	q := queued{
 		head:     head{id: r.id, repository: r.repository, body: r.body, at: r.at},
-		recorded: true, loaded: &rec.Evidence,
+		recorded: true,
 	}
 
 	// As it would be decoded, in less time: a reason without its severity gets it there.
@@ -179,14 +221,8 @@ func queuedRow(r row, rec attestor.Record) (queued, error) {
 		q.decision = &d
 	}
 
-	var parts struct {
-		Parts []part `json:"parts"`
-	}
-	if err := json.Unmarshal([]byte(r.outline), &parts); err != nil {
-		return queued{}, fmt.Errorf("decoding evidence of %s: %w", r.id, err)
-	}
-	q.evidence.Parts = parts.Parts
-	return q, nil
+	q.evidence.Parts = r.evidence
+	return q
 }
 
 // A loader writes batches of decisions, and remembers what it wrote. What it has forgotten
@@ -197,10 +233,6 @@ type loader struct {
 	entered *lru.Cache[blobIn, struct{}] // whose findings are in the index
 	numbers map[string]int64             // of names
 	terms   knownTerms
-	last    struct {
-		findings string // hash of the blob
-		terms    []string
-	}
 }
 
 const (
@@ -218,8 +250,8 @@ func (l *loader) load(ctx context.Context, batch []loadable) error {
 			return err
 		}
 
-		var blobs [][]any
-		var decisions, digests, terms [][]any
+		var blobs, decisions [][]any
+		var digests, terms keyed
 		var repositories []string
 		queue := make([]queued, 0, len(batch))
 		used := l.s.now().UnixMicro()
@@ -235,10 +267,10 @@ func (l *loader) load(ctx context.Context, batch []loadable) error {
 				r.breakGlass, r.columns[0], r.columns[1], r.columns[2],
 			})
 			for _, digest := range r.digests {
-				digests = append(digests, []any{digest, r.at, r.id})
+				digests = append(digests, keyedRow{digest, r.at, r.id})
 			}
 			for _, term := range r.terms {
-				terms = append(terms, []any{term, r.at, r.id})
+				terms = append(terms, keyedRow{term, r.at, r.id})
 			}
 			if r.repository != "" {
 				repositories = append(repositories, r.repository)
@@ -262,14 +294,35 @@ func (l *loader) load(ctx context.Context, batch []loadable) error {
 		}, decisions); err != nil {
 			return err
 		}
-		if err := b.insert(ctx, "decision_digests", []string{"digest", "at", "decision"}, digests); err != nil {
+		if err := b.insert(ctx, "decision_digests", []string{"digest", "at", "decision"}, digests.rows()); err != nil {
 			return err
 		}
-		if err := b.insert(ctx, "decision_terms", []string{"term", "at", "decision"}, terms); err != nil {
+		if err := b.insert(ctx, "decision_terms", []string{"term", "at", "decision"}, terms.rows()); err != nil {
 			return err
 		}
 		return l.index(ctx, tx, repositories, queue)
 	})
+}
+
+// keyed are rows of a table by a key, the time and the decision.
+type keyed []keyedRow
+
+type keyedRow struct {
+	key string
+	at  int64
+	id  string
+}
+
+// rows are in the order of the key, so that those that follow each other are in one page of it.
+func (k keyed) rows() [][]any {
+	slices.SortFunc(k, func(a, b keyedRow) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
+	})
+	out := make([][]any, len(k))
+	for i, r := range k {
+		out[i] = []any{r.key, r.at, r.id}
+	}
+	return out
 }
 
 // index writes what is kept of many decisions together.
@@ -311,12 +364,7 @@ func (l *loader) findings(ctx context.Context, tx *txn, batch []queued) error {
 			l.entered.Put(blob, struct{}{}, int64(2*len(blob.hash)+len(blob.repository)))
 			blobs[blob] = true
 
-			// Decisions that follow each other have the same findings.
-			if l.last.findings != p.Findings {
-				l.last.findings = p.Findings
-				l.last.terms = slices.Collect(maps.Keys(termsIn(q.loaded.Platforms[i].Scan.Findings)))
-			}
-			for _, term := range l.terms.add(q.repository, l.last.terms) {
+			for _, term := range l.terms.add(q.repository, q.found[i]) {
 				places = append(places, place{term, q.repository})
 			}
 		}
@@ -374,18 +422,21 @@ func (s *Store) indexAll(ctx context.Context) error {
 	return nil
 }
 
-// bulky has SQLite's writer keep more pages in memory, and copy what it wrote from its log to the file less often,
-// until what it returns is called. A machine that fails meanwhile takes the last batches with it, and nothing else:
-// SQLite, PRAGMA synchronous, "WAL mode is always consistent with synchronous=NORMAL".
+// bulky has SQLite's writer keep more pages in memory, also those that a statement could not leave half changed, and
+// copy what it wrote from its log to the file less often, until what it returns is called. A machine that fails meanwhile
+// takes the last batches with it, and nothing else: SQLite, PRAGMA synchronous, "WAL mode is always consistent with
+// synchronous=NORMAL".
 func (s *Store) bulky(ctx context.Context) (restore func() error, err error) {
 	if s.engine.dialect() != goose.DialectSQLite3 {
 		return func() error { return nil }, nil
 	}
 
-	_, err = s.write.ExecContext(ctx, "PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 16384; PRAGMA synchronous = NORMAL")
+	_, err = s.write.ExecContext(ctx, "PRAGMA cache_size = -524288; PRAGMA wal_autocheckpoint = 65536; "+
+		"PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY")
 	return func() error {
 		_, err := s.write.ExecContext(context.WithoutCancel(ctx),
-			"PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -2000; PRAGMA wal_checkpoint(TRUNCATE)")
+			"PRAGMA temp_store = DEFAULT; PRAGMA synchronous = FULL; "+
+				"PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -2000; PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	}, err
 }
@@ -424,12 +475,8 @@ func (b bulk) insert(ctx context.Context, table string, columns []string, rows [
 		})
 	}
 
-	for some := range slices.Chunk(rows, 100) {
-		st := statement{anonymous: b.tx.anonymous}
-		st.values(table, columns, some)
-		if _, err := b.tx.ExecContext(ctx, st.text.String(), st.args...); err != nil {
-			return err
-		}
-	}
-	return nil
+	return insertRows(ctx, b.tx, table, columns, rows, rowsAt, "")
 }
+
+// rowsAt is how many rows SQLite is given in one statement.
+const rowsAt = 100

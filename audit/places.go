@@ -146,6 +146,7 @@ func (s *Store) findingTerms(ctx context.Context, hash string) ([]string, error)
 	if err != nil {
 		return nil, err // the batch stays in the queue: without these terms, a search would never find the decision
 	}
+	s.summarize(hash, blobs[hash]) // the newest decisions are searched first
 
 	// Of each of what may be many, two fields are needed.
 	var findings []struct {

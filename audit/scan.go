@@ -42,6 +42,7 @@ type list struct {
 	plans    []*plan // whose lists are merged
 	evidence bool    // the heads have their evidence
 	sample   int     // of that many decisions one is read; 0 or 1: all
+	counting bool    // the heads have no content, and are not bounded in bytes
 }
 
 // list makes the plans of a filter.
@@ -120,8 +121,11 @@ func merge(all []step, pos position, n int) step {
 func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, error) {
 	out := step{end: pos, more: true}
 	src := p.sources[0]
-	seen := &look{held: map[string]bool{}, at: firstFindings}
-	chunk, bytes := min(n, maxChunk), 0
+	seen, most := l.s.newLook(p), maxChunk
+	if p.finding.set() {
+		most = findingChunk // the rest of a chunk is decoded in vain where a step ends
+	}
+	chunk, bytes := min(n, most), 0
 	for scanned := 0; scanned < maxScanned; {
 		found, err := l.s.chunk(ctx, p, src, out.end, chunk, l.evidence)
 		if err != nil {
@@ -134,7 +138,7 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 				continue
 			}
 			if p.finding.set() {
-				if seen.enough() && len(seen.unknown(h)) > 0 {
+				if seen.enough() {
 					return out, nil // the next step goes on with this decision
 				}
 				if err := l.s.lookUp(ctx, p, found.heads[i:], seen); err != nil {
@@ -146,6 +150,9 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 				continue
 			}
 
+			if l.counting {
+				h = head{id: h.id, at: h.at}
+			}
 			out.heads = append(out.heads, h)
 			if bytes += len(h.body) + h.evidenceSize; len(out.heads) == n || bytes >= stepBytes {
 				return out, nil
@@ -165,7 +172,7 @@ func (l *list) scan(ctx context.Context, p *plan, pos position, n int) (step, er
 				return step{}, err
 			}
 		}
-		chunk = min(2*chunk, maxChunk)
+		chunk = min(2*chunk, most)
 	}
 	return out, nil
 }
@@ -331,22 +338,30 @@ func (s *Store) openHead(h *head, t texts, evidence, findings bool) (err error) 
 	return err
 }
 
+// fewKeys is how many keys of a source are so few that no other one needs to be looked for.
+const fewKeys = 100
+
 // narrowest returns the source of p along which a step after pos gets furthest.
 func (s *Store) narrowest(ctx context.Context, p *plan, pos position) (source, error) {
-	best, furthest := p.sources[0], position{}
-	for i, src := range p.sources {
-		st := s.statement()
-		st.keys(src, pos, 1, maxScanned)
+	best := p.sources[0]
 
-		var end position
-		err := s.from(ctx).QueryRowContext(ctx, st.text.String(), st.args...).Scan(&end.at, &end.id)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return src, nil // a step reaches the end of the list
-		case err != nil:
-			return nil, err
-		case i == 0 || furthest.before(end):
-			best, furthest = src, end
+	// Of sources that a step reaches the end of, one may have thousands of keys and another none.
+	for _, ahead := range []int{fewKeys, maxScanned} {
+		furthest := position{}
+		for i, src := range p.sources {
+			st := s.statement()
+			st.keys(src, pos, 1, ahead)
+
+			var end position
+			err := s.from(ctx).QueryRowContext(ctx, st.text.String(), st.args...).Scan(&end.at, &end.id)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				return src, nil // a step reaches the end of the list
+			case err != nil:
+				return nil, err
+			case i == 0 || furthest.before(end):
+				best, furthest = src, end
+			}
 		}
 	}
 	return best, nil

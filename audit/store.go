@@ -57,10 +57,11 @@ type Store struct {
 	packFrom  time.Time // when finished decisions begin to be compressed
 	shortFrom time.Time // when entries of the log begin to be stored short, and places of findings by number
 
-	log        *translog.Table            // of what is recorded, in the same database
-	compressed *lru.Cache[string, []byte] // small blobs as they are stored, by hash
-	notary     *notary                    // nil: the log is not signed
-	entered    atomic.Bool                // every record that is older than the log has its entry
+	log        *translog.Table             // of what is recorded, in the same database
+	compressed *lru.Cache[string, []byte]  // small blobs as they are stored, by hash
+	summaries  *lru.Cache[string, termSet] // of findings, by the hash of their blob
+	notary     *notary                     // nil: the log is not signed
+	entered    atomic.Bool                 // every record that is older than the log has its entry
 	committer  *committer
 	indexer    *indexer
 	receivers  []Receiver
@@ -98,7 +99,8 @@ const defaultTimeout = 10 * time.Second
 func Open(ctx context.Context, c Config) (*Store, error) {
 	s := &Store{
 		timeout: c.Timeout, now: c.Now,
-		compressed: lru.New[string, []byte](maxCompressed), stmts: map[string]*sql.Stmt{}, committer: &committer{},
+		compressed: lru.New[string, []byte](maxCompressed), summaries: lru.New[string, termSet](maxSummaries),
+		stmts: map[string]*sql.Stmt{}, committer: &committer{},
 		receivers: c.Receivers, written: make(chan struct{}, 1), maxWaiting: maxWaiting, maxDead: maxDead,
 	}
 

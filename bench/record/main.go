@@ -54,8 +54,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		return errors.New("name either --sqlite or --postgres")
 	}
 
-	s, err := audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now,
-		Timeout: 10 * time.Minute})
+	again := func() (*audit.Store, error) {
+		return audit.Open(ctx, audit.Config{SQLite: o.sqlite, PostgreSQL: o.postgres, Now: time.Now,
+			Timeout: 10 * time.Minute})
+	}
+	s, err := again()
 	if err != nil {
 		return err
 	}
@@ -86,5 +89,5 @@ func run(ctx context.Context, args []string, stdout io.Writer) (err error) {
 		return nil
 	}
 
-	return measure(ctx, s, end, stdout)
+	return measure(ctx, s, again, end, stdout)
 }

@@ -27,7 +27,8 @@ func TestRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Log(out.String())
-		for _, want := range []string{decisions() + " decisions recorded", "| finding_places |", "| caller |", "pairs;", "| 90 days | " + decisions() + " |"} {
+		for _, want := range []string{decisions() + " decisions recorded", "| finding_places |", "| caller |", "pairs;",
+			"overview of 7 days", "| 90 days | " + decisions() + " |"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("the output does not say %q", want)
 			}

@@ -284,7 +284,7 @@ func (p *pageHandler) decisions(b *bytes.Buffer, r *http.Request, visible func(s
 	return invalidPage(view.Problem)
 }
 
-// maxCounted is how many decisions are counted one by one, and countFor for how long.
+// maxCounted is how many decisions are counted one by one, and countFor for how long sums are read.
 const (
 	maxCounted = 1000
 	countFor   = time.Second
@@ -311,16 +311,10 @@ func (p *pageHandler) count(r *http.Request, f filter.Filter, page audit.Page) (
 		}
 		return total, true
 	}
-	for _, err := range p.engine.Store.Decisions(ctx, f) {
-		switch {
-		case err != nil:
-			return -1, false
-		case total == maxCounted:
-			return total, false
-		}
-		total++
+	if total, exact, err := p.engine.Store.CountUpTo(ctx, f, maxCounted); err == nil {
+		return total, exact
 	}
-	return total, true
+	return -1, false
 }
 
 // searched are the filters of a page's address. A form sends the fields that were
