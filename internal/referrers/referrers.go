@@ -82,6 +82,17 @@ type Flaw string
 
 func (f Flaw) Error() string { return string(f) }
 
+// tooLarge is the Flaw of what has more bytes than are read: it may be what is looked for all the same.
+type tooLarge struct{ Flaw }
+
+func (t tooLarge) Unwrap() error { return t.Flaw }
+
+// IsTooLarge reports whether something was not read for its size. That is a [Flaw] too: what follows is the caller's to say.
+func IsTooLarge(err error) bool {
+	_, is := errors.AsType[tooLarge](err)
+	return is
+}
+
 // A List is what a registry says refers to an image.
 type List struct {
 	Referrers []v1.Descriptor // at most Max
@@ -239,7 +250,7 @@ func (c *Client) Open(
 	ctx context.Context, img attestor.Image, desc v1.Descriptor, limit int64,
 ) (io.ReadCloser, error) {
 	if desc.Size > limit {
-		return nil, Flaw(fmt.Sprintf("it has %d bytes, at most %d are read", desc.Size, limit))
+		return nil, tooLarge{Flaw(fmt.Sprintf("it has %d bytes, at most %d are read", desc.Size, limit))}
 	}
 	if _, err := attestor.ParseDigest(desc.Digest.String()); err != nil {
 		return nil, Flaw("it has no valid digest")
@@ -264,7 +275,7 @@ func (c *Client) Open(
 	// OCI image specification, descriptor: "the content SHOULD be verified against the
 	// provided digest". The library does so at the end of the body, which is reached
 	// unless there is more than the limit.
-	return &bounded{body, limit, Flaw(fmt.Sprintf("it has more than %d bytes", limit))}, nil
+	return &bounded{body, limit, tooLarge{Flaw(fmt.Sprintf("it has more than %d bytes", limit))}}, nil
 }
 
 // repository parses the image's repository with the caller's options.

@@ -301,14 +301,18 @@ type attached struct {
 	list []signed.Statement // where no type is given, of whatever type is asked for
 	err  error
 	none attestor.Image // has no statements
+
+	rejected []string // why others do not count
 }
 
-func (a attached) Attestations(ctx context.Context, img attestor.Image, _ attestor.SignedBy, predicateTypes []string) ([]signed.Statement, error) {
+func (a attached) Attestations(
+	ctx context.Context, img attestor.Image, _ attestor.SignedBy, predicateTypes []string,
+) ([]signed.Statement, []string, error) {
 	if err := stdcmp.Or(a.err, ctx.Err()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if img == a.none {
-		return nil, nil
+		return nil, nil, nil
 	}
 
 	var out []signed.Statement
@@ -318,13 +322,48 @@ func (a attached) Attestations(ctx context.Context, img attestor.Image, _ attest
 		}
 	}
 
-	return out, nil
+	return out, a.rejected, nil
 }
 
 func (a attached) EveryAttestation(
 	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
 ) ([]signed.Statement, error) {
-	return a.Attestations(ctx, img, rule, predicateTypes)
+	list, _, err := a.Attestations(ctx, img, rule, predicateTypes)
+	return list, err
+}
+
+// TestAttachedThatAreRejected: a denial names what was found attached and why it does not count, with the fix for that;
+// beside one that counts it says nothing.
+func TestAttachedThatAreRejected(t *testing.T) {
+	img := elsewhere(t)
+	const why = "it claims to be by mallory (issuer)"
+	of := func(a attached) ([]attestor.Provenance, []attestor.Problem) {
+		s, err := provenance.New(provenance.Config{Attached: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Provenance(t.Context(), []attestor.Image{img}, attestor.ProvenanceNeeds{SignedBy: &attestor.SignedBy{Key: "k"}})
+	}
+
+	for message, a := range map[string]attached{
+		"a provenance statement was found and does not verify: attached: " + why:       {rejected: []string{why}},
+		"2 provenance statements were found and none verifies: attached: " + why:       {rejected: []string{why, why}},
+		"2 provenance statements were found and none verifies: attached: " + why + ";": {rejected: []string{why, "another"}},
+	} {
+		got, problems := of(a)
+		if len(got) > 0 || len(problems) != 1 || problems[0].Status != attestor.StatusDeny || problems[0].Code != attestor.CodeProvenanceMissing ||
+			!strings.HasPrefix(problems[0].Message, message) || !strings.Contains(problems[0].Fix, "spec.provenance.signedBy") {
+			t.Errorf("%s: %+v, %+v", message, got, problems)
+		}
+	}
+
+	const v1 = "https://slsa.dev/provenance/v1"
+	about := []byte(strings.ReplaceAll(`{"_type":"https://in-toto.io/Statement/v1","predicateType":"TYPE","subject":[{"digest":`+
+		`{"sha256":"`+img.Digest().Hex()+`"}}],"predicate":{"runDetails":{"builder":{"id":"b"}}}}`, "TYPE", v1))
+	got, problems := of(attached{rejected: []string{why}, list: []signed.Statement{{PredicateType: v1, Payload: about, Signer: "k"}}})
+	if len(got) != 1 || len(problems) > 0 {
+		t.Errorf("beside one that counts: %+v, %+v", got, problems)
+	}
 }
 
 func TestAttachedKeepsTheContract(t *testing.T) {

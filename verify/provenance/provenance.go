@@ -25,9 +25,10 @@ import (
 // Attached finds in-toto statements that are attached to an image in its
 // registry and whose signer satisfies rule. [signed.Checker] is one.
 type Attached interface {
+	// Attestations also says why others, which claim to be of these types, do not count.
 	Attestations(
 		ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
-	) ([]signed.Statement, error)
+	) (list []signed.Statement, rejected []string, err error)
 	// EveryAttestation is an error unless every statement was read: for those that can speak against an image.
 	EveryAttestation(
 		ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
@@ -111,6 +112,7 @@ type collection struct {
 	verified []attestor.Provenance
 	problems []attestor.Problem
 	refused  int      // statements
+	attached int      // of these, attached for a signer whom the policy names
 	causes   []string // of the refusals; distinct, maxCauses at most
 }
 
@@ -119,14 +121,19 @@ const maxCauses = 4
 
 // deny reports that no statement verifies.
 func (c *collection) deny() {
+	found, fix := fmt.Sprintf("%d provenance statements were found and none verifies", c.refused),
+		"build the image again with Cloud Build, or correct the builder's keys in the configuration"
+	if c.refused == 1 {
+		found = "a provenance statement was found and does not verify"
+	}
+	if c.attached > 0 {
+		fix = "have the statement signed by the signer in spec.provenance.signedBy, or correct that signer"
+	}
+
 	c.problems = append(c.problems, attestor.Problem{
 		Check: attestor.CheckProvenance, Status: attestor.StatusDeny,
 		Reason: attestor.Reason{
-			Code: attestor.CodeProvenanceMissing,
-			Message: fmt.Sprintf(
-				"%d provenance statements were found and none verifies: %s", c.refused, strings.Join(c.causes, "; "),
-			),
-			Fix: "build the image again with Cloud Build, or correct the builder's keys in the configuration",
+			Code: attestor.CodeProvenanceMissing, Message: found + ": " + strings.Join(c.causes, "; "), Fix: fix,
 		},
 	})
 }
@@ -180,7 +187,7 @@ func (s *Source) attached(ctx context.Context, images []attestor.Image, rule att
 
 	for _, img := range images {
 		// The checker returns statements whose signature satisfies the rule, and no others.
-		statements, err := s.c.Attached.Attestations(ctx, img, rule, []string{slsaV02, slsaV1})
+		statements, rejected, err := s.c.Attached.Attestations(ctx, img, rule, []string{slsaV02, slsaV1})
 		if err != nil {
 			c.fail(err, msg, "try again; if it persists, see the gate's log")
 			continue
@@ -189,10 +196,14 @@ func (s *Source) attached(ctx context.Context, images []attestor.Image, rule att
 		for _, st := range statements {
 			p, err := fromSigner(st, img.Digest())
 			if err != nil {
-				c.reject("attached: " + err.Error())
+				rejected = append(rejected, err.Error())
 				continue
 			}
 			c.add(p)
+		}
+		for _, why := range rejected {
+			c.attached++
+			c.reject("attached: " + why)
 		}
 	}
 }

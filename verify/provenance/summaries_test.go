@@ -145,15 +145,16 @@ type halfway struct{ attached }
 
 func (h halfway) Attestations(
 	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
-) ([]signed.Statement, error) {
-	list, err := h.attached.Attestations(ctx, img, rule, predicateTypes)
-	return list, errors.Join(err, errors.New("not all"))
+) ([]signed.Statement, []string, error) {
+	list, rejected, err := h.attached.Attestations(ctx, img, rule, predicateTypes)
+	return list, rejected, errors.Join(err, errors.New("not all"))
 }
 
 func (h halfway) EveryAttestation(
 	ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string,
 ) ([]signed.Statement, error) {
-	return h.Attestations(ctx, img, rule, predicateTypes)
+	list, _, err := h.Attestations(ctx, img, rule, predicateTypes)
+	return list, err
 }
 
 // What comes with an error does not count, and without a reader of summaries it is an error that there are needs of some.

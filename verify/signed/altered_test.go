@@ -299,7 +299,7 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 						_, err := h.check(h.image, key.rule())
 						return err == nil, err
 					}
-					list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
+					list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
 					return len(list) == 1, err
 				}
 
@@ -316,6 +316,9 @@ func TestClassicSignaturesThatCannotBeRead(t *testing.T) {
 
 				case suffix == "sig":
 					refused(t, "", err, tt.flaw)
+
+				case tt.size > 0:
+					unknown(t, "", err, "was not read: it has") // it may be the one that is asked for
 
 				case err != nil:
 					t.Error(err)
@@ -338,13 +341,13 @@ func TestOnlyEnvelopesAreAttestations(t *testing.T) {
 	e := key.envelope(statement(h.image, "p"))
 	e.media = "application/vnd.in-toto+json"
 	h.attach(h.image, "att", e)
-	list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
+	list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
 	if err != nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
 
 	h.attach(h.image, "att", key.envelope(statement(h.image, "p")), key.envelope(statement(h.image, "q")))
-	list, err = checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
+	list, _, err = checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
 	if err != nil || len(list) != 1 || list[0].PredicateType != "p" || !strings.HasPrefix(list[0].Signer, "key sha256:") {
 		t.Errorf("%+v, %v", list, err)
 	}

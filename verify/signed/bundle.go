@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
@@ -29,11 +30,23 @@ const (
 	signPredicate = "https://sigstore.dev/cosign/sign/v1"
 )
 
-// bundleSignature looks for a signature among the referrers, and returns its signer.
-func (c *Checker) bundleSignature(
+// referredSignature looks for a signature among the referrers, and returns its signer.
+func (c *Checker) referredSignature(
 	ctx context.Context, img attestor.Image, m *material, found *findings,
 ) (signer string, ok bool) {
-	c.eachBundle(ctx, img, maxSignature, found, func(b []byte) bool {
+	of := sought{classic: simpleSigningMediaType, limit: maxSignature}
+	c.eachReferred(ctx, img, of, found, func(l referred, b []byte) bool {
+		// cosign's mode oci-1-1 refers to the image with what it otherwise writes under a tag.
+		if l.MediaType == simpleSigningMediaType {
+			by, err := c.verifyClassic(ctx, img, b, l.Annotations, m, false)
+			if err != nil {
+				found.reject("%s", explain(err))
+				return false
+			}
+			signer, ok = by.text, true
+			return true
+		}
+
 		st, err := c.verifyBundle(ctx, img, b, m)
 		if err != nil {
 			found.reject("%s", explain(err))
@@ -52,39 +65,93 @@ func (c *Checker) bundleSignature(
 	return signer, ok
 }
 
-// eachBundle calls f with the bytes of each bundle that refers to img, until f returns
-// true.
-func (c *Checker) eachBundle(
-	ctx context.Context, img attestor.Image, limit int64, found *findings, f func([]byte) bool,
+// A sought is what is looked for among referrers: bundles, and what cosign keeps under its tags.
+type sought struct {
+	classic types.MediaType // of the latter
+	limit   int64           // bytes of each
+	types   []string        // predicate types; nil: not of statements
+}
+
+// A referred is a layer of a referrer that may be signed.
+type referred struct {
+	v1.Descriptor
+	claims string // the predicate type that its manifest names; "" for none
+}
+
+// others reports whether a layer that is too large is said to hold a statement of another type. Whoever says so could as
+// well have left the layer out.
+func (s *sought) others(l referred) bool {
+	return l.Size > s.limit && l.claims != "" && s.types != nil && !OfType(l.claims, s.types)
+}
+
+// eachReferred calls f with each blob among the referrers of img that is sought, until f returns true.
+func (c *Checker) eachReferred(
+	ctx context.Context, img attestor.Image, of sought, found *findings, f func(referred, []byte) bool,
 ) {
+	n := 0
 	for _, desc := range c.referrers(ctx, img, found) {
-		b, err := c.bundle(ctx, desc, img, limit)
-		switch {
-		case err != nil:
+		layers, err := c.holding(ctx, desc, img, of.classic)
+		if err != nil {
 			found.unusable(err)
-		case b != nil && f(b):
-			return
+			continue
+		}
+
+		for _, l := range layers {
+			// One of the rest may be what is looked for.
+			if n++; n > maxCandidates {
+				found.fail(tooMany(n))
+				return
+			}
+
+			if of.others(l) {
+				continue
+			}
+			b, err := c.registry.Blob(ctx, img, l.Descriptor, of.limit)
+			switch {
+			case err != nil:
+				found.unusable(err)
+			case f(l, b):
+				return
+			}
 		}
 	}
 }
 
-// bundle fetches the bundle of one referrer; nil if the referrer is something else, such
-// as an SBOM. The list's descriptor only says which manifest to fetch.
-func (c *Checker) bundle(
-	ctx context.Context, desc v1.Descriptor, img attestor.Image, limit int64,
-) ([]byte, error) {
-	m, err := c.registry.Manifest(ctx, img, desc)
+// notationMediaType is the type of signatures of the Notary Project: of the manifest's config, or of the manifest.
+const notationMediaType = "application/vnd.cncf.notary.signature"
 
-	// What is left out here proves nothing, so that leaving it out can only refuse.
-	switch {
-	case errors.Is(err, referrers.ErrNone):
+// holding returns the layers of one referrer that may be signed; none if the referrer is something else, such as an SBOM.
+// The list's descriptor only says which manifest to fetch.
+func (c *Checker) holding(
+	ctx context.Context, desc v1.Descriptor, img attestor.Image, classic types.MediaType,
+) (layers []referred, err error) {
+	m, err := c.registry.Manifest(ctx, img, desc)
+	if errors.Is(err, referrers.ErrNone) {
 		return nil, nil
-	case m != nil && (len(m.Layers) != 1 || !strings.HasPrefix(string(m.Layers[0].MediaType), bundleMediaType)):
-		return nil, nil
-	case err != nil:
+	}
+	if m == nil {
 		return nil, err
 	}
-	return c.registry.Blob(ctx, img, m.Layers[0], limit)
+
+	if len(m.Layers) == 1 && strings.HasPrefix(string(m.Layers[0].MediaType), bundleMediaType) {
+		return []referred{{m.Layers[0], m.Annotations["dev.sigstore.bundle.predicateType"]}}, err
+	}
+	for _, l := range m.Layers {
+		if l.MediaType == classic {
+			layers = append(layers, referred{l, l.Annotations["predicateType"]})
+		}
+	}
+
+	// What is left out here proves nothing, so that leaving it out can only refuse. Whoever signs with another tool is
+	// told so.
+	isNotation := m.ArtifactType == notationMediaType || m.Config.MediaType == notationMediaType
+	switch {
+	case len(layers) > 0:
+		return layers, err
+	case isNotation && classic == simpleSigningMediaType && err == nil:
+		return nil, referrers.Flaw("it is a signature of the Notary Project (notation); those of Sigstore are read")
+	}
+	return nil, nil
 }
 
 // verifyBundle verifies one bundle against the rule and the image, and returns its

@@ -95,7 +95,7 @@ func judgeRecording(t *testing.T, dir, version string) {
 
 				got, err = h.check(img, newKey(t).rule())
 				refused(t, got, err, "")
-				list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
+				list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
 				if want := strings.HasPrefix(way, "attest-"); err != nil || (len(list) == 1) != want {
 					t.Errorf("%s: attestations %v, %v", way, list, err)
 				}

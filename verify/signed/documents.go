@@ -20,8 +20,8 @@ import (
 // Wanted says which documents [Checker.Documents] reads.
 type Wanted struct {
 	Rule       *attestor.SignedBy // whose signature counts; nil: nobody's
-	Predicates []string           // types of in-toto statements
-	Media      []string           // media types of documents by themselves
+	Predicates []string           // types of in-toto statements, each in every version: see [OfType]
+	Media      []string           // media types of documents by themselves, without parameters
 	Limit      int64              // bytes of one document, or of a statement with it
 	Number     int                // of documents
 
@@ -34,6 +34,15 @@ type Wanted struct {
 	// Budget bounds the bytes of all documents that are held at one time. A document
 	// waits for its share.
 	Budget *semaphore.Weighted
+}
+
+// OfType reports whether a type of in-toto statements is one of some, in whatever version: https://spdx.dev/Document/v3
+// is one of https://spdx.dev/Document. Whoever wants a type gets the versions that it does not know too: one that is left
+// out unread would speak for the image by its silence.
+func OfType(predicateType string, types []string) bool {
+	return slices.ContainsFunc(types, func(t string) bool {
+		return predicateType == t || strings.HasPrefix(predicateType, t+"/")
+	})
 }
 
 // A Document is attached to an image.
@@ -147,8 +156,7 @@ func (d *documents) tagged(ctx context.Context) {
 	for _, l := range d.layers(stem+".att", m, err) {
 		// The annotation is a hint of whoever wrote the tag, who could as well have left the
 		// entry out.
-		predicate := l.Annotations["predicateType"]
-		if l.MediaType == dsseMediaType && (predicate == "" || slices.Contains(d.want.Predicates, predicate)) {
+		if l.MediaType == dsseMediaType && d.wanted(l.Annotations["predicateType"]) {
 			d.take(ctx, stem+".att", l, form{envelope: true})
 		}
 	}
@@ -157,6 +165,18 @@ func (d *documents) tagged(ctx context.Context) {
 	for _, l := range d.layers(stem+".sbom", m, err) {
 		d.bare(ctx, stem+".sbom", l, "")
 	}
+}
+
+// wanted reports whether statements of a type are asked for. One whose type is not said here may be of any.
+func (d *documents) wanted(predicateType string) bool {
+	return predicateType == "" || OfType(predicateType, d.want.Predicates)
+}
+
+// plainMedia is a media type without its parameters: CycloneDX writes application/vnd.cyclonedx+json; version=1.6. RFC
+// 2045, 5.1: "The type, subtype, and parameter names are not case sensitive."
+func plainMedia(mediaType string) string {
+	t, _, _ := strings.Cut(mediaType, ";")
+	return strings.ToLower(strings.TrimSpace(t))
 }
 
 // referring reads the referrers of the image.
@@ -185,12 +205,11 @@ func (d *documents) referring(ctx context.Context) {
 
 // maybe reports whether a referrer could be a document, by what the list says of it.
 func (d *documents) maybe(r v1.Descriptor) bool {
-	switch t := r.ArtifactType; {
+	switch t := plainMedia(r.ArtifactType); {
 	case strings.HasPrefix(t, bundleMediaType):
-		predicate := r.Annotations["dev.sigstore.bundle.predicateType"]
-		return predicate == "" || slices.Contains(d.want.Predicates, predicate)
-	case t == "", t == "application/vnd.oci.empty.v1+json", t == typeDocker, t == inTotoMedia,
-		t == string(types.OCIConfigJSON), t == typeCosign:
+		return d.wanted(r.Annotations["dev.sigstore.bundle.predicateType"])
+	case t == "", t == "application/vnd.oci.empty.v1+json", t == typeDocker, t == inTotoMedia, t == dsseMediaType,
+		t == string(types.OCIConfigJSON), t == typeCosign, t == typeCosignAttested:
 		return true
 	default:
 		return slices.Contains(d.want.Media, t)
@@ -201,6 +220,9 @@ const (
 	inTotoMedia = "application/vnd.in-toto+json"
 	typeDocker  = "application/vnd.docker.attestation.manifest.v1+json"
 	typeCosign  = "application/vnd.dev.cosign.artifact.sbom.v1+json" // of cosign attach sbom, as the config's type
+
+	// typeCosignAttested is of cosign attest in its mode oci-1-1.
+	typeCosignAttested = "application/vnd.dev.cosign.artifact.att.v1+json"
 )
 
 // referrer reads one referrer. The list's descriptor only says which manifest to fetch.
@@ -220,11 +242,17 @@ func (d *documents) referrer(ctx context.Context, r v1.Descriptor) {
 		// OCI image specification 1.0 has no artifactType, and 1.1 says of a manifest without one: "set to the config
 		// descriptor mediaType value". The layers of both are read alike: one may be a document that refuses the image.
 		artifact := cmp.Or(m.ArtifactType, string(m.Config.MediaType))
-		if strings.HasPrefix(string(l.MediaType), bundleMediaType) {
+		switch {
+		case strings.HasPrefix(string(l.MediaType), bundleMediaType):
 			d.take(ctx, place, l, form{envelope: true, bundle: true})
-			continue
+		case l.MediaType == dsseMediaType:
+			// An envelope without a bundle, as under the tag of attestations.
+			if d.wanted(l.Annotations["predicateType"]) {
+				d.take(ctx, place, l, form{envelope: true})
+			}
+		default:
+			d.statementOrBare(ctx, place, l, artifact, "")
 		}
-		d.statementOrBare(ctx, place, l, artifact, "")
 	}
 }
 
@@ -259,8 +287,7 @@ func (d *documents) statementOrBare(ctx context.Context, place string, l v1.Desc
 		d.bare(ctx, place, l, artifact)
 		return
 	}
-	predicate := l.Annotations["in-toto.io/predicate-type"]
-	if predicate == "" || slices.Contains(d.want.Predicates, predicate) {
+	if d.wanted(l.Annotations["in-toto.io/predicate-type"]) {
 		d.take(ctx, place, l, form{statement: true, signer: signer})
 	}
 }
@@ -268,8 +295,8 @@ func (d *documents) statementOrBare(ctx context.Context, place string, l v1.Desc
 // bare reads a layer that is a document by itself. artifact is the artifact type of its
 // manifest, for layers whose own type says nothing.
 func (d *documents) bare(ctx context.Context, place string, l v1.Descriptor, artifact string) {
-	media, _, _ := strings.Cut(string(l.MediaType), ";")
-	if slices.Contains(d.want.Media, media) || slices.Contains(d.want.Media, artifact) {
+	if slices.Contains(d.want.Media, plainMedia(string(l.MediaType))) ||
+		slices.Contains(d.want.Media, plainMedia(artifact)) {
 		d.take(ctx, place, l, form{})
 	}
 }

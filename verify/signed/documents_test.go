@@ -135,6 +135,24 @@ func TestDocumentsAndWhoSignedThem(t *testing.T) {
 		{"a document with a parameter", func(h *host, st []byte) {
 			h.attach(h.image, "sbom", entry{payload: st, media: documentMedia + ";version=2.3"})
 		}, key, "tag .sbom|||%s"},
+		{"a document whose artifact type has a parameter", func(h *host, st []byte) {
+			h.Refer(h.Head(h.image), "Application/SPDX+JSON; version=2.3", "application/octet-stream", st)
+		}, key, "referrer|||%s"},
+		{"an envelope as a referrer", func(h *host, st []byte) {
+			h.referEntries(h.image, cosignAttestation, dsse(key, st, predicate("p")))
+		}, key, "referrer|" + statementMedia + "|key|%s"},
+		{"an envelope as a referrer, by a stranger", func(h *host, st []byte) {
+			h.referEntries(h.image, envelopeMedia, dsse(stranger, st, nil))
+		}, key, "referrer|" + statementMedia + "||%s"},
+		{"an envelope as a referrer, of another type", func(h *host, st []byte) {
+			h.referEntries(h.image, cosignAttestation, dsse(key, st, predicate("q")))
+		}, key, ""},
+		{"an envelope of a version of the type", func(h *host, st []byte) {
+			h.attach(h.image, "att", dsse(key, st, predicate("p/v3")))
+		}, key, "tag .att|" + statementMedia + "|key|%s"},
+		{"an envelope of a type that begins so", func(h *host, st []byte) {
+			h.attach(h.image, "att", dsse(key, st, predicate("pq")))
+		}, key, ""},
 		{"another document under a tag",
 			func(h *host, st []byte) { h.attach(h.image, "sbom", entry{payload: st, media: "text/x"}) }, key, ""},
 		{"nothing", func(*host, []byte) {}, key, ""},

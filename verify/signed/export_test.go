@@ -66,7 +66,10 @@ func Timestamp(text string, about []byte, trusted root.TrustedMaterial) (time.Ti
 
 // Referrer fetches the bundle that an entry of a list of referrers describes.
 func Referrer(ctx context.Context, c *Checker, img attestor.Image, desc v1.Descriptor) (b []byte, flaw string, err error) {
-	b, err = c.bundle(ctx, desc, img, maxSignature)
+	layers, err := c.holding(ctx, desc, img, simpleSigningMediaType)
+	if err == nil && len(layers) > 0 {
+		b, err = c.registry.Blob(ctx, img, layers[0].Descriptor, maxSignature)
+	}
 	if f, ok := errors.AsType[referrers.Flaw](err); ok {
 		return b, string(f), nil
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/attestor-gate/attestor"
 	"github.com/attestor-gate/attestor/internal/plain"
 	"github.com/attestor-gate/attestor/internal/referrers"
 )
@@ -16,6 +17,8 @@ type findings struct {
 	rejected int
 	reasons  []string // distinct, maxReasons at most
 	unread   error
+
+	largeIsUnread bool // what is too large counts as not read; else as rejected
 }
 
 // maxReasons keeps a message readable whatever was pushed.
@@ -39,6 +42,14 @@ func (f *findings) fail(err error) {
 
 // unusable notes an error of the registry's reader: a flaw rejects what was read.
 func (f *findings) unusable(err error) {
+	if f.largeIsUnread && referrers.IsTooLarge(err) {
+		f.fail(&attestor.Error{
+			Kind: attestor.Upstream, Code: attestor.CodeBaseSignatureUnknown,
+			Msg: "a statement that is attached was not read: " + err.Error(),
+			Fix: "delete it, or divide it",
+		})
+		return
+	}
 	if flaw, ok := errors.AsType[referrers.Flaw](err); ok {
 		f.reject("%s", flaw)
 		return

@@ -143,6 +143,6 @@ func TestPanicsEverywhere(t *testing.T) {
 
 	got, err := ch.Check(t.Context(), h.image, key.rule())
 	unknown(t, got, err, "could not be checked")
-	_, err = ch.Attestations(t.Context(), h.image, key.rule(), []string{"p"})
+	_, _, err = ch.Attestations(t.Context(), h.image, key.rule(), []string{"p"})
 	unknown(t, "", err, "could not be checked")
 }

@@ -56,7 +56,7 @@ func judgeKeyless(t *testing.T, dir string) {
 			}
 
 			for img, want := range map[attestor.Image]int{attested: 1, signedBy: 0, byMallory: 0} {
-				list, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
+				list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), img, rule, []string{slsa})
 				if err != nil || len(list) != want {
 					t.Errorf("attestations %v, %v; want %d", list, err, want)
 				}

@@ -136,7 +136,7 @@ func TestAttestations(t *testing.T) {
 				"keyless": {sig.rule(), 1, subject},
 				"nobody":  {newKey(t).rule(), 0, ""},
 			} {
-				list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, tt.rule, []string{want})
+				list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, tt.rule, []string{want})
 				if err != nil || len(list) != tt.count {
 					t.Fatalf("%s: %d statements, %v; want %d", name, len(list), err, tt.count)
 				}
@@ -156,6 +156,6 @@ func TestAttestations(t *testing.T) {
 	}
 
 	h := plain(t)
-	_, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, attestor.SignedBy{}, []string{want})
+	_, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, attestor.SignedBy{}, []string{want})
 	unknown(t, "", err, "neither a key nor an identity")
 }

@@ -1,7 +1,7 @@
 // Package signed verifies cosign signatures of images and decides whether one of
-// them satisfies a policy's signedBy rule. It reads signatures (classic .sig tags
-// and Sigstore bundles, by the referrers API or its fallback tag) and attestations
-// (.att tags and bundles) from the image's registry, and verifies them against
+// them satisfies a policy's signedBy rule. It reads signatures (classic ones, under .sig
+// tags or as referrers, and Sigstore bundles, by the referrers API or its fallback tag)
+// and attestations (.att tags, envelopes and bundles) from the image's registry, and verifies them against
 // keys and trusted roots that are files: it never talks to Rekor, Fulcio or TUF,
 // and no environment variable changes it.
 //
@@ -186,7 +186,7 @@ func (c *Checker) search(ctx context.Context, img attestor.Image, rule attestor.
 	if signer, ok := c.classicSignature(ctx, img, m, found); ok {
 		return signer, nil
 	}
-	if signer, ok := c.bundleSignature(ctx, img, m, found); ok {
+	if signer, ok := c.referredSignature(ctx, img, m, found); ok {
 		return signer, nil
 	}
 

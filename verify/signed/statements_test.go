@@ -26,7 +26,13 @@ type look func(context.Context, attestor.Image, attestor.SignedBy, []string) ([]
 func looks(t *testing.T) map[string]look {
 	t.Helper()
 	ch := checker(t, signed.Config{})
-	return map[string]look{"any": ch.Attestations, "every": ch.EveryAttestation}
+	return map[string]look{
+		"any": func(ctx context.Context, img attestor.Image, rule attestor.SignedBy, types []string) ([]signed.Statement, error) {
+			list, _, err := ch.Attestations(ctx, img, rule, types)
+			return list, err
+		},
+		"every": ch.EveryAttestation,
+	}
 }
 
 // A statement comes with the envelope that was signed, as it stands without a bundle:

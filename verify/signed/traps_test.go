@@ -58,7 +58,7 @@ func TestTrap01HostileAnnotations(t *testing.T) {
 			bad.media, bad.payload = "application/vnd.dsse.envelope.v1+json",
 				[]byte(`{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}`)
 			h.attach(h.image, "att", bad)
-			if list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, sig.rule(), []string{signPredicate}); err != nil || len(list) > 0 {
+			if list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, sig.rule(), []string{signPredicate}); err != nil || len(list) > 0 {
 				t.Errorf("attestations: %v, %v", list, err)
 			}
 		})
@@ -142,7 +142,7 @@ func TestTrap04MovedSignature(t *testing.T) {
 		refused(t, got, err, "another digest")
 	}
 
-	if list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p", signPredicate}); err != nil || len(list) > 0 {
+	if list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, key.rule(), []string{"p", signPredicate}); err != nil || len(list) > 0 {
 		t.Errorf("attestations: %v, %v", list, err)
 	}
 }
@@ -398,7 +398,7 @@ func TestTrap12Deadline(t *testing.T) {
 			// Nor does it hang where the caller has all the time in the world.
 			got, err = within(t, signed.Config{}, 50*time.Millisecond).Check(t.Context(), h.image, key.rule())
 			unknown(t, got, err, "could not be checked")
-			_, err = within(t, signed.Config{}, 50*time.Millisecond).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
+			_, _, err = within(t, signed.Config{}, 50*time.Millisecond).Attestations(t.Context(), h.image, key.rule(), []string{"p"})
 			if path == "/referrers/" {
 				unknown(t, "", err, "could not be checked")
 			}

@@ -70,7 +70,7 @@ func TestStatementsOfWorkflows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := plain(t)
 			h.refer(h.image, bundleMedia, tt.bundle(h.image))
-			list, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, rule, []string{predicate})
+			list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, rule, []string{predicate})
 			if err != nil || (len(list) == 1) != tt.want || len(list) > 1 {
 				t.Fatalf("%+v, %v", list, err)
 			}

@@ -33,7 +33,7 @@ func attached(st signed.Statement, images []attestor.Image) ([]attestor.VEXState
 	if err := decode(st.Payload, &s); err != nil {
 		return nil, err
 	}
-	if slices.Contains(openVEX(), st.PredicateType) {
+	if signed.OfType(st.PredicateType, openVEX()) {
 		return readOpenVEX(s.Predicate, images)
 	}
 	return readCycloneDX(s.Predicate, images)

@@ -72,13 +72,14 @@ func ProvenanceSource(t *testing.T, s interface {
 
 // Attachments is the suite of provenance.Attached, for any type of statement.
 func Attachments[S any](t *testing.T, a interface {
-	Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, error)
+	Attestations(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S, []string,
+		error)
 	EveryAttestation(ctx context.Context, img attestor.Image, rule attestor.SignedBy, predicateTypes []string) ([]S,
 		error)
 }, with, without attestor.Image, rule attestor.SignedBy, predicateType string) {
-	got, err := a.Attestations(t.Context(), with, rule, []string{predicateType})
-	if err != nil || len(got) == 0 {
-		t.Errorf("of the image with a statement: %d, %v", len(got), err)
+	got, rejected, err := a.Attestations(t.Context(), with, rule, []string{predicateType})
+	if err != nil || len(got) == 0 || len(rejected) != 0 {
+		t.Errorf("of the image with a statement: %d, rejected %q, %v", len(got), rejected, err)
 	}
 	got, err = a.EveryAttestation(t.Context(), with, rule, []string{predicateType})
 	if err != nil || len(got) == 0 {
@@ -88,18 +89,18 @@ func Attachments[S any](t *testing.T, a interface {
 	if err == nil || len(got) != 0 {
 		t.Errorf("every one, asked with an ended context: %d, %v", len(got), err)
 	}
-	got, err = a.Attestations(t.Context(), with, rule, []string{"https://example.com/another/type"})
-	if err != nil || len(got) != 0 {
-		t.Errorf("of another type: %d, %v", len(got), err)
+	got, rejected, err = a.Attestations(t.Context(), with, rule, []string{"https://example.com/another/type"})
+	if err != nil || len(got)+len(rejected) != 0 {
+		t.Errorf("of another type: %d, rejected %q, %v", len(got), rejected, err)
 	}
 
-	got, err = a.Attestations(t.Context(), without, rule, []string{predicateType})
-	if err != nil || len(got) != 0 {
-		t.Errorf("of the image without a statement: %d, %v", len(got), err)
+	got, rejected, err = a.Attestations(t.Context(), without, rule, []string{predicateType})
+	if err != nil || len(got)+len(rejected) != 0 {
+		t.Errorf("of the image without a statement: %d, rejected %q, %v", len(got), rejected, err)
 	}
-	got, err = a.Attestations(gone(t), without, rule, []string{predicateType})
-	if err == nil || len(got) != 0 {
-		t.Errorf("asked with an ended context: %d, %v", len(got), err)
+	got, rejected, err = a.Attestations(gone(t), without, rule, []string{predicateType})
+	if err == nil || len(got)+len(rejected) != 0 {
+		t.Errorf("asked with an ended context: %d, rejected %q, %v", len(got), rejected, err)
 	}
 }
 

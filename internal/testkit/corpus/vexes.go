@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"net/http"
@@ -141,6 +142,23 @@ func vexes() []Case {
 			d attestor.Digest) {
 			s.refer(key.Bundle(Predicate(d, open, says("not_affected")(d))))
 			s.refer(key.Bundle(Predicate(d, open, OpenVEX(OCIProduct(d), id, "affected", now.Add(-time.Hour)))))
+		}),
+		claimed("beside a newer one of a version to come that says affected", attached, refused, func(_ *Place, s *signing,
+			d attestor.Digest) {
+			s.refer(key.Bundle(Predicate(d, open, says("not_affected")(d))))
+			s.refer(key.Bundle(Predicate(d, "https://openvex.dev/ns/v0.9.0",
+				OpenVEX(OCIProduct(d), id, "affected", now.Add(-time.Hour)))))
+		}),
+		claimed("beside a newer one in an envelope of its own that says affected", attached, refused, func(_ *Place, s *signing,
+			d attestor.Digest) {
+			s.refer(key.Bundle(Predicate(d, open, says("not_affected")(d))))
+			s.referDocument("application/vnd.dsse.envelope.v1+json",
+				key.Envelope(Predicate(d, open, OpenVEX(OCIProduct(d), id, "affected", now.Add(-time.Hour)))).Payload)
+		}),
+		claimed("beside one that is larger than is read", attached, undecided(attestor.CodeFixableSeverityExceeded,
+			attestor.CodeVEXUnavailable), func(_ *Place, s *signing, d attestor.Digest) {
+			s.refer(key.Bundle(Predicate(d, open, says("not_affected")(d))))
+			s.referDocument(BundleMedia, bytes.Repeat([]byte(" "), 8<<20+1))
 		}),
 		claimed("signed and malformed", attached, undecided(attestor.CodeFixableSeverityExceeded,
 			attestor.CodeVEXUnavailable),
