@@ -12,6 +12,7 @@ type SBOM struct {
 	Statement Digest    `json:"statement,omitempty"` // of the bytes of the in-toto statement that holds it; "" for a document by itself
 	SignedBy  string    `json:"signedBy,omitempty"`  // the [SignedBy.Text] of the rule that a signature satisfied; "" for none
 	Signer    string    `json:"signer,omitempty"`    // who that is, for people
+	About     []Package `json:"about,omitempty"`     // what the document is about, where that is a package and no image
 	Packages  []Package `json:"packages,omitempty"`
 }
 

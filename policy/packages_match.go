@@ -29,6 +29,12 @@ func (j *judgement) contents(e *attestor.PlatformEvidence, counting []*attestor.
 		for k := range s.Packages {
 			c.match(&s.Packages[k], by, counts)
 		}
+
+		// What a document is about is the image, or the program in it: a denied package refuses all the same. Whether
+		// one's own program is allowed, and its license, nobody asks.
+		for k := range s.About {
+			c.denied(&s.About[k], nil, by)
+		}
 	}
 
 	// The scan counts too: a document may leave out a package that the scanner saw.

@@ -1,6 +1,7 @@
 package sbom
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -15,7 +16,7 @@ func (r *reader) components(depth int) error {
 }
 
 // metadata reads the component that a CycloneDX document is about, for those within it: it
-// is the image itself, and no package in it.
+// is the image itself, and no package in it, unless its package URL says so; see [isPackage].
 func (r *reader) metadata() error {
 	return object(r.dec, 0, func(name string) error {
 		if name != "component" {
@@ -28,7 +29,7 @@ func (r *reader) metadata() error {
 // component reads one CycloneDX component. about is true for the document's own.
 func (r *reader) component(depth int, about bool) error {
 	var p named
-	kind := ""
+	kind, group := "", false
 	err := object(r.dec, depth, func(name string) (err error) {
 		switch name {
 		case "type":
@@ -45,6 +46,12 @@ func (r *reader) component(depth int, about bool) error {
 			p.purls = append(p.purls, purl)
 		case "licenses":
 			err = array(r.dec, func() error { return r.cycloneLicense(&p) })
+		case "properties":
+			err = array(r.dec, func() error {
+				is, err := r.groupOfTrivy()
+				group = group || is
+				return err
+			})
 		case "components":
 			// Components within components are packages in the image as well.
 			err = r.components(depth + 1)
@@ -53,15 +60,38 @@ func (r *reader) component(depth int, about bool) error {
 		}
 		return err
 	})
-	if err != nil || about {
+	if err != nil {
 		return err
 	}
+	if about {
+		r.about = slices.DeleteFunc(p.located(), func(p attestor.Package) bool { return !isPackage(p) })
+		return nil
+	}
 
-	// Files and the operating system are no packages, unless they say which one.
-	if (kind == "file" || kind == "operating-system") && len(p.purls) == 0 {
+	// Files, the operating system and the groups of Trivy are no packages, unless they say which one.
+	isNone := kind == "file" || kind == "operating-system" || kind == "application" && group
+	if isNone && len(p.purls) == 0 {
 		return nil
 	}
 	return r.keep(&p)
+}
+
+// groupOfTrivy reads a property of a component, and reports whether it says that the component is a lock file, or a
+// program, in which Trivy found packages. Those are components of their own.
+func (r *reader) groupOfTrivy() (bool, error) {
+	property, value := "", ""
+	err := object(r.dec, 0, func(name string) (err error) {
+		switch name {
+		case "name":
+			property, err = text(r.dec, MaxBytes)
+		case "value":
+			value, err = text(r.dec, MaxBytes)
+		default:
+			err = r.dec.SkipValue()
+		}
+		return err
+	})
+	return property == "aquasecurity:trivy:Class" && value == "lang-pkgs", err
 }
 
 // cycloneLicense reads one choice of licenses: an expression, or one license by its SPDX
@@ -108,11 +138,22 @@ func (r *reader) license(p *named) error {
 // spdxPackage reads one package of an SPDX document.
 func (r *reader) spdxPackage() error {
 	var p named
-	id := ""
+	id, purpose, group := "", "", false
+	grouped := func(comment string) { group = group || comment == "Class: lang-pkgs" }
 	err := object(r.dec, 0, func(name string) (err error) {
 		switch name {
 		case "SPDXID":
 			id, err = text(r.dec, maxText)
+		case "primaryPackagePurpose":
+			purpose, err = text(r.dec, maxText)
+		case "annotations":
+			err = array(r.dec, func() error { return r.comment(grouped) })
+		case "attributionTexts": // where earlier versions of Trivy have its annotations
+			err = array(r.dec, func() error {
+				said, err := text(r.dec, MaxBytes)
+				grouped(said)
+				return err
+			})
 		case "name":
 			p.name, err = text(r.dec, maxText)
 		case "versionInfo":
@@ -132,14 +173,34 @@ func (r *reader) spdxPackage() error {
 
 	// SPDX 2.3, 7.13: NOASSERTION and NONE say nothing of the license.
 	p.licenses = slices.DeleteFunc(p.licenses, func(l string) bool { return l == "NOASSERTION" || l == "NONE" })
+
+	// As in CycloneDX: files, the operating system and the groups of Trivy are no packages, unless they say which one.
+	isNone := purpose == "FILE" || purpose == "OPERATING-SYSTEM" || purpose == "OPERATING_SYSTEM" ||
+		purpose == "APPLICATION" && group
+	if isNone && len(p.purls) == 0 {
+		return nil
+	}
+
 	before := len(r.packages)
 	if err := r.keep(&p); err != nil {
 		return err
 	}
 	for range r.packages[before:] {
-		r.spdx = append(r.spdx, id)
+		r.spdx = append(r.spdx, spdxEntry{id: id, image: purpose == "CONTAINER"})
 	}
 	return nil
+}
+
+// comment reads an annotation, and calls said with its comment.
+func (r *reader) comment(said func(string)) error {
+	return object(r.dec, 0, func(name string) error {
+		if name != "comment" {
+			return r.dec.SkipValue()
+		}
+		comment, err := text(r.dec, MaxBytes)
+		said(comment)
+		return err
+	})
 }
 
 // externalRef reads a reference, and keeps package URLs.
@@ -156,7 +217,8 @@ func (r *reader) externalRef(p *named) error {
 		}
 		return err
 	})
-	if err != nil || kind != "purl" {
+	// SPDX 2.3, F.3 calls it purl. Libraries write the address of that word, as for http://spdx.org/rdf/references/purl.
+	if err != nil || kind[strings.LastIndexByte(kind, '/')+1:] != "purl" {
 		return err
 	}
 
@@ -203,14 +265,36 @@ func (r *reader) leaveOutDescribed() {
 	if len(r.described) != 1 || r.described[0] == "" {
 		return
 	}
+
+	var about, unnamed []attestor.Package
 	kept := r.packages[:0]
 	for i, p := range r.packages {
-		if r.spdx[i] != r.described[0] {
+		switch of := r.spdx[i]; {
+		case of.id != r.described[0]:
 			kept = append(kept, p)
+		case isPackage(p):
+			about = append(about, p)
+		case p.Type == "" && !of.image:
+			unnamed = append(unnamed, p)
 		}
 	}
 	r.packages = kept
+
+	// Beside nothing else, what has no package URL is no more likely to be the image than to be a package.
+	if r.about = about; len(kept) == 0 && len(about) == 0 {
+		r.about = unnamed
+	}
 }
+
+// An spdxEntry is what an SPDX document says of a package beside its name.
+type spdxEntry struct {
+	id    string
+	image bool // its purpose is that of a container image
+}
+
+// isPackage reports whether a package URL names a package, and not an image. Documents of applications, which are
+// attached to images too, are about one: pkg:maven/com.acme/app@1.0.
+func isPackage(p attestor.Package) bool { return p.Type != "" && p.Type != "oci" && p.Type != "docker" }
 
 // named is a package as a document names it.
 type named struct {
@@ -221,30 +305,13 @@ type named struct {
 
 // keep adds a package by each of its package URLs, or by its name.
 func (r *reader) keep(p *named) error {
-	slices.Sort(p.purls)
-	kept := 0
-	for _, text := range slices.Compact(p.purls) {
-		u, err := packageurl.FromString(text)
-		if err != nil || u.Name == "" {
-			continue
-		}
-
-		// The package URL outweighs the fields beside it: policies are written in its terms.
-		version := u.Version
-		if version == "" {
-			version = p.version
-		}
-		name := u.Name
-		if u.Namespace != "" {
-			name = u.Namespace + "/" + u.Name
-		}
-		kept++
-		err = r.add(attestor.Package{Type: u.Type, Name: name, Version: version, Licenses: p.licenses})
-		if err != nil {
+	all := p.located()
+	for _, one := range all {
+		if err := r.add(one); err != nil {
 			return err
 		}
 	}
-	if kept > 0 {
+	if len(all) > 0 {
 		return nil
 	}
 
@@ -258,4 +325,25 @@ func (r *reader) keep(p *named) error {
 		name = strings.TrimSuffix(p.group, "/") + "/" + p.name
 	}
 	return r.add(attestor.Package{Name: name, Version: p.version, Licenses: p.licenses})
+}
+
+// located is the package by each of its package URLs that can be read.
+func (p *named) located() (out []attestor.Package) {
+	slices.Sort(p.purls)
+	for _, text := range slices.Compact(p.purls) {
+		u, err := packageurl.FromString(text)
+		if err != nil || u.Name == "" {
+			continue
+		}
+
+		// The package URL outweighs the fields beside it: policies are written in its terms.
+		name := u.Name
+		if u.Namespace != "" {
+			name = u.Namespace + "/" + u.Name
+		}
+		out = append(out, attestor.Package{
+			Type: u.Type, Name: name, Version: cmp.Or(u.Version, p.version), Licenses: p.licenses,
+		})
+	}
+	return out
 }

@@ -23,7 +23,8 @@ const (
 	maxText     = 1024 // bytes of a name, version or identifier
 	maxPurl     = 4096 // bytes of a package URL
 	maxLicense  = 2048 // bytes of a license; a longer one is a text, and no expression
-	maxLicenses = 64   // of one package
+	maxLicenses = 256  // of one package; Debian's copyright files name some dozens
+	maxAbout    = 64   // package URLs of what a document is about
 	maxNested   = 32   // components within each other
 )
 
@@ -52,7 +53,7 @@ func malformed(format string, args ...any) error {
 }
 
 // ReadStatement reads the document in an in-toto statement about digest, of at most limit
-// packages. Format, Version and Packages of the result are set.
+// packages. Format, Version, About and Packages of the result are set.
 func ReadStatement(statement []byte, digest attestor.Digest, limit int) (attestor.SBOM, error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(statement))
 	var kind, predicateType string
@@ -118,7 +119,7 @@ func subjects(dec *jsontext.Decoder, digest attestor.Digest) (n int, err error) 
 }
 
 // Read reads one document of at most limit packages: SPDX 2 or CycloneDX in JSON. Format,
-// Version and Packages of the result are set. It is strict: a document that another
+// Version, About and Packages of the result are set. It is strict: a document that another
 // reader could understand otherwise is refused.
 func Read(doc []byte, limit int) (attestor.SBOM, error) {
 	r := &reader{dec: jsontext.NewDecoder(bytes.NewBuffer(doc)), limit: limit}
@@ -154,8 +155,9 @@ type reader struct {
 	bomFormat, specVersion, spdxVersion, context string
 	hasPackages, hasComponents                   bool
 
-	spdx      []string // identifiers of the packages of an SPDX document
-	described []string // identifiers of what the document is about
+	spdx      []spdxEntry        // of the packages of an SPDX document
+	described []string           // identifiers of what the document is about
+	about     []attestor.Package // what the document is about, where that is no image
 }
 
 // member reads one member of the document.
@@ -206,17 +208,29 @@ func (r *reader) result() (attestor.SBOM, error) {
 		if r.bomFormat != "CycloneDX" || !version(r.specVersion, "1.") {
 			return attestor.SBOM{}, &Error{Unsupported, "it is not CycloneDX of version 1"}
 		}
-		return attestor.SBOM{Format: attestor.FormatCycloneDX, Version: r.specVersion, Packages: r.packages}, nil
+		return r.document(attestor.FormatCycloneDX, r.specVersion)
 	case spdx:
 		if !version(r.spdxVersion, "SPDX-2.") {
 			return attestor.SBOM{}, &Error{Unsupported, "it is not SPDX of version 2"}
 		}
 		r.leaveOutDescribed()
-		return attestor.SBOM{Format: attestor.FormatSPDX, Version: r.spdxVersion[len("SPDX-"):], Packages: r.packages},
-			nil
+		return r.document(attestor.FormatSPDX, r.spdxVersion[len("SPDX-"):])
 	}
 
 	return attestor.SBOM{}, &Error{Unsupported, "it is neither CycloneDX nor SPDX"}
+}
+
+// document is what was read. What it is about no limit of packages counts, so that its number is bounded here, and its
+// licenses, which nobody judges, are left out.
+func (r *reader) document(format, version string) (attestor.SBOM, error) {
+	if len(r.about) > maxAbout {
+		return attestor.SBOM{}, malformed("it is about a package with more than %d package URLs", maxAbout)
+	}
+	for i := range r.about {
+		r.about[i].Licenses = nil
+	}
+
+	return attestor.SBOM{Format: format, Version: version, About: r.about, Packages: r.packages}, nil
 }
 
 // version reports whether v is a prefix and one or two digits.

@@ -194,7 +194,11 @@ func TestDocuments(t *testing.T) {
 			`"components":[{"type":"library","name":"b"}]}}`), ok, []string{"b"}},
 		"files and systems are none": {cyclone(`"components":[{"type":"file","name":"/a"},` +
 			`{"type":"operating-system","name":"debian"},{"type":"library","name":"b"}]`), ok, []string{"b"}},
-		"a file that is a package":    {cyclone(`"components":[{"type":"file","name":"/a","purl":"pkg:maven/g/a@1"}]`), ok, []string{"pkg:maven/g/a@1"}},
+		"a file that is a package": {cyclone(`"components":[{"type":"file","name":"/a","purl":"pkg:maven/g/a@1"}]`), ok, []string{"pkg:maven/g/a@1"}},
+		"a package URL by its address": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":` +
+			`"http://spdx.org/rdf/references/purl","referenceLocator":"pkg:maven/g/a@1"}]}]`), ok, []string{"pkg:maven/g/a@1"}},
+		"another reference by its address": {spdx(`"packages":[{"name":"x","externalRefs":[{"referenceType":` +
+			`"http://spdx.org/rdf/references/cpe23Type","referenceLocator":"pkg:maven/g/a@1"}]}]`), ok, []string{"x"}},
 		"null lists":                  {cyclone(`"components":null`), ok, nil},
 		"no members":                  {`{}`, sbom.Unsupported, nil},
 		"SPDX 3":                      {`{"@context":"x","@graph":[]}`, sbom.Unsupported, nil},
@@ -237,6 +241,129 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// TestSubjects: what a document is about is the image, or a package, which is kept apart: it is no package beside others,
+// and a denied one is denied.
+func TestSubjects(t *testing.T) {
+	spdx := func(subject string) string {
+		return `{"spdxVersion":"SPDX-2.3","packages":[{"SPDXID":"SPDXRef-s",` + subject + `},{"name":"a","SPDXID":"SPDXRef-a"}],` +
+			`"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-s"}]}`
+	}
+	purl := func(p string) string {
+		return `"name":"s","externalRefs":[{"referenceType":"purl","referenceLocator":"` + p + `"}]`
+	}
+	alone := func(doc string) string { return strings.Replace(doc, `,{"name":"a","SPDXID":"SPDXRef-a"}`, "", 1) }
+	cyclone := func(subject string) string {
+		return `{"bomFormat":"CycloneDX","specVersion":"1.6","metadata":{"component":{` + subject + `}},"components":[{"type":"library","name":"a"}]}`
+	}
+	for name, tt := range map[string]struct {
+		doc   string
+		about []string
+	}{
+		"an image":                    {spdx(purl("pkg:oci/s@sha256%3Aabc?repository_url=x.example/s")), nil},
+		"an image of Docker's":        {spdx(purl("pkg:docker/acme/s@1")), nil},
+		"without a package URL":       {spdx(`"name":"s"`), nil},
+		"a package":                   {spdx(purl("pkg:maven/g/s@1")), []string{"pkg:maven/g/s@1"}},
+		"a package, by itself":        {alone(spdx(purl("pkg:npm/s@1"))), []string{"pkg:npm/s@1"}},
+		"a name, by itself":           {alone(spdx(`"name":"s","versionInfo":"2","licenseDeclared":"MIT"`)), []string{"s@2"}},
+		"a container, by itself":      {alone(spdx(`"name":"s","primaryPackagePurpose":"CONTAINER"`)), nil},
+		"CycloneDX of an image":       {cyclone(`"type":"container","name":"s","purl":"pkg:oci/s@sha256%3Aabc"`), nil},
+		"CycloneDX of a container":    {cyclone(`"type":"container","name":"s","version":"sha256:abc"`), nil},
+		"CycloneDX of an application": {cyclone(`"type":"application","name":"s","licenses":[{"license":{"id":"MIT"}}],"purl":"pkg:golang/g/s@v1"`), []string{"pkg:golang/g/s@v1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := sbom.Read([]byte(tt.doc), 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var about []string
+			for _, p := range got.About {
+				about = append(about, p.String())
+				if len(p.Licenses) > 0 {
+					t.Errorf("%s has licenses", p.String())
+				}
+			}
+			if diff := gocmp.Diff(tt.about, about); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if slices.ContainsFunc(got.Packages, func(p attestor.Package) bool { return p.Bare() == "s" }) {
+				t.Errorf("it is among the packages: %+v", got.Packages)
+			}
+		})
+	}
+
+	// No number of package URLs makes a record of any size.
+	var many strings.Builder
+	for i := range 65 {
+		fmt.Fprintf(&many, `,{"referenceType":"purl","referenceLocator":"pkg:npm/s%d@1"}`, i)
+	}
+	_, err := sbom.Read([]byte(alone(spdx(`"name":"s","externalRefs":[`+many.String()[1:]+`]`))), 100)
+	if e, ok := errors.AsType[*sbom.Error](err); !ok || e.Fault != sbom.Malformed {
+		t.Errorf("a subject with 65 package URLs: %v", err)
+	}
+}
+
+// TestWhatIsNoPackage: the operating system, files, and what Trivy groups packages by are no packages in either format,
+// unless they say which one. The members are as Trivy 0.50, 0.58 and 0.67 write them.
+func TestWhatIsNoPackage(t *testing.T) {
+	class := func(value string) string {
+		return `"annotations":[{"annotator":"Tool: trivy-0.58.0","annotationDate":"2025-02-13T12:22:22Z","annotationType":"OTHER",` +
+			`"comment":"Class: ` + value + `"},{"annotator":"Tool: trivy-0.58.0","annotationType":"OTHER","comment":"Type: gobinary"}]`
+	}
+	property := func(value string) string {
+		return `"properties":[{"name":"aquasecurity:trivy:Type","value":"gobinary"},{"name":"aquasecurity:trivy:Class","value":"` + value + `"}]`
+	}
+	const located = `,"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:golang/g/p@v1"}]`
+	for entry, isPackage := range map[string]bool{
+		`"name":"p","primaryPackagePurpose":"OPERATING-SYSTEM"`:           false,
+		`"name":"p","primaryPackagePurpose":"OPERATING_SYSTEM"`:           false,
+		`"name":"p","primaryPackagePurpose":"FILE"`:                       false,
+		`"name":"p","primaryPackagePurpose":"OPERATING-SYSTEM"` + located: true,
+		`"name":"p","primaryPackagePurpose":"LIBRARY"`:                    true,
+		`"name":"p"`: true,
+		`"name":"p","primaryPackagePurpose":"APPLICATION"`:                                           true,
+		`"name":"p","primaryPackagePurpose":"APPLICATION",` + class("lang-pkgs"):                     false,
+		`"name":"p","primaryPackagePurpose":"APPLICATION",` + class("lang-pkgs") + located:           true,
+		`"name":"p","primaryPackagePurpose":"APPLICATION",` + class("os-pkgs"):                       true,
+		`"name":"p","primaryPackagePurpose":"LIBRARY",` + class("lang-pkgs"):                         true,
+		`"name":"p","primaryPackagePurpose":"APPLICATION","attributionTexts":["Class: lang-pkgs"]`:   false,
+		`"type":"application","name":"p"`:                                                            true,
+		`"type":"application","name":"p",` + property("lang-pkgs"):                                   false,
+		`"type":"application","name":"p","purl":"pkg:golang/g/p@v1",` + property("lang-pkgs"):        true,
+		`"type":"library","name":"p",` + property("lang-pkgs"):                                       true,
+		`"type":"application","name":"p",` + property("os-pkgs"):                                     true,
+		`"type":"application","name":"p",` + strings.ReplaceAll(property("lang-pkgs"), "trivy", "x"): true,
+	} {
+		doc := `{"spdxVersion":"SPDX-2.3","packages":[{` + entry + `}]}`
+		if strings.HasPrefix(entry, `"type"`) {
+			doc = `{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{` + entry + `}]}`
+		}
+		got, err := sbom.Read([]byte(doc), 3)
+		if err != nil || (len(got.Packages) == 1) != isPackage {
+			t.Errorf("%s: %+v, %v, want a package: %t", entry, got.Packages, err, isPackage)
+		}
+	}
+}
+
+// TestManyLicenses: a package under as many licenses as Debian's largest copyright files name is read whole, and a
+// document is not cut short where there are more.
+func TestManyLicenses(t *testing.T) {
+	for n, want := range map[int]int{65: 65, 256: 256, 257: 0} {
+		var list strings.Builder
+		for i := range n {
+			fmt.Fprintf(&list, `,{"license":{"name":"L-%d"}}`, i)
+		}
+		got, err := sbom.Read([]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":"a","licenses":[`+list.String()[1:]+`]}]}`), 3)
+		switch {
+		case want == 0:
+			if e, ok := errors.AsType[*sbom.Error](err); !ok || e.Fault != sbom.Malformed {
+				t.Errorf("%d licenses: %v", n, err)
+			}
+		case err != nil || len(got.Packages[0].Licenses) != want:
+			t.Errorf("%d licenses: %+v, %v", n, got.Packages, err)
+		}
+	}
+}
+
 // A statement counts by its own subject, whatever it is attached to.
 func TestStatements(t *testing.T) {
 	const ok = sbom.Fault(-1)
@@ -250,16 +377,24 @@ func TestStatements(t *testing.T) {
 		doc   string
 		fault sbom.Fault
 	}{
-		"about the image":         {statement(), ok},
-		"about it and another":    {statement(`"subject":[`, `"subject":[{"digest":{"sha256":"`+other+`"}},`), ok},
-		"about another":           {statement(subject.Hex(), other), sbom.OtherDigest},
-		"about nothing":           {statement(`{"name":"x","digest":{"sha256":"`+subject.Hex()+`"}}`, ""), sbom.OtherDigest},
-		"without a subject":       {statement(`"subject"`, `"subjects"`), sbom.OtherDigest},
-		"by another algorithm":    {statement(`"sha256"`, `"sha512"`), sbom.OtherDigest},
-		"in the name only":        {statement(`"name":"x","digest":{"sha256"`, `"digest":{},"name":{"sha256"`), sbom.OtherDigest},
-		"two subjects lists":      {statement(`"subject":[`, `"subject":[],"subject":[`), sbom.Malformed},
-		"two predicates":          {statement(`"predicate":`, `"predicate":{},"predicate":`), sbom.Malformed},
-		"of another kind":         {statement("https://spdx.dev/Document", "https://slsa.dev/provenance/v1"), sbom.NotSBOM},
+		"about the image":          {statement(), ok},
+		"about it and another":     {statement(`"subject":[`, `"subject":[{"digest":{"sha256":"`+other+`"}},`), ok},
+		"about another":            {statement(subject.Hex(), other), sbom.OtherDigest},
+		"about nothing":            {statement(`{"name":"x","digest":{"sha256":"`+subject.Hex()+`"}}`, ""), sbom.OtherDigest},
+		"without a subject":        {statement(`"subject"`, `"subjects"`), sbom.OtherDigest},
+		"by another algorithm":     {statement(`"sha256"`, `"sha512"`), sbom.OtherDigest},
+		"in the name only":         {statement(`"name":"x","digest":{"sha256"`, `"digest":{},"name":{"sha256"`), sbom.OtherDigest},
+		"two subjects lists":       {statement(`"subject":[`, `"subject":[],"subject":[`), sbom.Malformed},
+		"two predicates":           {statement(`"predicate":`, `"predicate":{},"predicate":`), sbom.Malformed},
+		"of another kind":          {statement("https://spdx.dev/Document", "https://slsa.dev/provenance/v1"), sbom.NotSBOM},
+		"of a version":             {statement("https://spdx.dev/Document", "https://spdx.dev/Document/v2.3"), ok},
+		"of a version to come":     {statement("https://spdx.dev/Document", "https://spdx.dev/Document/v2.4"), ok},
+		"of a type that begins so": {statement("https://spdx.dev/Document", "https://spdx.dev/Documentation"), sbom.NotSBOM},
+		"in SPDX 3": {statement("https://spdx.dev/Document", "https://spdx.dev/Document/v3",
+			`{"spdxVersion":"SPDX-2.3","packages":[{"name":"a"}]}`, `{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`),
+			sbom.Unsupported},
+		"in syft's own form": {statement("https://spdx.dev/Document", "https://syft.dev/bom",
+			`{"spdxVersion":"SPDX-2.3","packages":[{"name":"a"}]}`, `{"artifacts":[],"schema":{"version":"16.0.0"}}`), sbom.Unsupported},
 		"no in-toto statement":    {statement("in-toto.io", "example.com"), sbom.Malformed},
 		"of no predicate":         {statement(`"predicate":`, `"predicates":`), sbom.Unsupported},
 		"a predicate that is bad": {statement(`{"name":"a"}`, `{"name":"a","name":"b"}`), sbom.Malformed},

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/semaphore"
@@ -32,22 +31,17 @@ const (
 	maxImage = 300_000
 )
 
-// The predicate types of statements that hold documents: those of cosign and BuildKit, and
-// those with a version, as GitHub's attest action writes them.
-const (
-	predicateSPDX      = "https://spdx.dev/Document"
-	predicateCycloneDX = "https://cyclonedx.org/bom"
-)
-
+// predicates are the types of statements that hold documents, each in every version: those of cosign and BuildKit, with
+// a version as GitHub's attest action and in-toto's list of types have it (https://spdx.dev/Document/v3), and syft's own.
+// Those in forms that are not read are among them, so that the reason says it: what the signer states in one of them may
+// be what the policy denies.
 func predicates() []string {
 	return []string{
-		predicateSPDX, predicateSPDX + "/v2.2", predicateSPDX + "/v2.3", predicateCycloneDX,
-		predicateCycloneDX + "/v1.4", predicateCycloneDX + "/v1.5", predicateCycloneDX + "/v1.6",
-		predicateCycloneDX + "/v1.7",
+		"https://spdx.dev/Document", "https://cyclonedx.org/bom", "https://cyclonedx.org/schema", "https://syft.dev/bom",
 	}
 }
 
-func known(predicateType string) bool { return slices.Contains(predicates(), predicateType) }
+func known(predicateType string) bool { return signed.OfType(predicateType, predicates()) }
 
 // media are the media types of documents by themselves. Those in forms that are not read
 // are among them, so that the reason says it.

@@ -114,9 +114,12 @@ func sboms() []Case {
 	document := func(name string, want Want, attach func(s *signing)) Case {
 		return named(name, asked(""), want, attach)
 	}
-	signed := func(document []byte) func(*signing) {
-		return func(s *signing) { s.refer(key.Bundle(Stated(s.base, SPDXPredicate, document))) }
+	stated := func(predicateType string, document []byte) func(*signing) {
+		return func(s *signing) { s.refer(key.Bundle(Stated(s.base, predicateType, document))) }
 	}
+	signed := func(document []byte) func(*signing) { return stated(SPDXPredicate, document) }
+	spdx3 := []byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[` +
+		`{"type":"software_Package","name":"curl","software_packageUrl":"pkg:deb/debian/curl@8.5.0"}]}`)
 
 	unsigned, invalid := denied(attestor.CodeSBOMUnsigned), denied(attestor.CodeSBOMInvalid, attestor.CodeSBOMMissing)
 	fine := SPDX("MIT", openssl)
@@ -145,7 +148,21 @@ func sboms() []Case {
 			signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"packages":[],"name":"app"`, 1)))),
 		document("of no JSON", invalid, signed([]byte(`"}`))),
 		document("in SPDX 3", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
-			signed([]byte(`{"@context":"https://spdx.org/rdf/3.0.1/spdx-context.jsonld","@graph":[]}`))),
+			signed(spdx3)),
+		document("in SPDX 3, as in-toto calls it", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
+			stated("https://spdx.dev/Document/v3", spdx3)),
+		named("in SPDX 3, beside one that is read", asked("\n  packages: {deny: [{name: curl}]}"),
+			denied(attestor.CodeSBOMFormat), func(s *signing) {
+				signed(fine)(s)
+				stated("https://spdx.dev/Document/v3", spdx3)(s)
+			}),
+		named("in SPDX 3 by another key, beside one that is read", asked("\n  packages: {deny: [{name: curl}]}"),
+			admitted(), func(s *signing) {
+				signed(fine)(s)
+				s.refer(other.Bundle(Stated(s.base, "https://spdx.dev/Document/v3", spdx3)))
+			}).mending("sboms/in SPDX 3, beside one that is read"),
+		document("in syft's own form", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
+			stated("https://syft.dev/bom", []byte(`{"artifacts":[],"schema":{"version":"16.0.0"}}`))),
 		document("in the tag-value form", denied(attestor.CodeSBOMFormat, attestor.CodeSBOMMissing),
 			signed([]byte(`"SPDXVersion: SPDX-2.3"`))),
 		document("another statement by the signer", denied(attestor.CodeSBOMMissing), func(s *signing) {
@@ -194,6 +211,13 @@ func sboms() []Case {
 		named("a denied package of another version",
 			asked("\n  packages: {deny: [{name: openssl, type: deb, versions: [\"3.0.14\"]}]}"),
 			admitted(), signed(fine)).mending("sboms/a denied package"),
+		named("a denied package, as what the document is about",
+			asked("\n  packages: {deny: [{name: openssl, type: deb}]}"), denied(attestor.CodePackageDenied),
+			signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"name":"app","documentDescribes":["SPDXRef-0"]`, 1)))),
+		named("a package that is not allowed, as what the document is about",
+			asked("\n  packages: {allow: [{name: curl, type: deb}]}"), admitted(),
+			signed([]byte(strings.Replace(string(fine), `"name":"app"`, `"name":"app","documentDescribes":["SPDXRef-0"]`, 1)))).
+			mending("sboms/a package that is not allowed"),
 		named("a denied package, in a document that nobody signed", asked("\n  packages: {deny: [{name: openssl}]}"),
 			denied(attestor.CodePackageDenied), func(s *signing) {
 				signed(SPDX("MIT", curl))(s)
