@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -192,6 +193,13 @@ func sarifLevel(s attestor.ReasonSeverity) string {
 	return sarif.LevelError
 }
 
+// sarifURI is a path as a relative reference. GitHub refuses a whole file for one location that is empty, as of resources
+// that several files define, or whose scheme is not that of the checkout: RFC 3986, 4.2, has "./" before a first segment
+// with a colon, which localhost:5000/app has.
+func sarifURI(path, name string) string {
+	return (&url.URL{Path: cmp.Or(path, name, "unknown")}).String()
+}
+
 // locate says what a result is about. The fingerprint outlives a build's
 // digest, so that the same finding in the next build is the same alert.
 func locate(r *sarif.Result, s Subject, f finding) {
@@ -206,7 +214,7 @@ func locate(r *sarif.Result, s Subject, f finding) {
 	}
 
 	r.AddLocation(sarif.NewLocationWithPhysicalLocation(sarif.NewPhysicalLocation().
-		WithArtifactLocation(sarif.NewSimpleArtifactLocation((&url.URL{Path: uri}).EscapedPath())).
+		WithArtifactLocation(sarif.NewSimpleArtifactLocation(sarifURI(uri, name))).
 		WithRegion(sarif.NewRegion().WithStartLine(max(s.Line, 1)))).
 		AddLogicalLocation(logical))
 	sum := sha256.Sum256([]byte(strings.Join(identity, "\x00")))

@@ -115,3 +115,54 @@ func TestSARIFAsGitHubReadsIt(t *testing.T) {
 		}
 	}
 }
+
+// TestSARIFLocationsAreRelative: GitHub refuses a whole upload for one location that is empty ("expected artifact
+// location"), or that has a scheme other than the checkout's ("SARIF URI scheme … did not match the checkout URI scheme
+// "file""). A registry with a port, and a file with a colon in its name, have none.
+func TestSARIFLocationsAreRelative(t *testing.T) {
+	at := func(reference string) attestor.Decision {
+		d := refused(1)
+		d.Image.Requested, d.Image.Reference = reference, reference+"@"+string(d.Image.Digest)
+		return d
+	}
+	finding := func(service, file string) attestor.PostureFinding {
+		return attestor.PostureFinding{Rule: "CMEK", Service: service, Kind: "service", File: file, Line: 3,
+			Status: attestor.StatusDeny, Message: "no key"}
+	}
+	posture := report.Services(attestor.PostureReport{Services: 4, Verdict: attestor.Deny, Findings: []attestor.PostureFinding{
+		finding("a", "a:b/c.yaml"), finding("exported resources", ""), finding("", ""), finding("d", "dir/e:f.yaml"),
+	}}, nil)
+
+	for name, tt := range map[string]struct {
+		text string
+		want []string
+	}{
+		"decisions": {encode(t, report.SARIF, report.Options{}, at("localhost:5000/app"), at("127.0.0.1:5000/app"), at("us-docker.pkg.dev/p/r/app")),
+			[]string{"./localhost:5000/app@sha256:", "./127.0.0.1:5000/app@sha256:", "us-docker.pkg.dev/p/r/app@sha256:"}},
+		"posture": {document(t, report.SARIF, posture, report.Options{}), []string{"./a:b/c.yaml", "exported%20resources", "unknown", "dir/e:f.yaml"}},
+	} {
+		var doc uploaded
+		if err := json.Unmarshal([]byte(tt.text), &doc); err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]bool{}
+		for _, run := range doc.Runs {
+			for _, r := range run.Results {
+				for _, l := range r.Locations {
+					uri := l.PhysicalLocation.ArtifactLocation.URI
+					if u, err := url.Parse(uri); err != nil || u.Scheme != "" || u.Host != "" || u.Path == "" {
+						t.Errorf("%s: %q is not a relative reference: %v", name, uri, err)
+					}
+					for _, want := range tt.want {
+						found[want] = found[want] || strings.HasPrefix(uri, want)
+					}
+				}
+			}
+		}
+		for _, want := range tt.want {
+			if !found[want] {
+				t.Errorf("%s: no result is at %s", name, want)
+			}
+		}
+	}
+}
