@@ -428,6 +428,16 @@ func TestInputThatIsNotWhole(t *testing.T) {
 		!strings.Contains(err.Error(), "render it first") {
 		t.Errorf("a chart's template: %v", err)
 	}
+	// A number and a switch that were not rendered are no values, and the message says what to do.
+	whole := sample(t, "hardened.yaml")
+	for old, text := range map[string]string{"maxScale: '20'": "maxScale: ${MAX}", "timeoutSeconds: 60": "timeoutSeconds: $(SECONDS)",
+		"default-url-disabled: 'true'": "default-url-disabled: '{{ .Values.off }}'"} {
+		_, err := judge(t, builtin(t, "hipaa"), nil, posture.Input{Definitions: []posture.Source{source(replace(t, whole, old, text))}})
+		if !isInvalid(err) || !strings.Contains(err.Error(), "render it first") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+
 	// A variable that a program expands itself is no template, unless its name says that it is a secret.
 	for value, want := range map[string]attestor.Status{"LOG_LEVEL\n          value: '${LEVEL}'": "",
 		"DB_PASSWORD\n          value: '${LEVEL}'": attestor.StatusError} {

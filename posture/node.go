@@ -103,6 +103,9 @@ func parse(src Source) ([]*node, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, errors.New("the document is empty")
 	}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return nil, errors.New("the document is UTF-16, as PowerShell 5 redirects output: write it as UTF-8")
+	}
 	if !utf8.Valid(text) {
 		return nil, errors.New("the document is not UTF-8")
 	}

@@ -54,6 +54,7 @@ func TestUnreadable(t *testing.T) {
 		{"broken JSON", `{"a": `, "not JSON"},
 		{"after the JSON", `{"template": {}} {"template": {}}`, "data after the JSON value"},
 		{"not UTF-8", "a: \xff", "UTF-8"},
+		{"UTF-16", "\xff\xfea\x00:\x00 \x001\x00", "PowerShell"},
 		{"a Kubernetes Service", "apiVersion: v1\nkind: Service\n", `unknown kind "Service" of "v1"`},
 		{"a Deployment", "apiVersion: apps/v1\nkind: Deployment\n", "unknown kind"},
 		{"no kind", "metadata: {name: a}\n", "unknown kind"},

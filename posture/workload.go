@@ -236,6 +236,10 @@ func (r *reader) fault(n *node, path, want string) {
 		line = n.line
 	}
 
+	// A number or a switch cannot be what a template's variable stands for: whoever passes one has to render it.
+	if n != nil && n.kind == nodeText && isTemplate(n.text) {
+		want += ", and has a variable of a template: render it first, by `helm template`, `kustomize build` or envsubst"
+	}
 	r.errs = append(r.errs, fmt.Errorf("%s: line %d: %s must be %s", plain.Text(r.file), line, path, want))
 }
 
