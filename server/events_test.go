@@ -104,6 +104,10 @@ func TestEventsAreAcknowledgedOrNot(t *testing.T) {
 		{name: "poison: a build's image without digest",
 			data:       `{"status":"SUCCESS","results":{"images":[{"name":"` + repository + `:v1"}]}}`,
 			attributes: built("SUCCESS"), status: 204, outcome: `kind="build",outcome="poison"`},
+		{name: "poison: one of a build's images",
+			data: `{"status":"SUCCESS","results":{"images":[{"name":"acme/app","digest":""},{"name":"` + repository + `:v1","digest":"` +
+				digestA + `"}]}}`,
+			attributes: built("SUCCESS"), status: 204, asked: 1, outcome: `kind="build",outcome="poison"`},
 		{name: "poison: our own, made up", data: `[]`, attributes: map[string]string{"attestor.rejudge": "1"},
 			status: 204, outcome: `kind="rejudge",outcome="poison"`},
 		{name: "sweep", data: `{"images":["` + a + `","` + b + `"]}`, attributes: sweepMessage(), status: 204, asked: 2,

@@ -172,6 +172,17 @@ func TestPartsContracts(t *testing.T) {
 			named("https://"+attested.String(), grafeaspb.DiscoveryOccurrence_SCANNING),
 			named("https://example.com/a/package", grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS),
 			"projects/"+samples.Project+"/occurrences/unknown")
+
+		// A scan that failed, or is not supported, is no longer waited for.
+		for status, want := range map[grafeaspb.DiscoveryOccurrence_AnalysisStatus]bool{
+			grafeaspb.DiscoveryOccurrence_FINISHED_FAILED: true, grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED: true,
+			grafeaspb.DiscoveryOccurrence_PENDING: false, grafeaspb.DiscoveryOccurrence_ANALYSIS_STATUS_UNSPECIFIED: false,
+		} {
+			got, err := o.Occurrence(t.Context(), named("https://"+attested.String(), status))
+			if w.ok(err); got.Finished != want {
+				t.Errorf("%s: finished %t", status, got.Finished)
+			}
+		}
 	})
 
 	// What watches the stages lets through what they promise.

@@ -43,12 +43,18 @@ func (o occurrences) Occurrence(ctx context.Context, name string) (watch.Occurre
 		return watch.Occurrence{}, nil //nolint:nilerr // the zero image says so
 	}
 
-	// A finding has no state of its own: it exists. A discovery counts once its scan succeeded.
-	discovery := got.GetDiscovery()
-	return watch.Occurrence{
-		Image:    img,
-		Finished: discovery == nil || discovery.GetAnalysisStatus() == grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS,
-	}, nil
+	// A finding has no state of its own: it exists. A discovery counts once its scan ended, however it did: whoever waits
+	// for it waits no longer, and the gate judges by the state that it reads then.
+	ended := true
+	if discovery := got.GetDiscovery(); discovery != nil {
+		switch discovery.GetAnalysisStatus() {
+		case grafeaspb.DiscoveryOccurrence_FINISHED_SUCCESS, grafeaspb.DiscoveryOccurrence_FINISHED_FAILED,
+			grafeaspb.DiscoveryOccurrence_FINISHED_UNSUPPORTED:
+		default:
+			ended = false
+		}
+	}
+	return watch.Occurrence{Image: img, Finished: ended}, nil
 }
 
 // watch says what makes the gate judge again.

@@ -58,6 +58,9 @@ func (w *Watcher) Handle(ctx context.Context, caller attestor.Caller, body []byt
 	// Remembered only now: a message that failed must be handled when it is
 	// delivered again.
 	w.handled.Put(id, struct{}{}, 1)
+	if m.unnamed != nil {
+		w.poison(ctx, m, m.unnamed)
+	}
 	w.event(ctx, m, outcome, nil)
 	return nil
 }

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -49,6 +50,7 @@ type message struct {
 	occurrence string
 	rejudge    work
 	ignore     string // why there is nothing to do; "": there is
+	unnamed    error  // of the first of its images that cannot be judged, beside others; nil: there is none
 }
 
 // work is a message of the gate to itself: take part in a run. Earlier versions
@@ -154,12 +156,14 @@ func (m *message) build(data []byte) error {
 		return fmt.Errorf("the build has %d images, at most %d are judged", n, maxImages)
 	}
 
-	// A build may push one digest under many tags.
+	// A build may push one digest under many tags. An image that cannot be judged, such as one without a digest, takes
+	// nothing from the others.
 	known := map[string]bool{}
 	for _, i := range b.Results.Images {
 		ref, err := attestor.ParseReference(i.Name + "@" + i.Digest)
 		if err != nil {
-			return err
+			m.unnamed = cmp.Or(m.unnamed, err)
+			continue
 		}
 		if !known[ref.String()] {
 			known[ref.String()] = true
@@ -167,8 +171,10 @@ func (m *message) build(data []byte) error {
 		}
 	}
 
-	if len(m.images) == 0 {
+	if len(m.images) == 0 && m.unnamed == nil {
 		m.ignore = "the build names no images"
+	} else if len(m.images) == 0 {
+		return m.unnamed
 	}
 	return nil
 }

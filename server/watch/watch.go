@@ -76,7 +76,7 @@ type Occurrences interface {
 // An Occurrence is a scan's state or finding in Container Analysis.
 type Occurrence struct {
 	Image    attestor.Image // zero: the resource is not an image
-	Finished bool           // the scan is complete; always true for a finding
+	Finished bool           // the scan ended, whether it succeeded or not; always true for a finding
 }
 
 // History reads the decisions that were recorded.
