@@ -259,16 +259,17 @@ func TestSubjects(t *testing.T) {
 		doc   string
 		about []string
 	}{
-		"an image":                    {spdx(purl("pkg:oci/s@sha256%3Aabc?repository_url=x.example/s")), nil},
-		"an image of Docker's":        {spdx(purl("pkg:docker/acme/s@1")), nil},
-		"without a package URL":       {spdx(`"name":"s"`), nil},
-		"a package":                   {spdx(purl("pkg:maven/g/s@1")), []string{"pkg:maven/g/s@1"}},
-		"a package, by itself":        {alone(spdx(purl("pkg:npm/s@1"))), []string{"pkg:npm/s@1"}},
-		"a name, by itself":           {alone(spdx(`"name":"s","versionInfo":"2","licenseDeclared":"MIT"`)), []string{"s@2"}},
-		"a container, by itself":      {alone(spdx(`"name":"s","primaryPackagePurpose":"CONTAINER"`)), nil},
-		"CycloneDX of an image":       {cyclone(`"type":"container","name":"s","purl":"pkg:oci/s@sha256%3Aabc"`), nil},
-		"CycloneDX of a container":    {cyclone(`"type":"container","name":"s","version":"sha256:abc"`), nil},
-		"CycloneDX of an application": {cyclone(`"type":"application","name":"s","licenses":[{"license":{"id":"MIT"}}],"purl":"pkg:golang/g/s@v1"`), []string{"pkg:golang/g/s@v1"}},
+		"an image":                 {spdx(purl("pkg:oci/s@sha256%3Aabc?repository_url=x.example/s")), nil},
+		"an image of Docker's":     {spdx(purl("pkg:docker/acme/s@1")), nil},
+		"without a package URL":    {spdx(`"name":"s"`), nil},
+		"a package":                {spdx(purl("pkg:maven/g/s@1")), []string{"pkg:maven/g/s@1"}},
+		"a package, by itself":     {alone(spdx(purl("pkg:npm/s@1"))), []string{"pkg:npm/s@1"}},
+		"a name, by itself":        {alone(spdx(`"name":"s","versionInfo":"2","licenseDeclared":"MIT"`)), []string{"s@2"}},
+		"a container, by itself":   {alone(spdx(`"name":"s","primaryPackagePurpose":"CONTAINER"`)), nil},
+		"CycloneDX of an image":    {cyclone(`"type":"container","name":"s","purl":"pkg:oci/s@sha256%3Aabc"`), nil},
+		"CycloneDX of a container": {cyclone(`"type":"container","name":"s","version":"sha256:abc"`), nil},
+		"CycloneDX of an application": {cyclone(`"type":"application","name":"s","licenses":[{"license":{"id":"MIT"}}],` +
+			`"purl":"pkg:golang/g/s@v1"`), []string{"pkg:golang/g/s@v1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := sbom.Read([]byte(tt.doc), 3)

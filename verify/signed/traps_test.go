@@ -58,7 +58,8 @@ func TestTrap01HostileAnnotations(t *testing.T) {
 			bad.media, bad.payload = "application/vnd.dsse.envelope.v1+json",
 				[]byte(`{"payload":"e30=","payloadType":"application/vnd.in-toto+json","signatures":[{"sig":""}]}`)
 			h.attach(h.image, "att", bad)
-			if list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, sig.rule(), []string{signPredicate}); err != nil || len(list) > 0 {
+			list, _, err := checker(t, signed.Config{}).Attestations(t.Context(), h.image, sig.rule(), []string{signPredicate})
+			if err != nil || len(list) > 0 {
 				t.Errorf("attestations: %v, %v", list, err)
 			}
 		})
