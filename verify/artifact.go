@@ -71,7 +71,7 @@ func (i *Inspector) artifact(ctx context.Context, img attestor.Image, d document
 	switch {
 	// Too many to read each: it is judged as an image, and refused.
 	case i.indexTooLarge(manifests) != nil:
-		return "", nil
+		return "", nil //nolint:nilerr // the judge of the image gives the error
 	case len(manifests) == 0 && cache:
 		return artifactCache, nil
 	case len(*d.Manifests) == 0 && referrersTag.MatchString(tag):

@@ -60,7 +60,7 @@ func serveCommand() *cobra.Command {
 			}
 
 			if conf.Log.KeptNowhere() {
-				log.WarnContext(c.Context(), engine.LogKeptNowhere)
+				log.WarnContext(c.Context(), engine.LogKeptNowhere) //nolint:sloglint // a constant of another package
 			}
 
 			// The port is opened only now, when the engine is complete: a request is never answered by half of it.
