@@ -15,6 +15,9 @@ func notJSON(b []byte) error {
 	fix := "have the scanner write JSON: " + commands
 	text := bytes.TrimSpace(b)
 	switch {
+	case bytes.HasPrefix(b, []byte("\xff\xfe")), bytes.HasPrefix(b, []byte("\xfe\xff")):
+		return invalid("the report is in UTF-16, as PowerShell 5 redirects output, and not in UTF-8",
+			"have the scanner write the file itself, such as by --output, --file or --output-file")
 	case bytes.HasPrefix(text, []byte("SPDXVersion:")):
 		return listing("an SBOM in SPDX's tag-value form")
 	case bytes.HasPrefix(text, []byte("<")) && bytes.Contains(text, []byte("cyclonedx.org/schema/bom")):

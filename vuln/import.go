@@ -57,10 +57,10 @@ type Imported struct {
 	Coverage        Coverage                   // of the image
 	Lacks           string                     // what is not covered, and why; "" if Coverage is Complete
 	Database        *time.Time                 // when the scanner's database was made; nil if the report does not say
-	Secrets         int                        // that the report lists; they are not stored, nor judged
 	Notes           map[string]*grafeaspb.Note // by name; one for each vulnerability, beside the scanner's
 	Discovery       *grafeaspb.Occurrence      // the state of the scan, with the package types that it covered
 	Vulnerabilities []*grafeaspb.Occurrence    // one for each vulnerability, with a package issue for each place
+	Secrets         []*grafeaspb.Occurrence    // one for each place of a secret
 }
 
 // Import turns a scanner's report into occurrences: of Grype (-o json), Trivy
@@ -108,7 +108,7 @@ type report struct {
 	osLack      string            // why the packages of the operating system are not covered; "": they are
 	unsupported string            // why nothing in the report can be relied on
 	found       []imported
-	secrets     int // that it lists
+	secrets     []leak // that it names
 }
 
 // An imported finding is one vulnerability in one package.
@@ -146,6 +146,9 @@ func readReport(r io.Reader) (report, error) {
 		}
 	}
 
+	// RFC 8259, 8.1: parsers "MAY ignore the presence of a byte order mark". PowerShell writes one before UTF-8.
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+
 	var keys map[string]json.RawMessage
 	if err := decode(b, &keys); err != nil {
 		if e, ok := errors.AsType[*strictjson.Error](err); ok && e.Fault == strictjson.Duplicate {
@@ -179,10 +182,10 @@ func readReport(r io.Reader) (report, error) {
 	if err != nil {
 		return report{}, err
 	}
-	if len(rep.found) > maxImportFindings {
+	if n := len(rep.found) + len(rep.secrets); n > maxImportFindings {
 		return report{}, &attestor.Error{
 			Kind: attestor.TooLarge,
-			Msg:  fmt.Sprintf("the report has %d findings; %d can be imported", len(rep.found), maxImportFindings),
+			Msg:  fmt.Sprintf("the report has %d findings; %d can be imported", n, maxImportFindings),
 			Fix:  "build the image on a smaller or newer base",
 		}
 	}
@@ -261,9 +264,9 @@ func (r report) occurrences(t Target, project string) (Imported, error) {
 		out.Vulnerabilities = append(out.Vulnerabilities, byNote[name])
 	}
 	out.Coverage, out.Lacks = r.coverage()
-	out.Database, out.Secrets = r.database, r.secrets
+	out.Database = r.database
 	out.Discovery = r.discovery(uri, t.Note)
-	return out, nil
+	return out, r.addSecrets(&out, uri)
 }
 
 // discovery says what was covered, in fields that Container Analysis keeps: a state, the

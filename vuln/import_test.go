@@ -286,6 +286,7 @@ func TestImportRefuses(t *testing.T) {
 		{"an empty object", "{}", "none of the supported formats"},
 		{"null results", `{"results": null}`, "none of the supported formats"},
 		{"cut off", trivy[:len(trivy)/2], "not a JSON object"},
+		{"in UTF-16", "\xff\xfe{\x00}\x00", "in UTF-16"},
 		{"two in one", trivy + trivy, "not a JSON object"},
 		{"a list that is there twice, which another reader would take the other of",
 			strings.Replace(trivy, `"Results": [`, `"Results": [], "Results": [`, 1), `duplicate key "Results"`},
@@ -322,6 +323,12 @@ func TestImportRefuses(t *testing.T) {
 				t.Errorf("occurrences all the same: %+v", in)
 			}
 		})
+	}
+
+	// A byte order mark before UTF-8 is none of this.
+	target := vuln.Target{Image: image(t, "us-docker.pkg.dev/acme/prod/api@"+epssManifest), Note: houseNote}
+	if _, err := vuln.Import(strings.NewReader("\ufeff"+trivy), target); err != nil {
+		t.Errorf("with a byte order mark: %v", err)
 	}
 
 	for _, target := range []vuln.Target{

@@ -74,19 +74,19 @@ func TestPackagesThatNobodyRated(t *testing.T) {
 }
 
 // TestFindingsInAnyResult: a vulnerability counts in a result of whatever class, a suppressed one too; findings of other
-// kinds do not, and secrets are told.
+// kinds do not, and secrets are stored as secrets.
 func TestFindingsInAnyResult(t *testing.T) {
 	const found, ignored, other = `{"VulnerabilityID": "CVE-2026-0001", "PkgName": "a", "InstalledVersion": "1"}`,
 		`{"VulnerabilityID": "CVE-2026-0002", "PkgName": "a", "InstalledVersion": "1"}`,
 		`{"VulnerabilityID": "CVE-2026-0003", "PkgName": "a", "InstalledVersion": "1"}`
 	for _, class := range []string{"os-pkgs", "lang-pkgs", "custom", "unknown", ""} {
-		in := trivyWith(t, `{"Class": "`+class+`", "Type": "x", "Vulnerabilities": [`+found+`], "Secrets": [{}, {}], `+
+		in := trivyWith(t, `{"Class": "`+class+`", "Type": "x", "Vulnerabilities": [`+found+`], "Secrets": [{"RuleID": "a"}, {"RuleID": "b"}], `+
 			`"ExperimentalModifiedFindings": [{"Type": "vulnerability", "Finding": `+ignored+`}, {"Type": "secret", "Finding": `+other+`}]}`)
 		if diff := cmp.Diff([]string{"CVE-2026-0001", "CVE-2026-0002"}, ids(scanOfImport(t, in).Findings)); diff != "" {
 			t.Errorf("%q: -want +got:\n%s", class, diff)
 		}
-		if in.Secrets != 2 || in.Coverage != vuln.Complete {
-			t.Errorf("%q: %d secrets, %s", class, in.Secrets, in.Coverage)
+		if len(in.Secrets) != 3 || in.Coverage != vuln.Complete {
+			t.Errorf("%q: %d secrets, %s", class, len(in.Secrets), in.Coverage)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package vuln
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,13 +50,20 @@ type trivyResult struct {
 	Type            string
 	Packages        []trivyPackage
 	Vulnerabilities []trivyVulnerability
-	Secrets         []json.RawMessage
 	// Suppressed findings count: exceptions belong in the policy, where they have an
 	// owner and an end.
 	Suppressed []struct {
 		Type    string
-		Finding trivyVulnerability
+		Finding struct {
+			trivyVulnerability
+			RuleID string // of a secret
+		}
 	} `json:"ExperimentalModifiedFindings"`
+	// Trivy looks for secrets too unless it is told not to.
+	Secrets []struct {
+		RuleID string
+		Layer  struct{ DiffID string }
+	}
 }
 
 // trivyPackage is the part of a listed package that shows whether Trivy compared it with advisories.
@@ -138,6 +144,8 @@ func readTrivy(b []byte) (report, error) {
 	// Results of other classes, such as secrets and licences, list no packages.
 	others := ""
 	for _, r := range t.Results {
+		rep.secrets = append(rep.secrets, r.leaks()...)
+
 		// A vulnerability is a finding wherever it stands, also in a result of a class that this version does not know.
 		for _, v := range r.Vulnerabilities {
 			rep.found = append(rep.found, v.imported(r, t))
@@ -149,7 +157,6 @@ func readTrivy(b []byte) (report, error) {
 			}
 		}
 
-		rep.secrets += len(r.Secrets)
 		if r.Class != "os-pkgs" && r.Class != "lang-pkgs" {
 			others = cmp.Or(others, r.Class, "unknown")
 			continue
@@ -278,6 +285,19 @@ func trivyFamilies() []string {
 		"ubuntu",
 		"wolfi",
 	}
+}
+
+// leaks are the secrets in the file that a result is about; those that were suppressed count, too.
+func (r trivyResult) leaks() (out []leak) {
+	for _, s := range r.Secrets {
+		out = append(out, leak{s.RuleID, place{r.Target, s.Layer.DiffID}})
+	}
+	for _, s := range r.Suppressed {
+		if s.Type == "secret" {
+			out = append(out, leak{s.Finding.RuleID, place{r.Target, s.Finding.Layer.DiffID}})
+		}
+	}
+	return out
 }
 
 func (r trivyResult) packageType(name string) string {

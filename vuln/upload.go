@@ -81,7 +81,9 @@ func Upload(ctx context.Context, c UploadConfig, in Imported) (Uploaded, error) 
 	if err := u.state(ctx, discovery, in.Discovery); err != nil {
 		return Uploaded{}, err
 	}
-	return Uploaded{Discovery: discovery, Created: len(in.Vulnerabilities), Replaced: len(old.findings)}, nil
+	return Uploaded{
+		Discovery: discovery, Created: len(in.Vulnerabilities) + len(in.Secrets), Replaced: len(old.findings),
+	}, nil
 }
 
 type uploader struct {
@@ -119,7 +121,7 @@ type earlier struct{ discoveries, findings []string }
 func (u uploader) earlier(ctx context.Context) (earlier, error) {
 	uris := resource.URIs(u.in.Target.Image)
 	s := Scanner{c: Config{Client: u.c.Client, Limit: u.c.Limit}}
-	filter := resource.Filter([]string{"VULNERABILITY", "DISCOVERY"}, uris)
+	filter := resource.Filter([]string{"VULNERABILITY", "DISCOVERY", "SECRET"}, uris)
 
 	// Only what an import under the same note wrote is replaced: the marker separates
 	// its findings from those of other scanners under the same notes.
@@ -130,6 +132,8 @@ func (u uploader) earlier(ctx context.Context) (earlier, error) {
 		case o.GetDiscovery() != nil && o.GetNoteName() == u.in.Target.Note:
 			out.discoveries = append(out.discoveries, o.GetName())
 		case o.GetVulnerability().GetExtraDetails() == marker(u.in.Target.Note):
+			out.findings = append(out.findings, o.GetName())
+		case o.GetSecret() != nil && o.GetNoteName() == secretsNote(u.in.Target.Note):
 			out.findings = append(out.findings, o.GetName())
 		}
 		return nil
@@ -211,8 +215,8 @@ func typesOf(d *grafeaspb.DiscoveryOccurrence) []string {
 func (u uploader) create(ctx context.Context) error {
 	role := occurrencesEditor + " there or " + notesAttacher + " on the notes of " + u.in.Target.Note
 	op := analysis("create occurrences", u.c.Project, role)
-	done := 0
-	for batch := range slices.Chunk(u.in.Vulnerabilities, uploadBatch) {
+	done, all := 0, slices.Concat(u.in.Vulnerabilities, u.in.Secrets)
+	for batch := range slices.Chunk(all, uploadBatch) {
 		req := &grafeaspb.BatchCreateOccurrencesRequest{Parent: "projects/" + u.c.Project, Occurrences: batch}
 		stored := 0
 		err := op.once(ctx, u.c.Limit, func(ctx context.Context, opts ...gax.CallOption) error {
@@ -236,7 +240,7 @@ func (u uploader) create(ctx context.Context) error {
 
 		done += len(batch)
 		if u.c.Progress != nil {
-			u.c.Progress(done, len(u.in.Vulnerabilities))
+			u.c.Progress(done, len(all))
 		}
 	}
 	return nil

@@ -86,10 +86,6 @@ vulnerabilities.scan.trusted. FILE may be - for standard input. An earlier impor
 			if in.Lacks != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s: the scan counts as %s: %s\n", img, in.Coverage, in.Lacks)
 			}
-			if in.Secrets > 0 {
-				fmt.Fprintf(c.ErrOrStderr(), "%s: not stored, and so not judged: %s that the report lists\n",
-					img, describe.Plural(in.Secrets, "secret"))
-			}
 			if in.Database == nil {
 				fmt.Fprintf(c.ErrOrStderr(),
 					"%s: the report does not say how old the database of %s was: scan.maxAge goes by the scan's "+
@@ -159,7 +155,7 @@ func printImported(
 			Discovery string         `json:"discovery"`
 		}{
 			in.Target.Image, ref.Requested(), in.Scanner, fmt.Sprint(in.Coverage), in.Lacks, in.Database,
-			in.Secrets, done.Created, done.Replaced, done.Discovery,
+			len(in.Secrets), done.Created, done.Replaced, done.Discovery,
 		})
 	}
 
