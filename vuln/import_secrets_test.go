@@ -14,9 +14,11 @@ import (
 // withSecrets is what `trivy image --format json`, which looks for vulnerabilities and secrets unless it is told
 // otherwise, writes of an image: a result for each file with secrets beside those with packages.
 func withSecrets(results ...string) string {
-	return `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image", "ArtifactName": "x/y@` + string(digest(1)) + `",
-		"Metadata": {"OS": {"Family": "debian", "Name": "12.5"}}, "Results": [{"Target": "x/y (debian 12.5)", "Class": "os-pkgs", "Type": "debian",
-		"Packages": [{"Name": "bash"}], "Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1", "PkgName": "bash", "InstalledVersion": "5", "Severity": "LOW"}]}` +
+	return `{"SchemaVersion": 2, "CreatedAt": "2026-11-20T12:00:00Z", "ArtifactType": "container_image",
+		"ArtifactName": "x/y@` + string(digest(1)) + `",
+		"Metadata": {"OS": {"Family": "debian", "Name": "12.5"}},
+		"Results": [{"Target": "x/y (debian 12.5)", "Class": "os-pkgs", "Type": "debian", "Packages": [{"Name": "bash"}],
+		"Vulnerabilities": [{"VulnerabilityID": "CVE-2026-1", "PkgName": "bash", "InstalledVersion": "5", "Severity": "LOW"}]}` +
 		strings.Join(append([]string{""}, results...), ",") + `]}`
 }
 

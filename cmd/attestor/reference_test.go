@@ -41,7 +41,7 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 	page := string(configurationPage())
 	for _, want := range []string{
 		"| `identity.callers[].email` | text | ", "| `scanProjects` | map of text | ", "| `dependencies.timeouts.kms` | duration | ",
-		"takes effect within `policyReload`",
+		"One of KMS and `keyFile`.",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
