@@ -173,7 +173,7 @@ func image(d attestor.Decision) Subject {
 	return s
 }
 
-// excused says by which override an image is admitted now; "" where there is none. What ends the command well is an
+// excused says by which override an image is admitted now; "" for an image without one. What ends the command well is an
 // override, by the one table of answers. One that has ended, or should have, admits nothing, and neither does what
 // somebody wrote into the record.
 func excused(d attestor.Decision) string {

@@ -227,7 +227,7 @@ func TestImageThatGrypeScanned(t *testing.T) {
 		}
 	}
 
-	// Half a platform is none.
+	// Half a platform is not believed.
 	for _, edit := range [][2]string{{`"architecture": "amd64"`, `"architecture": ""`}, {`"os": "linux"`, `"os": ""`}} {
 		in, err := importedFrom(t, "grype-complete.json", made, no(made), edit[0], edit[1])
 		if !refusalSays(in, err, "") {

@@ -325,7 +325,7 @@ func TestImportRefuses(t *testing.T) {
 		})
 	}
 
-	// A byte order mark before UTF-8 is none of this.
+	// A byte order mark before UTF-8 is read over.
 	target := vuln.Target{Image: image(t, "us-docker.pkg.dev/acme/prod/api@"+epssManifest), Note: houseNote}
 	if _, err := vuln.Import(strings.NewReader("\ufeff"+trivy), target); err != nil {
 		t.Errorf("with a byte order mark: %v", err)

@@ -144,7 +144,7 @@ func TestScoreThatTrivyReports(t *testing.T) {
 	}
 }
 
-// TestDatabasesOfTrivysServer: the older of the two counts, and one of no day is none, if a server says anything.
+// TestDatabasesOfTrivysServer: the older of the two counts, and a database without a date does not count, if a server says anything.
 func TestDatabasesOfTrivysServer(t *testing.T) {
 	const day, zero = `{"UpdatedAt": "2026-11-%02dT00:00:00Z"}`, `{"UpdatedAt": "0001-01-01T00:00:00Z"}`
 	at := func(n int) string { return fmt.Sprintf(day, n) }
@@ -177,7 +177,7 @@ func TestDatabasesOfTrivysServer(t *testing.T) {
 }
 
 // TestImageThatTrivyScanned: of what Trivy was asked for and what it scanned, either may name the image; two that
-// contradict each other name none. Half a platform is none, and the zero time is none.
+// contradict each other name none. Half a platform is not believed, nor is the zero time.
 func TestImageThatTrivyScanned(t *testing.T) {
 	const (
 		ours  = "sha256:1111111111111111111111111111111111111111111111111111111111111111"

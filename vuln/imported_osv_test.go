@@ -54,7 +54,7 @@ func TestSeverityThatOSVReports(t *testing.T) {
 		{"a word", advisory(`, "database_specific": {"severity": "MODERATE"}`) + "]", attestor.Medium, nil},
 		{"no word", advisory(`, "database_specific": {"severity": ["HIGH"]}`) + "]", attestor.Unspecified, nil},
 		{"a score", advisory("") + group(`{"ids": ["CVE-2026-0100"], "max_severity": "7.5"}`), attestor.High, new(7.5)},
-		{"a score that is none", advisory("") + group(`{"ids": ["CVE-2026-0100"], "max_severity": "high"}`), attestor.Unspecified, nil},
+		{"a word in place of a score", advisory("") + group(`{"ids": ["CVE-2026-0100"], "max_severity": "high"}`), attestor.Unspecified, nil},
 		{"a score that is no number", advisory("") + group(`{"ids": ["CVE-2026-0100"], "max_severity": "NaN"}`), attestor.Unspecified, nil},
 		{"a score without bounds", advisory("") + group(`{"ids": ["CVE-2026-0100"], "max_severity": "Inf"}`), attestor.Critical, nil},
 		{"the score of two groups", advisory("") + group(`{"ids": ["CVE-2026-0100"], "max_severity": "5"}, `+
@@ -65,7 +65,7 @@ func TestSeverityThatOSVReports(t *testing.T) {
 		{"a score that is worse than the word", advisory(`, "database_specific": {"severity": "LOW"}`) +
 			group(`{"ids": ["CVE-2026-0100"], "max_severity": "9.8"}`), attestor.Critical, new(9.8)},
 		{"a twin's word", advisory("") + twin + group(`{"ids": ["CVE-2026-0100", "GHSA-1"]}`), attestor.Critical, nil},
-		{"the word of an advisory that is none of the group", advisory("") + twin + group(`{"ids": ["CVE-2026-0100"]}`), attestor.Unspecified, nil},
+		{"the word of an advisory outside the group", advisory("") + twin + group(`{"ids": ["CVE-2026-0100"]}`), attestor.Unspecified, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := findingNamed(t, osvWith(t, osvPackage(tt.more)), "CVE-2026-0100")

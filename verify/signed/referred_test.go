@@ -6,10 +6,8 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/attestor-gate/attestor"
@@ -27,17 +25,7 @@ const (
 // referEntries pushes a referrer of img with entries as they otherwise are under a tag of cosign's, and with a type.
 func (s *host) referEntries(img attestor.Image, artifact types.MediaType, entries ...entry) {
 	s.t.Helper()
-	list := make([]mutate.Addendum, len(entries))
-	for i, e := range entries {
-		if e.media == "" {
-			e.media = "application/vnd.dev.cosign.simplesigning.v1+json"
-		}
-		list[i] = mutate.Addendum{Layer: static.NewLayer(e.payload, e.media), Annotations: e.annotations}
-	}
-
-	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), list...)
-	s.Must(err)
-	referrer, ok := mutate.Subject(mutate.ConfigMediaType(m, artifact), s.Head(img)).(v1.Image)
+	referrer, ok := mutate.Subject(mutate.ConfigMediaType(s.manifest(entries), artifact), s.Head(img)).(v1.Image)
 	if !ok {
 		s.t.Fatal("a manifest with a subject is not an image")
 	}

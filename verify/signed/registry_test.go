@@ -11,6 +11,7 @@ import (
 	"time"
 
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -49,6 +50,12 @@ type entry struct {
 // attach writes entries under the tag of img with the suffix sig or att.
 func (s *host) attach(img attestor.Image, suffix string, entries ...entry) {
 	s.t.Helper()
+	s.Must(remote.Write(s.Repo.Tag("sha256-"+img.Digest().Hex()+"."+suffix), s.manifest(entries)))
+}
+
+// manifest has a layer for each entry.
+func (s *host) manifest(entries []entry) v1.Image {
+	s.t.Helper()
 	list := make([]mutate.Addendum, len(entries))
 
 	for i, e := range entries {
@@ -60,7 +67,7 @@ func (s *host) attach(img attestor.Image, suffix string, entries ...entry) {
 
 	m, err := mutate.Append(mutate.MediaType(empty.Image, types.OCIManifestSchema1), list...)
 	s.Must(err)
-	s.Must(remote.Write(s.Repo.Tag("sha256-"+img.Digest().Hex()+"."+suffix), m))
+	return m
 }
 
 // refer pushes a referrer of img with one layer, as cosign does bundles.
